@@ -15,7 +15,7 @@ from typing import TypeVar
 from memgpt_memory.agents import AgentRow, Attachment, CreateAgent, TurnRow, TurnState
 from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.clock import now
-from memgpt_memory.core import Core, open_core
+from memgpt_memory.core import Core, CoreSettings, open_core
 from memgpt_memory.embedding import WORDLLAMA, ModelChoice, Models, WordLlama
 from memgpt_memory.messages import NewMessage, Role, message_rows
 from memgpt_memory.records import Record
@@ -61,7 +61,7 @@ async def fill(path: Path, size: Size) -> None:
     """Write a store of a size to a new Milvus Lite file."""
     models = Models(ModelChoice(WORDLLAMA, WordLlama.dimension, WordLlama), lambda: None)
     store = new_store(str(path), sync="never")
-    core = await open_core(store, models)
+    core = await open_core(store, models, CoreSettings())
     try:
         await _sources(core, size)
         await _agents(core, size)

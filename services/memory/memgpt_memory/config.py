@@ -91,6 +91,23 @@ class MemorySettings(ServiceSection):
     )
     embedding_query: dict[str, SecretStr] = Field({}, description="Additional query parameters of every request.")
 
+    max_concurrent_searches: int = Field(
+        16, ge=1, description="Searches under way; the next ones wait, and tenants take turns."
+    )
+    quota_agents: int = Field(10_000, ge=0, description="Agents of a tenant; 0 for no limit, as for each quota.")
+    quota_sources: int = Field(10_000, ge=0, description="Sources of a tenant.")
+    quota_passages: int = Field(10_000_000, ge=0, description="Passages of a tenant, of agents and of sources.")
+    quota_bytes: int = Field(64 << 30, ge=0, description="Bytes of a tenant's messages and passages.")
+    quota_concurrent_turns: int = Field(256, ge=0, description="Turns of a tenant that run or wait.")
+    quota_turns_per_minute: int = Field(60_000, ge=0, description="Turns of a tenant that begin within a minute.")
+    quota_searches_per_minute: int = Field(600_000, ge=0, description="Searches of a tenant within a minute.")
+    quota_loaded_bytes_per_minute: int = Field(
+        10 << 30, ge=0, description="Bytes of passages that a tenant loads within a minute."
+    )
+    quota_model_tokens_per_day: int = Field(
+        1_000_000_000, ge=0, description="Tokens of the chat model that a tenant uses in a day of UTC."
+    )
+
     reembed: Literal["", "wordllama", "openai"] = Field(
         "", description="Embedding model that `memgpt reembed` moves the store to; empty for none."
     )
@@ -109,6 +126,12 @@ class MemorySettings(ServiceSection):
         if self.uri == MemorySettings.model_fields["uri"].default:
             return home / "milvus.db"
         return Path(self.uri).expanduser()
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The limits of tenants that have none of their own, by the names that the contract gives them."""
+        prefix = "quota_"
+        return {name.removeprefix(prefix): value for name, value in self if name.startswith(prefix)}
 
     @property
     def embedding_settings(self) -> ModelSettings:

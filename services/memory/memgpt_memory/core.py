@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
+
+from memgpt_runtime.fair_semaphore import FairSemaphore
 
 from memgpt_memory.access import ApiKeys, Tenants
 from memgpt_memory.agents import (
     LEASE_SECONDS,
     AgentRepository,
+    AgentRow,
     Agents,
     Attachments,
     BlockAttachments,
@@ -25,12 +30,28 @@ from memgpt_memory.maintenance.store_lease import StoreLease
 from memgpt_memory.maintenance.transfer import Transfers
 from memgpt_memory.messages import Messages
 from memgpt_memory.passages import EmbeddingIndex, Passages
+from memgpt_memory.quotas import Amounts, Limits, Quotas
 from memgpt_memory.recall import MessageIndex, Recall
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Records
 from memgpt_memory.sources import LoadRecords, Sources
 from memgpt_memory.store import Store
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, passages
 from memgpt_memory.turns import Edits, Turns
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSettings:
+    """Settings of Memory's parts.
+
+    Attributes:
+        lease_seconds: Duration of a turn's lease that is not renewed.
+        searches: Searches under way; the next ones wait, and tenants take turns.
+        limits: The limits of tenants that have none of their own.
+    """
+
+    lease_seconds: float = LEASE_SECONDS
+    searches: int = 16
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +73,8 @@ class Core:
     recall: Recall
     profiles: Profiles
     loads: LoadRecords
+    quotas: Quotas
+    search_slots: FairSemaphore
     idempotency: IdempotencyStore
     reembedding: Reembedding
     lease: StoreLease
@@ -63,16 +86,28 @@ class Core:
         """The embedding model of the store."""
         return self.passages.index.embedder
 
+    @asynccontextmanager
+    async def searching(self, tenant: str) -> AsyncIterator[None]:
+        """Count a search against the tenant's quota, and hold one of the slots for searches, which tenants share.
+
+        Raises:
+            ResourceExhausted: The tenant has searched too often.
+        """
+        await self.quotas.admit_search(tenant)
+        async with self.search_slots.slot(tenant):
+            yield
+
     async def close(self) -> None:
         """Stop background work and release the store."""
         await self.tenants.close()
         await self.reembedding.close()
         await self.idempotency.close()
+        await self.agents.close()
         await self.agents.repository.close()
         await self.lease.release()
 
 
-async def open_core(store: Store, models: Models, *, lease_seconds: float = LEASE_SECONDS) -> Core:
+async def open_core(store: Store, models: Models, settings: CoreSettings) -> Core:
     """Open a store, check that this version and one of the embedding models fit it, and put Memory together.
 
     Raises:
@@ -83,23 +118,31 @@ async def open_core(store: Store, models: Models, *, lease_seconds: float = LEAS
     records = Records(store)
     lease = await StoreLease.take(records, exclusive=store.capabilities.exclusive)
     try:
-        return await _assemble(store, records, models, lease, lease_seconds)
+        return await _assemble(store, records, models, lease, settings)
     except BaseException:
         await lease.release()
         raise
 
 
-async def _assemble(store: Store, records: Records, models: Models, lease: StoreLease, lease_seconds: float) -> Core:
+async def _assemble(store: Store, records: Records, models: Models, lease: StoreLease, settings: CoreSettings) -> Core:
     identity, embedder = await _identify(store, records, models)
     collection = passages(*identity.model, full_text=identity.full_text)
     await store.open([MESSAGES, collection])
     names, idempotency, journal, clock = Names(records), IdempotencyStore(records), Journal(records), lease.clock
     messages, indexed = Messages(store), Passages(store, EmbeddingIndex(embedder, collection))
     shared = SharedBlocks(records, names, idempotency, journal, partial(has_mark, records))
+    quotas = Quotas(records, settings.limits)
     agents = Agents(
-        AgentRepository(records, messages, indexed, shared, clock), records, names, idempotency, journal, lease_seconds
+        AgentRepository(records, messages, indexed, shared, clock, quotas),
+        records,
+        names,
+        idempotency,
+        journal,
+        quotas,
+        settings.lease_seconds,
     )
-    sources = Sources(records, indexed, names, idempotency, journal, clock)
+    sources = Sources(records, indexed, names, idempotency, journal, clock, quotas)
+    quotas.read_amounts = partial(_read_amounts, records, agents, sources)
     message_index = MessageIndex(messages, indexed)
     core = Core(
         store=store,
@@ -112,16 +155,18 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         shared_blocks=shared,
         block_attachments=BlockAttachments(agents, records),
         sources=sources,
-        transfers=Transfers(agents, sources, messages, indexed, clock),
+        transfers=Transfers(agents, sources, messages, indexed, clock, quotas),
         archive=Archive(indexed, sources, clock),
         recall=Recall(messages, indexed, message_index),
         profiles=Profiles(records),
         loads=LoadRecords(records, sources),
+        quotas=quotas,
+        search_slots=FairSemaphore(settings.searches),
         idempotency=idempotency,
         reembedding=Reembedding(records, indexed, models, identity, lease.lost),
         lease=lease,
         api_keys=ApiKeys(records, names),
-        tenants=Tenants(records, agents, sources, journal),
+        tenants=Tenants(records, agents, sources, journal, quotas),
     )
     agents.on_purge.append(core.recall.forget)
     core.reembedding.on_switch += [core.archive.rankings.clear, core.recall.rankings.clear]
@@ -162,3 +207,16 @@ async def _finish_deletions(agents: Agents, sources: Sources, shared: SharedBloc
     await agents.resume_deletions()
     await sources.resume_deletions()
     await shared.resume_deletions()
+
+
+async def _read_amounts(records: Records, agents: Agents, sources: Sources, tenant: str) -> list[tuple[str, Amounts]]:
+    """Return what every agent and source of a tenant uses, from their rows."""
+    found = await records.find("agent", tenant=tenant)
+    rows = {record.id: AgentRow.model_validate_json(record.body) for record in found}
+    kept = {id_: row for id_, row in rows.items() if not row.deleting}
+    agents.count_bytes([id_ for id_, row in kept.items() if row.text_bytes is None])
+    live = await sources.find_many(await records.ids("source", tenant))
+    return [
+        *((id_, row.amounts) for id_, row in kept.items()),
+        *((id_, source.amounts) for id_, source in live.items()),
+    ]

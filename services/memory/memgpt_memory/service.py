@@ -16,9 +16,10 @@ from memgpt_runtime.server import App
 
 from memgpt_memory.access import FirstKey
 from memgpt_memory.config import MemorySettings, ModelSettings
-from memgpt_memory.core import Core, open_core
+from memgpt_memory.core import Core, CoreSettings, open_core
 from memgpt_memory.embedding import Embedder, EmbeddingEndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
 from memgpt_memory.metrics import milvus_seconds, watch_memory
+from memgpt_memory.quotas import Limits
 from memgpt_memory.rpc import StoredApiKeys, servicers
 from memgpt_memory.store import Store, new_store
 
@@ -78,10 +79,10 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
 class StoreStartup:
     """Opens the store, and retries while Milvus does not respond. In the meantime the server is up, but not ready."""
 
-    def __init__(self, store: Store, models: Models, lease_seconds: float, first_key: FirstKey | None = None) -> None:
+    def __init__(self, store: Store, models: Models, settings: CoreSettings, first_key: FirstKey | None = None) -> None:
         """Open nothing yet. `first_key` is created when the store was opened, if it has no keys."""
         self._first_key = first_key
-        self._lease_seconds = lease_seconds
+        self._settings = settings
         self._store = store
         self._models = models
         self._core: Core | None = None
@@ -114,7 +115,7 @@ class StoreStartup:
             Unavailable: Milvus does not respond.
         """
         if self._core is None:
-            core = await open_core(self._store, self._models, lease_seconds=self._lease_seconds)
+            core = await open_core(self._store, self._models, self._settings)
             if self._first_key is not None:
                 await self._first_key.create(core.api_keys)
             self._core = core
@@ -187,7 +188,9 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
         observe=milvus_seconds(app.metrics),
     )
     first_key = FirstKey(settings.first_key_file) if app.authenticator.required else None
-    opening = StoreStartup(store, models, settings.lease_seconds, first_key)
+    limits = Limits(**settings.limits)
+    parts = CoreSettings(settings.lease_seconds, settings.max_concurrent_searches, limits)
+    opening = StoreStartup(store, models, parts, first_key)
     watch_memory(app.metrics, store, opening.opened)
     later: asyncio.Task[None] | None = None
     try:

@@ -24,6 +24,7 @@ from memgpt.memory.v1 import (
     message_pb2,
     passage_pb2,
     profile_service_pb2_grpc,
+    quota_service_pb2_grpc,
     recall_memory_service_pb2_grpc,
     shared_block_service_pb2_grpc,
     source_pb2,
@@ -54,7 +55,7 @@ class Memory:
     """A client on behalf of one tenant.
 
     Attributes:
-        agents, archive, blocks, profiles, recall, shared, sources, store: The stubs.
+        agents, archive, blocks, profiles, quotas, recall, shared, sources, store: The stubs.
         address: The server's.
         core: Answers the parts of a server within the test's own process, to make its store fail.
     """
@@ -69,6 +70,7 @@ class Memory:
         self.archive = _Stub(archival_memory_service_pb2_grpc.ArchivalMemoryServiceStub(channel), tenant)
         self.blocks = _Stub(block_service_pb2_grpc.BlockServiceStub(channel), tenant)
         self.profiles = _Stub(profile_service_pb2_grpc.ProfileServiceStub(channel), tenant)
+        self.quotas = _Stub(quota_service_pb2_grpc.QuotaServiceStub(channel), tenant)
         self.recall = _Stub(recall_memory_service_pb2_grpc.RecallMemoryServiceStub(channel), tenant)
         self.shared = _Stub(shared_block_service_pb2_grpc.SharedBlockServiceStub(channel), tenant)
         self.sources = _Stub(source_service_pb2_grpc.SourceServiceStub(channel), tenant)

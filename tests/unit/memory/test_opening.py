@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from memgpt_memory import service
+from memgpt_memory.core import CoreSettings
 from memgpt_memory.service import StoreStartup
 from memgpt_runtime.errors import FailedPrecondition, Reason, Unavailable
 
@@ -20,7 +21,7 @@ async def opening_that_meets(monkeypatch: pytest.MonkeyPatch, *outcomes: Excepti
 
     monkeypatch.setattr(service, "open_core", open_core)
     monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
-    opening = StoreStartup(None, None, 10.0)  # type: ignore[arg-type]
+    opening = StoreStartup(None, None, CoreSettings())  # type: ignore[arg-type]
     async with asyncio.timeout(10):
         await opening.open_later()
     assert not ahead
@@ -40,4 +41,4 @@ async def test_what_turns_out_to_be_wrong_is_said_to_every_caller(monkeypatch: p
 
 async def test_before_the_store_is_open_it_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="not reached its store"):
-        StoreStartup(None, None, 10.0).core()  # type: ignore[arg-type]
+        StoreStartup(None, None, CoreSettings()).core()  # type: ignore[arg-type]

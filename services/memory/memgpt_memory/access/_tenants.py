@@ -18,6 +18,7 @@ from memgpt_memory.access._model import Receipt, TenantRow
 from memgpt_memory.agents import Agents
 from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page, list_page
+from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import Journal, Record, Records, key_of
 from memgpt_memory.sources import Sources
 
@@ -32,12 +33,13 @@ _PASSES = 2
 class Tenants:
     """The tenants of the store."""
 
-    def __init__(self, records: Records, agents: Agents, sources: Sources, journal: Journal) -> None:
+    def __init__(self, records: Records, agents: Agents, sources: Sources, journal: Journal, quotas: Quotas) -> None:
         """Keep tenants among `records`."""
         self._records = records
         self._agents = agents
         self._sources = sources
         self._journal = journal
+        self._quotas = quotas
         self._lock = asyncio.Lock()
         self._deletions: dict[str, asyncio.Task[TenantRow]] = {}
         self._deleting: set[str] = set()
@@ -182,6 +184,7 @@ class Tenants:
                 await self._delete_source(row, receipt, source_id)
         await self._delete_rows(row, receipt, "profile")
         await self._delete_rows(row, receipt)
+        self._quotas.forget(name)
         receipt.ended = now()
         await self._records.put(_record(row))
         await self._journal.end(_key(name))

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import structlog
 from memgpt_runtime import reasons
 from memgpt_runtime.context import principal
-from memgpt_runtime.errors import AlreadyExists, Reason
+from memgpt_runtime.errors import AlreadyExists, Reason, ServiceError
 
 from memgpt_memory.agents._commands import (
+    CountBytes,
     CreateAgent,
     DeleteAgent,
     DeleteNotes,
@@ -30,14 +32,19 @@ from memgpt_memory.agents._shared_links import shared_as
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.blocks import BlockEdit, unknown_block
 from memgpt_memory.list_pages import Page, list_page
-from memgpt_memory.messages import Message
+from memgpt_memory.messages import Message, text_size
 from memgpt_memory.passages import Passage, note_id, passage_of
+from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.restrictions import check_may_create, permitted_ids
 from memgpt_memory.tasks import run_to_end
 
 _MIN_CONTEXT_WINDOW = 1_024
 _MAX_CACHED = 4_096
+_COUNTED = 256
+"""Messages or notes that are read at a time to count their bytes."""
+
+_log = structlog.get_logger(__name__)
 _TEXTS = ("system", "description")
 """Settings that are stored as texts of their own."""
 
@@ -52,6 +59,7 @@ class Agents:
         names: Names,
         requests: IdempotencyStore,
         journal: Journal,
+        quotas: Quotas,
         lease_seconds: float,
     ) -> None:
         """Keep agents in the given parts of one store; leases hold for `lease_seconds` unless renewed."""
@@ -63,12 +71,14 @@ class Agents:
         self._names = names
         self._requests = requests
         self._journal = journal
+        self._quotas = quotas
         # Not a cache of cachetools, since an agent with waiters must stay, however long ago it was used.
         self._cache: OrderedDict[str, LiveAgent] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
         self._started = asyncio.get_running_loop().time()
         self.on_purge: list[Callable[[LiveAgent], Awaitable[None]]] = []
         self._importing: set[str] = set()
+        self._counting: set[asyncio.Task[None]] = set()
 
     async def create(
         self,
@@ -91,6 +101,7 @@ class Agents:
         Raises:
             AlreadyExists: The name and every fallback name are taken.
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
+            ResourceExhausted: The tenant has as many agents as it may have.
         """
         check_may_create("agents", principal().agents)
         check_settings(settings)
@@ -98,7 +109,10 @@ class Agents:
         if existing is not None and not existing.row.deleting:
             return existing
         try:
-            async with self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)):
+            async with (
+                self._quotas.reserve(tenant, agents=1),
+                self._names.claim(tenant, "agent", settings.name, agent_id, self._called(settings.name)),
+            ):
                 live = LiveAgent(AgentState(agent_id, settings))
                 await self.repository.execute(live, content)
                 return self._keep(live)
@@ -212,6 +226,7 @@ class Agents:
         live = await self._load(agent_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, agent_id)
+            await self._quotas.keep_tokens(tenant, live.row.token_day, live.row.tokens_today)
             async with self._journal.beginning("agent", agent_id) as journal:
                 await self.repository.execute(live, DeleteAgent(journal))
         await run_to_end(self._purge(live))
@@ -356,12 +371,56 @@ class Agents:
         async with live.lock:
             await self.repository.settle(live)
             before = live.state.dead_notes
-            await self.repository.commit(live, DeleteNotes(numbers))
+            freed = await self._size_of_notes(live, [n for n in numbers if n not in before])
+            await self.repository.commit(live, DeleteNotes(numbers, freed))
             deleted = [n for n in sorted(numbers) if n in live.state.dead_notes and n not in before]
         if deleted:  # already invisible; their rows are deleted now or with the agent
             gone = [note_id(live.id, number) for number in deleted]
             await self.repository.tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
         return len(deleted)
+
+    def count_bytes(self, ids: Sequence[str]) -> None:
+        """Count the bytes of agents of an older version, in the background."""
+        if ids:
+            task = asyncio.create_task(self._count_all(ids))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
+
+    async def close(self) -> None:
+        """Stop background work of this class."""
+        for task in self._counting:
+            task.cancel()
+        await asyncio.gather(*self._counting, return_exceptions=True)
+
+    async def _count_all(self, ids: Sequence[str]) -> None:
+        for agent_id in ids:
+            try:
+                await self._count_bytes_of(agent_id)
+            except ServiceError as error:  # counted again by the next process
+                _log.info("agent_not_counted", agent_id=agent_id, error=str(error))
+
+    async def _count_bytes_of(self, agent_id: str) -> None:
+        live = await self._load(agent_id)
+        if live is None:
+            return
+        async with live.lock:
+            await self.repository.settle(live)
+            row, size = live.row, 0
+            if row.deleting or row.text_bytes is not None:
+                return
+            for start in range(0, row.message_count, _COUNTED):
+                numbers = range(start, min(start + _COUNTED, row.message_count))
+                found = await self.messages.read(live.id, numbers)
+                size += sum(text_size(message.text, message.function_call) for message in found)
+            for start in range(0, row.next_note, _COUNTED):
+                numbers = range(start, min(start + _COUNTED, row.next_note))
+                size += await self._size_of_notes(live, [n for n in numbers if n not in live.state.dead_notes])
+            await self.repository.commit(live, CountBytes(size))
+
+    async def _size_of_notes(self, live: LiveAgent, numbers: Sequence[int]) -> int:
+        ids = [note_id(live.id, number) for number in numbers if number < live.row.next_note]
+        rows = await self.passages.read(live.row.tenant, {live.id: ids})
+        return sum(len(row.text.encode()) for row in rows.values())
 
     async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, Sequence[Message]]:
         """Read the agent's state, and the messages in its context window, as of one instant.

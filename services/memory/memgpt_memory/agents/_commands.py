@@ -106,9 +106,22 @@ class InsertNotes:
 
 @dataclass(frozen=True, slots=True)
 class DeleteNotes:
-    """Delete notes by their numbers; missing ones are not an error."""
+    """Delete notes by their numbers; missing ones are not an error.
+
+    Attributes:
+        numbers: The numbers.
+        freed: Bytes of their texts.
+    """
 
     numbers: Set[int]
+    freed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CountBytes:
+    """Store the bytes of the messages and notes of an agent of an older version, which did not count them."""
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +274,7 @@ Command = (
     | DetachBlock
     | InsertNotes
     | DeleteNotes
+    | CountBytes
     | AttachSource
     | DetachSource
     | PutToolServer

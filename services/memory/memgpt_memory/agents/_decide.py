@@ -18,6 +18,7 @@ from memgpt_memory.agents._commands import (
     AttachSource,
     CancelTurn,
     Command,
+    CountBytes,
     CreateAgent,
     DeleteAgent,
     DeleteBlock,
@@ -45,6 +46,7 @@ from memgpt_memory.agents._tool_servers import with_server, without_server
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, RunningTurn, turn_row_of
 from memgpt_memory.blocks import BlockEdit, SharedBlock, SharedWrite, unknown_shared_block
 from memgpt_memory.messages import NewMessage
+from memgpt_memory.quotas import utc_day
 from memgpt_memory.records import Record, TextRef, text_ids, text_records
 
 MAX_ATTACHMENTS = 1_000
@@ -148,6 +150,9 @@ class _Draft:
         """Append messages of a step."""
         self.messages, self.turn_id, self.step = messages, turn_id, step
         self.row.message_count += len(messages)
+        tokens = sum(message.usage.total for message in messages if message.usage is not None)
+        if tokens:
+            self.row.add_tokens(utc_day(self.time), tokens)
 
     def edit_blocks(self, edits: Sequence[BlockEdit], *, by_people: bool) -> None:
         """Edit blocks, the agent's own and shared ones."""
@@ -215,6 +220,11 @@ class _Draft:
         self.describe_block(reference.label, "")
         self._superseded += text_ids(self.before.id, block_text_name(reference.label), reference.text)
 
+    @property
+    def added_bytes(self) -> int:
+        """Bytes of the new messages and passages."""
+        return sum(message.size for message in self.messages) + sum(len(text.encode()) for text in self.passages)
+
     def set_turn(self, turn: AgentTurn) -> None:
         """Replace the agent's current turn."""
         self.row.turn = turn_row_of(turn)
@@ -231,6 +241,8 @@ class _Draft:
         row.next_text += 1
         row.next_note += len(self.passages)
         row.updated = self.time
+        if row.text_bytes is not None:
+            row.text_bytes += self.added_bytes
         for block in self.touched:
             block.text = self._replace_text(block_text_name(block.label), block.text, version, self.blocks[block.label])
         for field, value in self._values.items():
@@ -278,6 +290,7 @@ def _apply(command: object, draft: _Draft) -> bool | None:
 @_apply.register
 def _(command: CreateAgent, draft: _Draft) -> None:
     draft.row.turn_count = 0
+    draft.row.text_bytes = draft.row.text_bytes or 0
     draft.edit_blocks(command.blocks, by_people=True)
     draft.add_messages(command.messages, "", 0)
     given: dict[str, Any] = {
@@ -369,6 +382,16 @@ def _(command: DeleteNotes, draft: _Draft) -> bool:
     dead = dead.add(existing)
     draft.set(dead_notes=dead)
     draft.row.dead_count = len(dead)
+    if draft.row.text_bytes is not None:
+        draft.row.text_bytes = max(0, draft.row.text_bytes - command.freed)
+    return True
+
+
+@_apply.register
+def _(command: CountBytes, draft: _Draft) -> bool:
+    if draft.row.text_bytes is not None:
+        return False
+    draft.row.text_bytes = command.size
     return True
 
 

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import structlog
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import ServiceError
 
-from memgpt_memory.agents._commands import Command, DeleteAgent, DeleteBlock, DetachBlock, notes_of, shared_blocks_of
+from memgpt_memory.agents._commands import (
+    Command,
+    DeleteAgent,
+    DeleteBlock,
+    DetachBlock,
+    InsertNotes,
+    notes_of,
+    shared_blocks_of,
+)
 from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
 from memgpt_memory.agents._errors import unknown_agent
 from memgpt_memory.agents._live_agent import Attempt, LiveAgent
@@ -26,6 +34,7 @@ from memgpt_memory.blocks import SharedBlock, SharedBlocks
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
 from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
+from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import Record, Records, ids_of
 from memgpt_memory.store.rows import MessageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
@@ -51,7 +60,13 @@ class AgentRepository:
     """Changes agents, and reads them as their last commit left them."""
 
     def __init__(
-        self, records: Records, messages: Messages, passages: Passages, shared: SharedBlocks, clock: Clock
+        self,
+        records: Records,
+        messages: Messages,
+        passages: Passages,
+        shared: SharedBlocks,
+        clock: Clock,
+        quotas: Quotas,
     ) -> None:
         """Write into the given parts of one store."""
         self.shared = shared
@@ -59,6 +74,7 @@ class AgentRepository:
         self.passages = passages
         self._records = records
         self._clock = clock
+        self._quotas = quotas
         self._background: set[asyncio.Task[None]] = set()
 
     async def execute(self, live: LiveAgent, command: Command) -> CommitResult:
@@ -108,6 +124,7 @@ class AgentRepository:
         fresh = await self.read(live.id)
         if fresh is not None:
             live.state = fresh
+            self._note(live)
         elif live.row.message_count:
             raise unknown_agent(live.id)
 
@@ -167,21 +184,33 @@ class AgentRepository:
             return CommitResult()
         first_message, first_note = live.row.message_count, live.row.next_note
         messages = _message_rows(live.id, first_message, transition)
-        embedded = await self.passages.embed(transition.passages) if transition.passages else None
-        with self._clock.write(live.id) if transition.reorders else nullcontext(0) as revision:
-            try:
-                await self._write(live, transition, messages, embedded, revision)
-            except BaseException:
-                self.shared.doubt(transition.shared)
-                raise
-            live.state = transition.state
-            self.shared.written(transition.shared)
-            if embedded is not None:
-                live.recent_notes.append((revision, first_note))
+        async with self._room(live, command, transition):
+            embedded = await self.passages.embed(transition.passages) if transition.passages else None
+            with self._clock.write(live.id) if transition.reorders else nullcontext(0) as revision:
+                try:
+                    await self._write(live, transition, messages, embedded, revision)
+                except BaseException:
+                    self.shared.doubt(transition.shared)
+                    raise
+                live.state = transition.state
+                self.shared.written(transition.shared)
+                self._note(live)
+                if embedded is not None:
+                    live.recent_notes.append((revision, first_note))
         live.notify()
         if transition.superseded:
             self._later(self._records.delete(transition.superseded, unread=True))
         return _result(transition, first_message, first_note)
+
+    def _room(self, live: LiveAgent, command: Command, transition: Transition) -> AbstractAsyncContextManager[object]:
+        """Reserve room for notes, which may be many; the notes of a step belong to a turn that has begun."""
+        if not isinstance(command, InsertNotes):
+            return nullcontext()
+        size = (transition.state.row.text_bytes or 0) - (live.row.text_bytes or 0)
+        return self._quotas.reserve(live.row.tenant, passages=len(transition.passages), bytes=size)
+
+    def _note(self, live: LiveAgent) -> None:
+        self._quotas.note(live.row.tenant, live.id, None if live.row.deleting else live.row.amounts)
 
     async def _write(
         self,

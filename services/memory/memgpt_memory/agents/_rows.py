@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from memgpt_memory.quotas import Amounts
 from memgpt_memory.records import StoredModel, TextRef
 
 
@@ -92,7 +93,9 @@ class AgentRow(StoredModel):
 
     An agent that is being imported is marked as deleted until it is complete. Texts of any length have rows of their
     own, and the contract bounds everything else: the row has at most 26 KB, less than half of the maximum.
-    `turn_count` is None for an agent of an older version whose turns are not indexed yet.
+    `turn_count` is None for an agent of an older version whose turns are not indexed yet. `text_bytes` counts the bytes
+    of messages and notes; None for an agent of an older version whose bytes are not counted yet. `tokens` are those of
+    the chat model, and `tokens_today` those of the day `token_day` of UTC.
     """
 
     tenant: str
@@ -130,6 +133,28 @@ class AgentRow(StoredModel):
     turn: CurrentTurn | None = None
     turn_count: int | None = None
     inserts: list[NoteInsertion] = Field(default=[])
+    text_bytes: int | None = None
+    tokens: int = 0
+    tokens_today: int = 0
+    token_day: int = 0
+
+    @property
+    def amounts(self) -> Amounts:
+        """What the agent uses of its tenant's quotas."""
+        return Amounts(
+            agents=1,
+            passages=self.next_note - self.dead_count,
+            bytes=self.text_bytes or 0,
+            day=self.token_day,
+            tokens=self.tokens_today,
+        )
+
+    def add_tokens(self, day: int, tokens: int) -> None:
+        """Count tokens of the chat model."""
+        if day > self.token_day:
+            self.token_day, self.tokens_today = day, 0
+        self.tokens += tokens
+        self.tokens_today += tokens
 
     def copied(self) -> AgentRow:
         """Return a copy to edit. It shares values that are only replaced: a deep copy takes a tenth of a commit."""

@@ -31,6 +31,7 @@ from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, NewMessage, message_rows
 from memgpt_memory.passages import Passage, Passages, fits, note_id, note_row, passage_of, texts_of
+from memgpt_memory.quotas import Quotas, Reservation
 from memgpt_memory.sources import Sources
 from memgpt_memory.store.rows import MessageRow
 
@@ -76,13 +77,22 @@ class Settings:
 class Transfers:
     """Exports and imports agents."""
 
-    def __init__(self, agents: Agents, sources: Sources, messages: Messages, passages: Passages, clock: Clock) -> None:
+    def __init__(
+        self,
+        agents: Agents,
+        sources: Sources,
+        messages: Messages,
+        passages: Passages,
+        clock: Clock,
+        quotas: Quotas,
+    ) -> None:
         """Work on the given parts of one store."""
         self._agents = agents
         self._sources = sources
         self._messages = messages
         self._passages = passages
         self._clock = clock
+        self._quotas = quotas
 
     async def export(self, live: LiveAgent) -> AsyncIterator[AgentState | Piece]:
         """Yield the agent as of this instant, then its pieces in the order in which an import takes them.
@@ -126,6 +136,7 @@ class Transfers:
         Raises:
             AlreadyExists: The name is taken.
             InvalidArgument: A piece is out of order or too long, or the stream is incomplete. Nothing is kept.
+            ResourceExhausted: The tenant would exceed a quota. Nothing is kept.
         """
         missing = []
         links: list[Attachment] = []
@@ -139,24 +150,36 @@ class Transfers:
         async with self._agents.importing(agent_id, settings.row) as existing:
             if existing is not None:
                 return existing, missing
-            taking = _Import(agent_id, settings.row.tenant, self._messages, self._passages, self._clock)
-            await taking.all(pieces)
-            row = settings.row.model_copy(
-                update={
-                    "message_count": taking.messages,
-                    "window_start": taking.window.start if taking.window else 0,
-                    "next_note": taking.notes,
-                }
-            )
-            content = CreateAgent(
-                system=settings.system,
-                description=settings.description,
-                summary=taking.window.summary if taking.window else "",
-                links=links,
-                rewinds=taking.window.rewinds if taking.window else Rewinds(),
-                blocks=taking.blocks,
-            )
-            return await self._agents.complete(agent_id, row, content), missing
+            async with self._quotas.reserve(settings.row.tenant, agents=1) as room:
+                return await self._take(agent_id, settings, links, pieces, room), missing
+
+    async def _take(
+        self,
+        agent_id: str,
+        settings: Settings,
+        links: Sequence[Attachment],
+        pieces: AsyncIterator[Piece],
+        room: Reservation,
+    ) -> LiveAgent:
+        taking = _Import(agent_id, settings.row.tenant, self._messages, self._passages, self._clock, room)
+        await taking.all(pieces)
+        row = settings.row.model_copy(
+            update={
+                "message_count": taking.messages,
+                "window_start": taking.window.start if taking.window else 0,
+                "next_note": taking.notes,
+                "text_bytes": taking.bytes,
+            }
+        )
+        content = CreateAgent(
+            system=settings.system,
+            description=settings.description,
+            summary=taking.window.summary if taking.window else "",
+            links=links,
+            rewinds=taking.window.rewinds if taking.window else Rewinds(),
+            blocks=taking.blocks,
+        )
+        return await self._agents.complete(agent_id, row, content)
 
 
 @dataclass(slots=True)
@@ -166,6 +189,7 @@ class _Import:
     Attributes:
         messages: Number of messages received.
         notes: Number of notes written.
+        bytes: Bytes of messages and notes received.
     """
 
     _agent_id: str
@@ -173,10 +197,12 @@ class _Import:
     _to_messages: Messages
     _to_passages: Passages
     _clock: Clock
+    _room: Reservation
     blocks: list[BlockEdit] = field(default_factory=list)
     window: ExportedWindow | None = None
     messages: int = 0
     notes: int = 0
+    bytes: int = 0
     _came: int = 0
     _held_messages: list[MessageRow] = field(default_factory=list)
     _held_bytes: int = 0
@@ -236,6 +262,7 @@ class _Import:
         )
         rows = message_rows(self._agent_id, self.messages, message.created or now(), message.turn_id, message.step, new)
         self.messages += 1
+        self._reserve(bytes=new.size)
         self._held_messages += rows
         self._held_bytes += sum(len(row.text) for row in rows)
         if len(self._held_messages) >= _MESSAGES or self._held_bytes >= _MESSAGE_BYTES:
@@ -246,9 +273,14 @@ class _Import:
             raise _out_of_order("notes come after the window")
         self._came += 1
         texts = [note.text] if fits(note.text) else await texts_of([note.text])
+        self._reserve(passages=len(texts), bytes=sum(len(text.encode()) for text in texts))
         self._held_notes += [Passage("", text, note.created or now(), tags=note.tags) for text in texts]
         if len(self._held_notes) >= _NOTES:
             await self._write_notes()
+
+    def _reserve(self, *, passages: int = 0, bytes: int = 0) -> None:  # noqa: A002 - the name of the quota
+        self._room.add(passages=passages, bytes=bytes)
+        self.bytes += bytes
 
     async def _write_messages(self) -> None:
         rows, self._held_messages, self._held_bytes = self._held_messages, [], 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memgpt_memory.messages._messages import Messages, message_rows, stored
-from memgpt_memory.messages._model import FunctionCall, Message, NewMessage, Role, Usage
+from memgpt_memory.messages._model import FunctionCall, Message, NewMessage, Role, Usage, text_size
 from memgpt_memory.messages._transcripts import CHUNK, Line, Transcripts, spoken_text
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "message_rows",
     "spoken_text",
     "stored",
+    "text_size",
 ]

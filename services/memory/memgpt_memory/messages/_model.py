@@ -33,6 +33,16 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
 
+    @property
+    def total(self) -> int:
+        """Tokens of both."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+def text_size(text: str, call: FunctionCall | None) -> int:
+    """Return the bytes of UTF-8 in the text and the call of a message."""
+    return len(text.encode()) + (len(call.arguments.encode()) if call is not None else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
@@ -44,6 +54,11 @@ class NewMessage:
     call_id: str = ""
     usage: Usage | None = None
     replaces: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of UTF-8 that people or the model wrote in it."""
+        return text_size(self.text, self.function_call)
 
 
 @dataclass(frozen=True, slots=True)

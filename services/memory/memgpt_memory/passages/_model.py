@@ -61,7 +61,11 @@ class StoredNote(StoredModel):
 
 
 class VisibleVersion(StoredModel):
-    """The version of a file that is visible."""
+    """The version of a file that is visible.
+
+    Attributes:
+        text_bytes: Bytes of its passages; None for a version that was stored by an older version of Memory.
+    """
 
     version: str
     sha256: str
@@ -74,3 +78,9 @@ class VisibleVersion(StoredModel):
     created: int
     tags: list[str] = Field(default=[])
     notes: list[StoredNote] = Field(default=[])
+    text_bytes: int | None = None
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its passages; if they were not counted, those of the file stand in for them."""
+        return self.size if self.text_bytes is None else self.text_bytes

@@ -10,6 +10,7 @@ from memgpt.memory.v1 import (
     archival_memory_service_pb2_grpc,
     block_service_pb2_grpc,
     profile_service_pb2_grpc,
+    quota_service_pb2_grpc,
     recall_memory_service_pb2_grpc,
     shared_block_service_pb2_grpc,
     source_service_pb2_grpc,
@@ -23,6 +24,7 @@ from memgpt_memory.rpc._api_keys import ApiKeyServicer, StoredApiKeys
 from memgpt_memory.rpc._archival import ArchivalMemoryServicer
 from memgpt_memory.rpc._blocks import BlockServicer
 from memgpt_memory.rpc._profiles import ProfileServicer
+from memgpt_memory.rpc._quotas import QuotaServicer
 from memgpt_memory.rpc._recall import RecallMemoryServicer
 from memgpt_memory.rpc._shared_blocks import SharedBlockServicer
 from memgpt_memory.rpc._sources import SourceServicer
@@ -44,6 +46,7 @@ def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], objec
         (archival_memory_service_pb2_grpc.add_ArchivalMemoryServiceServicer_to_server, ArchivalMemoryServicer(core)),
         (block_service_pb2_grpc.add_BlockServiceServicer_to_server, BlockServicer(core)),
         (profile_service_pb2_grpc.add_ProfileServiceServicer_to_server, ProfileServicer(core)),
+        (quota_service_pb2_grpc.add_QuotaServiceServicer_to_server, QuotaServicer(core)),
         (recall_memory_service_pb2_grpc.add_RecallMemoryServiceServicer_to_server, RecallMemoryServicer(core)),
         (shared_block_service_pb2_grpc.add_SharedBlockServiceServicer_to_server, SharedBlockServicer(core)),
         (source_service_pb2_grpc.add_SourceServiceServicer_to_server, SourceServicer(core)),

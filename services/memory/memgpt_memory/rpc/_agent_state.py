@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
@@ -137,8 +138,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.DeleteAgentResponse()
 
     async def BeginTurn(self, request: pb.BeginTurnRequest, context: Context) -> AsyncIterator[pb.BeginTurnResponse]:
-        core = self._core
-        live = await core.agents.get(tenant(), request.agent_id)
+        core, owner = self._core, tenant()
+        live = await core.agents.get(owner, request.agent_id)
         start: TurnStart | Edit | None = None
         if request.retry:
             if request.input:
@@ -158,14 +159,16 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             queue_timeout=request.queue_timeout.ToTimedelta().total_seconds()
             if request.HasField("queue_timeout")
             else None,
+            admit=partial(core.quotas.admit_turn, owner),
         )
-        async for event in core.turns.begin(live, asked):
-            if isinstance(event, int):
-                yield pb.BeginTurnResponse(queued=pb.QueuePosition(ahead=event))
-                continue
-            yield pb.BeginTurnResponse(granted=await self._granted(live, event))
-            if event.lease is not None and await core.turns.cancelled(live, event.lease):
-                yield pb.BeginTurnResponse(cancel_requested=pb.CancelRequested())
+        async with core.quotas.turn(owner):
+            async for event in core.turns.begin(live, asked):
+                if isinstance(event, int):
+                    yield pb.BeginTurnResponse(queued=pb.QueuePosition(ahead=event))
+                    continue
+                yield pb.BeginTurnResponse(granted=await self._granted(live, event))
+                if event.lease is not None and await core.turns.cancelled(live, event.lease):
+                    yield pb.BeginTurnResponse(cancel_requested=pb.CancelRequested())
 
     async def _granted(self, live: LiveAgent, grant: Grant) -> pb.TurnGrant:
         return pb.TurnGrant(

@@ -29,13 +29,18 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
     async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Context) -> pb.SearchPassagesResponse:
         if not request.query.strip():
             raise reasons.invalid_field("query must contain more than white space", field="query")
+        async with self._core.searching(tenant()):
+            return await self._search(request)
+
+    async def _search(self, request: pb.SearchPassagesRequest) -> pb.SearchPassagesResponse:
         core = self._core
         size, payload = self._page(request)
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
         position = Position.parse(payload) if payload else None
         mode = core.archive.mode(_MODES.get(request.mode))
+        wanted = _filter(request.filter)
         hits, following, total = await core.archive.search(
-            scope, request.query, mode, _filter(request.filter), size, 0 if position else request.skip, position
+            scope, request.query, mode, wanted, size, 0 if position else request.skip, position
         )
         return pb.SearchPassagesResponse(
             hits=[

@@ -27,6 +27,10 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
     """All messages of an agent."""
 
     async def SearchMessages(self, request: pb.SearchMessagesRequest, context: Context) -> pb.SearchMessagesResponse:
+        async with self._core.searching(tenant()):
+            return await self._search(request)
+
+    async def _search(self, request: pb.SearchMessagesRequest) -> pb.SearchMessagesResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)
         roles = frozenset(convert.ROLES_BACK[role] for role in request.roles if role in convert.ROLES_BACK)

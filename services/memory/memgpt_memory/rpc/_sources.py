@@ -79,11 +79,11 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     async def UpsertPassages(
         self, request_iterator: AsyncIterator[pb.UpsertPassagesRequest], context: Context
     ) -> pb.UpsertPassagesResponse:
-        core = self._core
+        core, owner = self._core, tenant()
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
             raise reasons.invalid_field("the stream must begin with a header", field="piece")
-        live = await core.sources.get(tenant(), first.header.source_id)
+        live = await core.sources.get(owner, first.header.source_id)
         version = first.header.version
         name = version.name
         tags = tuple(first.header.tags)
@@ -91,17 +91,21 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         async with core.sources.files.upload(live, wanted) as upload:
             if upload.unchanged is not None:
                 return pb.UpsertPassagesResponse(file=convert.source_file(name, upload.unchanged), unchanged=True)
-            async for piece in request_iterator:
-                if piece.HasField("batch"):
-                    await upload.add(
-                        [NewPassage(one.index, one.text, one.page, one.start, one.end) for one in piece.batch.passages]
-                    )
-                elif piece.HasField("finish"):
-                    notes = convert.stored_notes(piece.finish.notes)
-                    visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count, notes)
-                    return pb.UpsertPassagesResponse(file=convert.source_file(name, visible))
-                else:
-                    raise reasons.invalid_field("the header must come first, and once", field="piece")
+            async with core.quotas.loading(owner) as admit:
+                async for piece in request_iterator:
+                    if piece.HasField("batch"):
+                        passages = [
+                            NewPassage(one.index, one.text, one.page, one.start, one.end)
+                            for one in piece.batch.passages
+                        ]
+                        admit(len(passages), sum(len(passage.text.encode()) for passage in passages))
+                        await upload.add(passages)
+                    elif piece.HasField("finish"):
+                        notes = convert.stored_notes(piece.finish.notes)
+                        visible = await upload.finish(piece.finish.document_count, piece.finish.passage_count, notes)
+                        return pb.UpsertPassagesResponse(file=convert.source_file(name, visible))
+                    else:
+                        raise reasons.invalid_field("the header must come first, and once", field="piece")
         raise reasons.invalid_field(
             "the stream ended without a finish; nothing of the file became visible; send it again", field="piece"
         )

@@ -18,6 +18,7 @@ from memgpt_runtime.errors import ServiceError
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.passages import NewPassage, Passages, StoredNote, VisibleVersion, document_row
+from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import Record, Records, key_of
 from memgpt_memory.sources._errors import passage_out_of_order, passages_missing
 from memgpt_memory.sources._live_source import LiveSource, Totals
@@ -43,11 +44,12 @@ class FileVersion:
 class SourceFiles:
     """Reads, stages, switches and deletes files."""
 
-    def __init__(self, records: Records, passages: Passages, clock: Clock) -> None:
+    def __init__(self, records: Records, passages: Passages, clock: Clock, quotas: Quotas) -> None:
         """Keep files in the given parts of one store."""
         self._records = records
         self._passages = passages
         self._clock = clock
+        self._quotas = quotas
 
     async def load(self, sources: Iterable[LiveSource]) -> None:
         """Read all files of the sources whose files are not all known."""
@@ -65,7 +67,8 @@ class SourceFiles:
         """Read the totals of sources that were just read."""
         keys = {_summary_key(live.id): live for live in sources}
         found = await self._records.get_many(list(keys))
-        summaries = {keys[key].id: SummaryRow.model_validate_json(record.body) for key, record in found.items()}
+        stored = {keys[key].id: SummaryRow.model_validate_json(record.body) for key, record in found.items()}
+        summaries = {id_: summary for id_, summary in stored.items() if summary.text_bytes is not None}
         names = {
             _file_key(live.id, name): (live, name)
             for live in sources
@@ -77,12 +80,14 @@ class SourceFiles:
         for live in sources:
             summary = summaries.get(live.id)
             if summary is not None:
-                base = Totals(summary.files, summary.documents, summary.passages, summary.updated)
+                base = Totals(
+                    summary.files, summary.documents, summary.passages, summary.updated, summary.text_bytes or 0
+                )
                 live.totals = base.plus(Totals.of(live.files[name] for name in summary.changing))
         await self._count([live for live in sources if live.id not in summaries])
 
     async def _count(self, sources: Sequence[LiveSource]) -> None:
-        """Count the files of sources from before there were summaries, and write the summaries."""
+        """Count the files of sources of older versions, without summaries or with shorter ones, and write summaries."""
         if not sources:
             return
         await self.load(sources)
@@ -183,6 +188,7 @@ class SourceFiles:
         documents: int,
         passages: int,
         notes: Sequence[StoredNote],
+        text_bytes: int,
     ) -> VisibleVersion:
         """Make a staged version visible in place of the former one. Hold the file's lock."""
         row = live.files[version.name] or FileRow(source_id=live.id, name=version.name)
@@ -199,6 +205,7 @@ class SourceFiles:
                 created=now(),
                 tags=list(version.tags),
                 notes=list(notes),
+                text_bytes=text_bytes,
             )
             garbage = [*row.garbage, *([row.visible.version] if row.visible else [])]
             await self._put(live, row.model_copy(update={"visible": visible, "staged": "", "garbage": garbage}))
@@ -230,7 +237,13 @@ class SourceFiles:
 
     async def _forget(self, live: LiveSource, name: str) -> None:
         await self._records.delete([_file_key(live.id, name)])
-        live.put(name, None)
+        self._set(live, name, None)
+
+    def _set(self, live: LiveSource, name: str, row: FileRow | None) -> None:
+        """Replace a file's row in the cache, and note what the source uses."""
+        live.put(name, row)
+        if not live.row.deleting:
+            self._quotas.note(live.row.tenant, live.id, live.amounts)
 
     @asynccontextmanager
     async def _locked(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:
@@ -240,7 +253,7 @@ class SourceFiles:
                 record = await self._records.get(_file_key(live.id, name))
                 row = None if record is None else FileRow.model_validate_json(record.body)
                 if name in live.stale_files:
-                    live.put(name, row)
+                    self._set(live, name, row)
                     live.stale_files.discard(name)
                 else:
                     live.know(name, row)
@@ -261,7 +274,7 @@ class SourceFiles:
                 except BaseException:
                     live.stale_files.add(row.name)
                     raise
-                live.put(row.name, row)
+                self._set(live, row.name, row)
             finally:
                 live.switching.discard(row.name)
 
@@ -284,6 +297,7 @@ class Upload:
     _version_id: str
     unchanged: VisibleVersion | None = None
     _count: int = 0
+    _bytes: int = 0
 
     async def add(self, passages: Sequence[NewPassage]) -> None:
         """Write passages, in order of index.
@@ -297,6 +311,7 @@ class Upload:
         if passages:
             await self._files.write_passages(self._live, self._version.name, self._version_id, passages)
         self._count += len(passages)
+        self._bytes += sum(len(passage.text.encode()) for passage in passages)
 
     async def finish(self, documents: int, passages: int, notes: Sequence[StoredNote] = ()) -> VisibleVersion:
         """Make the version visible.
@@ -311,7 +326,9 @@ class Upload:
         """
         if passages != self._count:
             raise passages_missing(self._version.name, passages, self._count)
-        return await self._files.switch(self._live, self._version, self._version_id, documents, passages, notes)
+        return await self._files.switch(
+            self._live, self._version, self._version_id, documents, passages, notes, self._bytes
+        )
 
 
 def _file_key(source_id: str, name: str) -> str:

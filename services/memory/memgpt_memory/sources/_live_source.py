@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from memgpt_memory.passages import VisibleVersion
+from memgpt_memory.quotas import Amounts
 from memgpt_memory.sources._errors import source_deleted
 from memgpt_memory.sources._rows import FileRow, SourceRow, SummaryRow
 from memgpt_memory.store.locks import ReadWriteLock
@@ -22,12 +23,14 @@ class Totals:
         documents: How many documents they have.
         passages: How many passages they have.
         updated: When one of them last became visible; 0 for never.
+        bytes: Bytes of their passages.
     """
 
     files: int = 0
     documents: int = 0
     passages: int = 0
     updated: int = 0
+    bytes: int = 0
 
     @staticmethod
     def of(rows: Iterable[FileRow | None]) -> Totals:
@@ -38,6 +41,7 @@ class Totals:
             sum(version.documents for version in visible),
             sum(version.passages for version in visible),
             max((version.created for version in visible), default=0),
+            sum(version.stored_bytes for version in visible),
         )
 
     def plus(self, other: Totals) -> Totals:
@@ -47,12 +51,17 @@ class Totals:
             self.documents + other.documents,
             self.passages + other.passages,
             max(self.updated, other.updated),
+            self.bytes + other.bytes,
         )
 
     def minus(self, other: Totals) -> Totals:
         """Return these totals without others; the time stays."""
         return Totals(
-            self.files - other.files, self.documents - other.documents, self.passages - other.passages, self.updated
+            self.files - other.files,
+            self.documents - other.documents,
+            self.passages - other.passages,
+            self.updated,
+            self.bytes - other.bytes,
         )
 
 
@@ -130,6 +139,11 @@ class LiveSource:
         return self._visible
 
     @property
+    def amounts(self) -> Amounts:
+        """What the source uses of its tenant's quotas."""
+        return Amounts(sources=1, passages=self.totals.passages, bytes=self.totals.bytes)
+
+    @property
     def updated(self) -> int:
         """When a file last became visible, or the source was created."""
         return max(self.row.created, self.totals.updated)
@@ -144,4 +158,5 @@ class LiveSource:
             passages=totals.passages,
             updated=totals.updated,
             changing=changing,
+            text_bytes=totals.bytes,
         )

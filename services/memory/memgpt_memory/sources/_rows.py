@@ -33,6 +33,7 @@ class SummaryRow(StoredModel):
 
     The row is written before the visible version of a file changes. It leaves that file out and names it, and its
     reader adds the named files from their own rows. So it is correct whether or not the change has taken effect.
+    A row without `text_bytes` was written by an older version, and is replaced.
     """
 
     files: int = 0
@@ -40,3 +41,4 @@ class SummaryRow(StoredModel):
     passages: int = 0
     updated: int = 0
     changing: list[str] = Field(default=[])
+    text_bytes: int | None = None

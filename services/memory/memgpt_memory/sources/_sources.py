@@ -10,6 +10,7 @@ from memgpt_runtime.errors import Reason
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.passages import Passages
+from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.restrictions import check_may_create, permitted_ids
 from memgpt_memory.sources._errors import unknown_source, unknown_source_name
@@ -34,14 +35,16 @@ class Sources:
         requests: IdempotencyStore,
         journal: Journal,
         clock: Clock,
+        quotas: Quotas,
     ) -> None:
         """Keep sources in the given parts of one store."""
-        self.files = SourceFiles(records, passages, clock)
+        self.files = SourceFiles(records, passages, clock, quotas)
         self._records = records
         self._passages = passages
         self._names = names
         self._requests = requests
         self._journal = journal
+        self._quotas = quotas
         self._cache: dict[str, LiveSource] = {}  # uploads and agents hold these objects
 
     @property
@@ -54,17 +57,23 @@ class Sources:
 
         Raises:
             AlreadyExists: Another source has the name.
+            ResourceExhausted: The tenant has as many sources as it may have.
         """
         check_may_create("sources", principal().sources)
         existing = (await self._load([source_id])).get(source_id)
         if existing is not None:
             return existing
-        async with self._names.claim(tenant, "source", name, source_id, self._exists):
+        async with (
+            self._quotas.reserve(tenant, sources=1),
+            self._names.claim(tenant, "source", name, source_id, self._exists),
+        ):
             row = SourceRow(tenant=tenant, name=name, description=description, created=now())
             live = LiveSource(source_id, row, complete=True)
             await self._put(source_id, row, summary_record(live))
             # An entry that is in use already stays, since two would overwrite each other.
-            return self._cache.setdefault(source_id, live)
+            live = self._cache.setdefault(source_id, live)
+            self._quotas.note(tenant, source_id, live.amounts)
+            return live
 
     async def get(self, tenant: str, source_id: str) -> LiveSource:
         """Return a source.
@@ -129,6 +138,7 @@ class Sources:
                     live.stale = True
                     raise
             live.row = row
+            self._quotas.note(tenant, source_id, None)
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import takewhile
@@ -47,6 +47,7 @@ class TurnRequest:
         options: What the caller needs to run the turn.
         nonblocking: Whether to report a turn that another worker holds, instead of waiting for it.
         queue_timeout: Seconds that the turn may wait for others; None for no bound.
+        admit: Called before a turn that is not known yet waits; raises if the tenant may not begin one now.
     """
 
     request_id: str
@@ -55,6 +56,7 @@ class TurnRequest:
     options: bytes = b""
     nonblocking: bool = False
     queue_timeout: float | None = None
+    admit: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class TurnQueue:
             FailedPrecondition: There is nothing to edit.
             InvalidArgument: The request's id belongs to another agent or input.
             NotFound: The turn does not exist and the request has no start.
-            ResourceExhausted: Too many turns wait.
+            ResourceExhausted: Too many turns wait, or what `TurnRequest.admit` raises.
         """
         key = turn_key(live.row.tenant, request.request_id)
         version = _turns_version(live)
@@ -121,6 +123,8 @@ class TurnQueue:
             return
         if known is None and request.start is None:
             raise unknown_turn(request.request_id)
+        if known is None and request.admit is not None:
+            await request.admit()
         waiting = _Waiting(request, _enqueue(live, key, request.fingerprint), version if known is None else None)
         told = -1
         try:

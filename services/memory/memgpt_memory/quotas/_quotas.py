@@ -1,0 +1,314 @@
+"""The quotas of every tenant, and the checks against them.
+
+Everything is decided in this process, which all writes and searches of a store go through, so neither a lock nor a row
+is shared with another. Rates are token buckets in memory: after a restart they are full. Amounts are sums over the
+stored rows (see `_usage`), read once per tenant; a call of a tenant that was not seen before waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from memgpt_memory.clock import now
+from memgpt_memory.quotas._errors import quota_exceeded
+from memgpt_memory.quotas._limits import Limits
+from memgpt_memory.quotas._token_bucket import SECONDS, TokenBucket
+from memgpt_memory.quotas._usage import Amounts, TenantUsage, seconds_left_of_day, utc_day
+from memgpt_memory.records import Record, Records, key_of
+
+ReadAmounts = Callable[[str], Awaitable[Iterable[tuple[str, Amounts]]]]
+"""Reads the amounts of all agents and sources of a tenant by their ids."""
+
+_AMOUNT_RETRY_SECONDS = 60.0
+"""Until someone deletes something, a retry makes no sense; clients that retry anyway should not do so often."""
+
+_TURN_RETRY_SECONDS = 1.0
+_DAY_SECONDS = 86_400
+
+_MAX_TENANTS = 10_000
+"""Tenants kept in memory; beyond that, those without work in progress are dropped and read again when needed."""
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """Room that work in progress takes before it is stored."""
+
+    _tenant: _Tenant
+    agents: int = 0
+    sources: int = 0
+    passages: int = 0
+    bytes: int = 0
+
+    def add(self, *, agents: int = 0, sources: int = 0, passages: int = 0, bytes: int = 0) -> None:  # noqa: A002
+        """Reserve more.
+
+        Raises:
+            ResourceExhausted: The tenant would exceed a quota; nothing was reserved.
+        """
+        tenant = self._tenant
+        for name, more in (("agents", agents), ("sources", sources), ("passages", passages), ("bytes", bytes)):
+            limit = tenant.limits.of(name)
+            if more and limit:
+                reserved = sum(getattr(other, name) for other in tenant.reservations)
+                value = getattr(tenant.usage, name) + reserved + more
+                if value > limit:
+                    raise quota_exceeded(tenant.name, name, limit, value, _AMOUNT_RETRY_SECONDS)
+        self.agents += agents
+        self.sources += sources
+        self.passages += passages
+        self.bytes += bytes
+
+
+@dataclass(slots=True, eq=False)
+class _Tenant:
+    """A tenant that was seen.
+
+    Attributes:
+        name: The tenant.
+        own: The limits that were set for it.
+        limits: The limits that hold.
+        usage: What it uses.
+        reservations: Work in progress.
+        turns: Turns that run or wait.
+        buckets: Its rates, by the name of the limit.
+        ready: Done when limits and usage have been read.
+    """
+
+    name: str
+    own: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=Limits)
+    usage: TenantUsage = field(default_factory=TenantUsage)
+    reservations: list[Reservation] = field(default_factory=list)
+    turns: int = 0
+    buckets: dict[str, TokenBucket] = field(default_factory=dict)
+    ready: asyncio.Task[None] = field(init=False)
+
+    @property
+    def idle(self) -> bool:
+        return not (self.reservations or self.turns) and self.ready.done()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a tenant uses now.
+
+    Attributes:
+        usage: The stored amounts.
+        limits: The limits that hold.
+        turns: Turns that run or wait.
+        tokens: Tokens of the chat model today.
+        left: What the rates allow now, by the name of the limit; without those that have no limit.
+    """
+
+    usage: TenantUsage
+    limits: Limits
+    turns: int
+    tokens: int
+    left: dict[str, int]
+
+
+class Quotas:
+    """Checks the quotas of every tenant."""
+
+    def __init__(self, records: Records, defaults: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep limits among `records`.
+
+        Args:
+            records: Where the limits of tenants are stored.
+            defaults: The limits of tenants that have none of their own.
+            clock: Seconds on a monotonic clock.
+        """
+        self._records = records
+        self._defaults = defaults
+        self._clock = clock
+        self._tenants: dict[str, _Tenant] = {}
+        self._setting = asyncio.Lock()
+        self.read_amounts: ReadAmounts | None = None
+
+    async def get(self, tenant: str) -> tuple[Limits, Limits]:
+        """Return the limits that were set for a tenant, and those that hold."""
+        known = await self._get(tenant)
+        return known.own, known.limits
+
+    async def set(self, tenant: str, limits: Limits) -> Limits:
+        """Replace the limits of a tenant; return those that hold now."""
+        async with self._setting:
+            known = await self._get(tenant)
+            body = limits.model_dump_json(exclude_none=True)
+            await self._records.put(Record(key_of("quota", tenant), "quota", tenant, "", now(), body))
+            known.own, known.limits = limits, limits.over(self._defaults)
+        return known.limits
+
+    async def report(self, tenant: str) -> Report:
+        """Return what a tenant uses now."""
+        known, at = await self._get(tenant), self._clock()
+        left = {
+            name: math.floor(known.buckets[name].level(limit, at)) if name in known.buckets else limit
+            for name in ("turns_per_minute", "searches_per_minute", "loaded_bytes_per_minute")
+            if (limit := known.limits.of(name))
+        }
+        return Report(known.usage, known.limits, known.turns, known.usage.tokens(utc_day(now())), left)
+
+    @asynccontextmanager
+    async def reserve(
+        self,
+        tenant: str,
+        *,
+        agents: int = 0,
+        sources: int = 0,
+        passages: int = 0,
+        bytes: int = 0,  # noqa: A002 - the name of the quota
+    ) -> AsyncIterator[Reservation]:
+        """Reserve room for work until the end of the block, when what was stored counts by itself.
+
+        Raises:
+            ResourceExhausted: The tenant would exceed a quota.
+        """
+        known = await self._get(tenant)
+        reservation = Reservation(known)
+        reservation.add(agents=agents, sources=sources, passages=passages, bytes=bytes)
+        known.reservations.append(reservation)
+        try:
+            yield reservation
+        finally:
+            known.reservations.remove(reservation)
+
+    @asynccontextmanager
+    async def turn(self, tenant: str) -> AsyncIterator[None]:
+        """Hold this while a turn runs or waits.
+
+        Raises:
+            ResourceExhausted: The tenant has too many turns at the same time.
+        """
+        known = await self._get(tenant)
+        limit = known.limits.concurrent_turns
+        if limit and known.turns >= limit:
+            raise quota_exceeded(tenant, "concurrent_turns", limit, known.turns + 1, _TURN_RETRY_SECONDS)
+        known.turns += 1
+        try:
+            yield
+        finally:
+            known.turns -= 1
+
+    async def admit_turn(self, tenant: str) -> None:
+        """Count a turn that is about to begin.
+
+        Raises:
+            ResourceExhausted: The tenant has begun too many turns, or has no bytes or tokens left for one.
+        """
+        known = await self._get(tenant)
+        usage, limits, time = known.usage, known.limits, now()
+        # Notes of turns are not refused, so the passages may exceed their limit by those of the last turns.
+        for name, value in (("bytes", usage.bytes + 1), ("passages", usage.passages)):
+            limit = limits.of(name)
+            if limit and value > limit:
+                raise quota_exceeded(tenant, name, limit, value, _AMOUNT_RETRY_SECONDS)
+        limit, used = limits.of("model_tokens_per_day"), usage.tokens(utc_day(time))
+        if limit and used >= limit:
+            wait = seconds_left_of_day(time)
+            raise quota_exceeded(tenant, "model_tokens_per_day", limit, used, wait, _DAY_SECONDS)
+        self._take(known, "turns_per_minute", 1)
+
+    async def admit_search(self, tenant: str) -> None:
+        """Count a search.
+
+        Raises:
+            ResourceExhausted: The tenant has searched too often.
+        """
+        self._take(await self._get(tenant), "searches_per_minute", 1)
+
+    @asynccontextmanager
+    async def loading(self, tenant: str) -> AsyncIterator[Callable[[int, int], None]]:
+        """Hold this while a file is stored, and call what it yields with the passages and bytes of each batch.
+
+        Raises:
+            ResourceExhausted: The tenant has loaded too much in the last minute; or, raised by each call, the batch
+                would exceed the tenant's passages or bytes.
+        """
+        known = await self._get(tenant)
+        self._take(known, "loaded_bytes_per_minute", 0)
+        async with self.reserve(tenant) as room:
+
+            def batch(passages: int, size: int) -> None:
+                room.add(passages=passages, bytes=size)
+                bucket = known.buckets.get("loaded_bytes_per_minute")
+                if bucket is not None:
+                    bucket.take(size)
+
+            yield batch
+
+    def note(self, tenant: str, owner: str, amounts: Amounts | None) -> None:
+        """Note what an agent or a source uses since its last commit; None if it has been deleted."""
+        known = self._tenants.get(tenant)
+        if known is None:
+            return  # read from the rows when the tenant is first seen
+        if amounts is None:
+            known.usage.remove(owner)
+        else:
+            known.usage.set(owner, amounts)
+
+    async def keep_tokens(self, tenant: str, day: int, tokens: int) -> None:
+        """Store the tokens of an agent that is about to be deleted, so that they stay used after a restart."""
+        if not tokens or day != utc_day(now()):
+            return
+        async with self._setting:
+            key = key_of("spent", tenant)
+            record = await self._records.get(key)
+            former = json.loads(record.body) if record is not None else {}
+            total = tokens + (former["tokens"] if former.get("day") == day else 0)
+            body = json.dumps({"day": day, "tokens": total})
+            await self._records.put(Record(key, "spent", tenant, "", now(), body))
+
+    def forget(self, tenant: str) -> None:
+        """Forget a tenant that was deleted."""
+        self._tenants.pop(tenant, None)
+
+    def _take(self, known: _Tenant, name: str, tokens: int) -> None:
+        limit = known.limits.of(name)
+        if not limit:
+            return
+        at = self._clock()
+        bucket = known.buckets.get(name)
+        if bucket is None:
+            bucket = known.buckets[name] = TokenBucket(limit, at)
+        wait = bucket.wait(limit, at)
+        if wait:
+            raise quota_exceeded(known.name, name, limit, limit + 1, wait, int(SECONDS))
+        bucket.take(tokens)
+
+    async def _get(self, tenant: str) -> _Tenant:
+        known = self._tenants.get(tenant)
+        if known is None:
+            self._make_room()
+            known = self._tenants[tenant] = _Tenant(tenant)
+            known.ready = asyncio.create_task(self._load(known))
+        ready = known.ready
+        if not ready.done():
+            await asyncio.wait({ready})
+        if ready.cancelled() or ready.exception() is not None:
+            if self._tenants.get(tenant) is known:
+                del self._tenants[tenant]  # the next call reads again
+            ready.result()
+        return known
+
+    async def _load(self, known: _Tenant) -> None:
+        found = await self._records.get_many([key_of("quota", known.name), key_of("spent", known.name)])
+        quota, spent = found.get(key_of("quota", known.name)), found.get(key_of("spent", known.name))
+        known.own = Limits() if quota is None else Limits.model_validate_json(quota.body)
+        known.limits = known.own.over(self._defaults)
+        if spent is not None:
+            body = json.loads(spent.body)
+            known.usage.add_tokens(body["day"], body["tokens"])
+        if self.read_amounts is not None:
+            known.usage.fill(await self.read_amounts(known.name))
+
+    def _make_room(self) -> None:
+        if len(self._tenants) >= _MAX_TENANTS:
+            for name in [name for name, known in self._tenants.items() if known.idle][: _MAX_TENANTS // 8]:
+                del self._tenants[name]
