@@ -31,7 +31,7 @@ from memgpt_agent.loop.turn_loop import TurnLoop
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError
 from memgpt_agent.remote_tools.description import describe
 from memgpt_agent.remote_tools.port import ToolResult
-from memgpt_runtime import errors
+from memgpt_runtime import errors, reasons
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.tokens import count_tokens
 
@@ -448,6 +448,20 @@ async def test_an_edit_of_a_shared_block_that_is_gone_fails() -> None:
     feed = await run(make_loop(memory, ScriptedModel(append, say("I could not."))), request())
     results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
     assert results[0].text == "Nothing was changed: the block 'human' no longer exists."
+    assert (await done(feed)).state is TurnState.COMPLETED
+
+
+async def test_a_search_beyond_the_quota_fails_and_the_turn_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FakeMemory(answered())
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise reasons.quota_exceeded("quota exceeded: too many searches", quota="searches_per_minute", limit=1)
+
+    monkeypatch.setattr(memory, "search_archival", refuse)
+    search = call("archival_memory_search", query="x", request_heartbeat=True)
+    feed = await run(make_loop(memory, ScriptedModel(search, say("I could not search."))), request())
+    results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
+    assert "quota exceeded" in results[0].text
     assert (await done(feed)).state is TurnState.COMPLETED
 
 

@@ -81,6 +81,10 @@ class ToolExecutor:
             ok, text = False, str(error)
         except (errors.InvalidArgument, errors.NotFound) as error:
             ok, text = False, error.message
+        except errors.ResourceExhausted as error:
+            if error.reason != errors.Reason.QUOTA_EXCEEDED:
+                raise
+            ok, text = False, error.message  # a turn that has begun runs to its end, without the search
         result = self._result(context, completion.call, ok, cut(call, text))
         return StepResult((answer, result), effects, _reason(ok, call), failed=not ok)
 
