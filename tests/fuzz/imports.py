@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -27,10 +28,11 @@ from memgpt.cli.imports.report import Report
 from memgpt.memory.v1.agent_state_service_pb2 import CreateAgentRequest
 from memgpt.memory.v1.block_pb2 import BlockEdit
 
+from tests.fuzz import import_seeds
 from tests.fuzz.mutations import mutated
 from tests.support import letta_files
 
-Reader = Callable[[Path, Report], Contents]
+Reader = Callable[[Path, Report], AbstractContextManager[Contents]]
 
 _ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1 << 70, 1.5, 1e308, "", "\x00", "\ud800", "../../etc/passwd", "[]", "{}", "x" * 300),
@@ -39,9 +41,10 @@ _ODD: tuple[Any, ...] = (
 )
 
 
-def of_letta(path: Path, report: Report) -> Contents:
+@contextmanager
+def of_letta(path: Path, report: Report) -> Iterator[Contents]:
     """Read an Agent File."""
-    return read_agent_files([path], report, all_agents=True)
+    yield read_agent_files([path], report, all_agents=True)
 
 
 def letta_seeds() -> list[bytes]:
@@ -50,13 +53,23 @@ def letta_seeds() -> list[bytes]:
     return [data for data in files if len(data) < 200_000]
 
 
-READERS: dict[str, tuple[Reader, Callable[[], list[bytes]]]] = {"letta": (of_letta, letta_seeds)}
+READERS: dict[str, tuple[Reader, Callable[[], list[bytes]]]] = {
+    "letta": (of_letta, letta_seeds),
+    "letta-dump": (import_seeds.read_rows, import_seeds.rows_of_databases),
+    "letta-sqlite": (import_seeds.read_database, import_seeds.databases),
+    "memgpt-0.3": (import_seeds.read_home_of_0_3, import_seeds.homes_of_0_3),
+    "memgpt-0.2-state": (import_seeds.read_state_of_0_2, import_seeds.states_of_0_2),
+    "memgpt-0.2-pickle": (import_seeds.read_pickle_of_0_2, import_seeds.pickles_of_0_2),
+    "chatgpt": (import_seeds.read_chats_of_chatgpt, import_seeds.chatgpt),
+    "claude": (import_seeds.read_chats_of_claude, import_seeds.claude),
+    "mem0": (import_seeds.read_memories, import_seeds.mem0),
+}
 """Readers by name, each with valid files to damage."""
 
 
 def damaged(random: Random, data: bytes) -> bytes:
     """Return a file with random changes: of its values, its structure, or its bytes."""
-    if random.random() < 0.3:
+    if random.random() < 0.3 or not data.startswith((b"{", b"[")):
         return mutated(random, data)
     value = json.loads(data)
     for _ in range(random.randint(1, 4)):
@@ -101,9 +114,9 @@ def attempt(reader: Reader, path: Path) -> tuple[str, str]:
     Returns:
         How it ended, and what is wrong with that, or nothing.
     """
-    with Report() as report:
+    with Report() as report, ExitStack() as stack:
         try:
-            contents = reader(path, report)
+            contents = stack.enter_context(reader(path, report))
             plans = plan_agents(contents, "fuzz", Options(), report)
             plan_sources(contents.sources, report)
         except CliError as error:

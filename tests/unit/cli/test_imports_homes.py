@@ -152,6 +152,7 @@ def test_notes_of_0_3_come_from_a_milvus_server(tmp_path: Path) -> None:
         (1700493322.5, "2023-11-20T15:15:22.500000+00:00"),
         ("yesterday", None),
         ("2023-13-20 03:15:22 PM", None),
+        ("0001-01-01T00:00:00+14:00", None),
         (1e300, None),
         (float("nan"), None),
         (True, None),

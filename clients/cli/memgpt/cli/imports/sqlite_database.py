@@ -89,8 +89,8 @@ class Database:
         if sorting := [_quoted(column) for column in order if column in known or column == "rowid"]:
             query += f" ORDER BY {', '.join(sorting)}"
         missing = dict.fromkeys(columns)
-        with self._explained(table), closing(self._connection.execute(query, tuple(where.values()))) as cursor:
-            for number, values in enumerate(cursor):
+        with self._explained(table):
+            for number, values in enumerate(self._connection.execute(query, tuple(where.values()))):
                 if number == _MAX_ROWS:
                     raise CliError(f"{self.name}: table {table} has more than {_MAX_ROWS:,} rows")
                 yield missing | dict(zip(present, values, strict=False))
@@ -101,14 +101,14 @@ class Database:
             return
         conditions = " AND ".join(f"{_quoted(each)} IS ?" for each in where) or "TRUE"
         query = f"SELECT DISTINCT {_quoted(column)} FROM {_quoted(table)} WHERE {conditions}"  # noqa: S608 - quoted
-        with self._explained(table), closing(self._connection.execute(query, tuple(where.values()))) as cursor:
-            yield from (value for (value,) in cursor)
+        with self._explained(table):
+            yield from (value for (value,) in self._connection.execute(query, tuple(where.values())))
 
     @contextmanager
     def _explained(self, table: str = "") -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged schema is quoted in the error
             where = f"{self.name}: table {table}" if table else self.name
             raise CliError(f"{where} cannot be read: {error}{_remedy(error)}") from error
 
@@ -131,7 +131,7 @@ def open_database(path: Path) -> Iterator[Database]:
         yield Database(connection, str(path))
 
 
-def _remedy(error: sqlite3.Error) -> str:
+def _remedy(error: Exception) -> str:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return "; its writer did not close it: copy it, and the files beside it, to a folder of yours and give the copy"

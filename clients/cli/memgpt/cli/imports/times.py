@@ -18,16 +18,22 @@ def parse_time(value: Any, zone: tzinfo = UTC) -> datetime | None:
         zone: Zone of a time that does not have its own.
     """
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-        if not isinstance(value, str):
-            return None
-        if local := _LOCAL.fullmatch(value):
-            text, offset = local.groups()
-            if offset:
-                return datetime.strptime(f"{text} {offset}", f"{_FORMAT} %z")
-            return datetime.strptime(text, _FORMAT).replace(tzinfo=zone)
-        time = datetime.fromisoformat(value)
-        return time.replace(tzinfo=zone) if time.tzinfo is None else time
+        time = _parsed(value, zone)
+        # A time at either end of the calendar has none in other zones.
+        return time if time is None or time.astimezone(UTC) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _parsed(value: Any, zone: tzinfo) -> datetime | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    if not isinstance(value, str):
+        return None
+    if local := _LOCAL.fullmatch(value):
+        text, offset = local.groups()
+        if offset:
+            return datetime.strptime(f"{text} {offset}", f"{_FORMAT} %z")
+        return datetime.strptime(text, _FORMAT).replace(tzinfo=zone)
+    time = datetime.fromisoformat(value)
+    return time.replace(tzinfo=zone) if time.tzinfo is None else time

@@ -33,7 +33,7 @@ def read_chatgpt(export: Export, name: str, report: Report) -> Contents:
     Raises:
         CliError: It has no conversations.
     """
-    files = export.names(_FILES) or (export.names(r".*\.json") if export.is_file else [])
+    files = export.names(_FILES) or (export.names(".*") if export.is_file else [])
     if not files:
         raise CliError(f"{export.path} has no conversations.json; give the zip archive that ChatGPT sent")
     source = Source(name, "Conversations with ChatGPT", Repeated(partial(_documents, export, files), report))

@@ -34,7 +34,7 @@ def read_claude(export: Export, name: str, report: Report) -> Contents:
     chats, projects = export.names(r"conversations(-\d+)?\.jsonl?"), export.names(r"projects\.json")
     memories = export.names(r"memories\.json")
     if not (chats or projects or memories):
-        chats = export.names(r".*\.jsonl?") if export.is_file else []
+        chats = export.names(".*") if export.is_file else []
     if not (chats or projects or memories):
         raise CliError(f"{export.path} has no conversations.json; give the zip archive that Claude sent")
     documents = Repeated(partial(_documents, export, chats, projects), report)
