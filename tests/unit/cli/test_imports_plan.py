@@ -198,6 +198,14 @@ def test_two_passes_say_the_same_and_the_same_content_has_the_same_origin(report
         assert planned(again, agent).origin != plan.origin
 
 
+def test_an_agent_has_the_same_origin_whatever_comes_with_it(report: Report) -> None:
+    one, two = Agent("Ada", summary="one"), Agent("Ada", summary="two")
+    first, second = plan_agents(Contents(agents=(one, two)), "test", Options(), report)
+    assert (first.name, second.name, second.settings.name) == ("Ada", "Ada-2", "Ada-2")
+    assert first.origin != second.origin
+    assert planned(report, two).origin == second.origin
+
+
 def test_instructions_are_kept_or_replaced_as_asked(report: Report) -> None:
     own, stock = Agent("own", system="Be kind."), Agent("stock", system="You are Letta.", stock_system=True)
     assert planned(report, own).settings.system == "Be kind."

@@ -267,7 +267,8 @@ def _agent(row: Fields, report: Report, blocks: Sequence[Block], rows: Sequence[
     passages: list[Passage] = []
     if _GIT_MEMORY in tags:
         blocks, passages = _in_prompt(blocks, row.where, report)
-        tags = [tag for tag in tags if tag != _GIT_MEMORY]  # its memory is in blocks and notes now
+        tags = [tag for tag in tags if tag != _GIT_MEMORY]
+        report.left_out(row.where, "tag of memory in Git; it is in blocks and notes now", _GIT_MEMORY)
     messages, summary = _messages(rows, window, report, plain=plain)
     for name, value in row.rest(_READ_IN_AGENT):
         report.left_out(row.where, _WORDS.get(name, f"{name} of the agent"), value)

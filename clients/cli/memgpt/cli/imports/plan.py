@@ -151,6 +151,7 @@ def _plan(agent: Agent, origin: str, options: Options, report: Report, taken: Se
         summary = summary[:_MAX_SUMMARY]
     plan = AgentPlan(agent, name, "", settings, uses_preset, blocks, summary, _notes=overflow)
     digest = hashlib.sha256()
+    settings.name = options.name or wanted  # a number from other agents of the same import is no part of the identity
     for part in (settings, *blocks, ExportWindow(summary=summary)):
         _update(digest, part)
     conversation = Conversation(settings.time_zone or "UTC", report)
@@ -164,7 +165,7 @@ def _plan(agent: Agent, origin: str, options: Options, report: Report, taken: Se
         report.changed(where, "messages between those of the window came into it", conversation.widened)
     digest.update(repr((plan.window_start, agent.source_names)).encode())
     plan.origin = f"{origin}:{digest.hexdigest()[:40]}"
-    settings.origin = plan.origin
+    settings.name, settings.origin = name, plan.origin
     return plan
 
 
