@@ -14,10 +14,10 @@ var repeatable = map[string][]string{
 		"CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats",
 	},
 	"memgpt.memory.v1.ArchivalMemoryService": {
-		"SearchPassages", "ListPassages", "GetPassages", "DeletePassages",
+		"SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
 	},
 	"memgpt.memory.v1.RecallMemoryService": {
-		"SearchMessages", "ListMessages",
+		"SearchMessages", "ListMessages", "ForgetMessages",
 	},
 	"memgpt.memory.v1.SharedBlockService": {
 		"CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock", "AttachBlock", "DetachBlock",

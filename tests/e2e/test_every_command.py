@@ -111,6 +111,11 @@ def test_every_command(tmp_path: Path) -> None:
         run("delete", "tag", "old", "--agent", "Zoe")
         run("rename", "agent", "Eve", "Eva")
         run("show", "notes", "--agent", "Eva")
+        assert "Forgot 2 messages of agent Eva" in run("forget", "message", "1", "--agent", "Eva")
+        run("forget", "message", "1", "--agent", "Eva", code=1)
+        run("forget", "note", "passage_none", "--agent", "Eva", code=1)
+        assert run("export", "user", "nobody") == ""
+        assert "Erased user nobody: 0 agents, 0 blocks" in run("forget", "user", "nobody")
         run("delete", "note", "passage_none", "--agent", "Eva", code=1)
         run("delete", "file", "said.md", "--data-source", "all")
         run("delete", "agent", "Eva")

@@ -28,10 +28,11 @@ from memgpt_memory.maintenance.migrations import migrate
 from memgpt_memory.maintenance.reembedding import Reembedding
 from memgpt_memory.maintenance.store_lease import StoreLease
 from memgpt_memory.maintenance.transfer import Transfers
+from memgpt_memory.maintenance.user_data import UserData
 from memgpt_memory.messages import Messages
 from memgpt_memory.passages import EmbeddingIndex, Passages
 from memgpt_memory.quotas import Amounts, Limits, Quotas
-from memgpt_memory.recall import MessageIndex, Recall
+from memgpt_memory.recall import Forgetting, MessageIndex, Recall
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Records
 from memgpt_memory.sources import LoadRecords, Sources
 from memgpt_memory.store import Store
@@ -69,8 +70,10 @@ class Core:
     block_attachments: BlockAttachments
     sources: Sources
     transfers: Transfers
+    user_data: UserData
     archive: Archive
     recall: Recall
+    forgetting: Forgetting
     profiles: Profiles
     loads: LoadRecords
     quotas: Quotas
@@ -99,6 +102,7 @@ class Core:
 
     async def close(self) -> None:
         """Stop background work and release the store."""
+        await self.user_data.close()
         await self.tenants.close()
         await self.reembedding.close()
         await self.idempotency.close()
@@ -141,9 +145,11 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         quotas,
         settings.lease_seconds,
     )
+    block_attachments = BlockAttachments(agents, records)
     sources = Sources(records, indexed, names, idempotency, journal, clock, quotas)
     quotas.read_amounts = partial(_read_amounts, records, agents, sources)
     message_index = MessageIndex(messages, indexed)
+    recall = Recall(messages, indexed, message_index)
     core = Core(
         store=store,
         passages=indexed,
@@ -153,11 +159,13 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         edits=Edits(messages),
         attachments=Attachments(agents, sources, clock),
         shared_blocks=shared,
-        block_attachments=BlockAttachments(agents, records),
+        block_attachments=block_attachments,
+        user_data=UserData(records, agents, shared, block_attachments),
         sources=sources,
         transfers=Transfers(agents, sources, messages, indexed, clock, quotas),
         archive=Archive(indexed, sources, clock),
-        recall=Recall(messages, indexed, message_index),
+        recall=recall,
+        forgetting=Forgetting(agents, recall),
         profiles=Profiles(records),
         loads=LoadRecords(records, sources),
         quotas=quotas,
@@ -174,6 +182,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     await _finish_deletions(agents, sources, shared, journal)
     await core.tenants.open()
     core.reembedding.resume()
+    core.user_data.resume()
     idempotency.keep_tidy()
     return core
 

@@ -24,3 +24,17 @@ def check_may_create(things: str, permitted: Collection[str]) -> None:
             permission="USE",
             restricted_to=things,
         )
+
+
+def check_unrestricted(permitted: Collection[str]) -> None:
+    """Check that the caller may use what belongs to agents together, such as shared blocks.
+
+    Raises:
+        PermissionDenied: The key is restricted to some agents.
+    """
+    if permitted:
+        raise reasons.not_permitted(
+            "the API key is restricted to some agents, and this concerns others too; use a key without restrictions",
+            permission="USE",
+            restricted_to="agents",
+        )

@@ -32,6 +32,7 @@ from memgpt.memory.v1 import (
     source_service_pb2_grpc,
     store_service_pb2_grpc,
     turn_pb2,
+    user_data_service_pb2_grpc,
 )
 from memgpt_memory.core import Core
 
@@ -55,7 +56,7 @@ class Memory:
     """A client on behalf of one tenant.
 
     Attributes:
-        agents, archive, blocks, profiles, quotas, recall, shared, sources, store: The stubs.
+        agents, archive, blocks, profiles, quotas, recall, shared, sources, store, users: The stubs.
         address: The server's.
         core: Answers the parts of a server within the test's own process, to make its store fail.
     """
@@ -74,6 +75,7 @@ class Memory:
         self.recall = _Stub(recall_memory_service_pb2_grpc.RecallMemoryServiceStub(channel), tenant)
         self.shared = _Stub(shared_block_service_pb2_grpc.SharedBlockServiceStub(channel), tenant)
         self.sources = _Stub(source_service_pb2_grpc.SourceServiceStub(channel), tenant)
+        self.users = _Stub(user_data_service_pb2_grpc.UserDataServiceStub(channel), tenant)
         self.store = _Stub(store_service_pb2_grpc.StoreServiceStub(channel), tenant)
 
     def of(self, tenant: str) -> Memory:

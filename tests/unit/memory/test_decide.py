@@ -21,6 +21,7 @@ from memgpt_memory.agents import (
     DetachSource,
     EndedTurn,
     EndTurn,
+    ForgetMessages,
     InsertNotes,
     Lease,
     NoTurn,
@@ -208,3 +209,16 @@ def test_only_what_archival_memory_holds_moves_its_snapshots() -> None:
     assert not changed(running, AddStep(lease_of(running), 1, StepCommit([HELLO]))).reorders
     assert changed(running, AddStep(lease_of(running), 1, StepCommit(notes=["n"])), "n").reorders
     assert changed(running, AttachSource(Attachment(source_id="s", stamp=1, attached=1), frozenset())).reorders
+
+
+def test_messages_are_forgotten_once_and_not_those_of_the_running_turn() -> None:
+    state = after(NEW, CreateAgent(messages=[HELLO, HELLO, HELLO]))
+    state = after(state, ForgetMessages({0, 7}))
+    assert (state.window, state.message_count, state.row.message_count) == ([1, 2], 2, 3)
+    assert decide(state, ForgetMessages({0, 9}), (), TIME) is None
+    running = started(state)
+    with pytest.raises(FailedPrecondition):
+        decide(running, ForgetMessages({1, 3}), (), TIME)
+    assert after(running, ForgetMessages({1})).window == [2, 3]
+    ended = after(running, EndTurn(TurnState.COMPLETED, ""))
+    assert after(ended, ForgetMessages({3})).window == [1, 2]

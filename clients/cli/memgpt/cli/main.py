@@ -6,9 +6,9 @@ import os
 import sys
 
 from memgpt.cli.app import app, open_ui
-from memgpt.cli.commands import documents, imports, manage, operate, share, talk
+from memgpt.cli.commands import documents, forget, imports, manage, operate, share, talk
 
-__all__ = ["app", "documents", "imports", "main", "manage", "operate", "share", "talk"]
+__all__ = ["app", "documents", "forget", "imports", "main", "manage", "operate", "share", "talk"]
 
 
 def main() -> None:

@@ -49,8 +49,14 @@ _RETRYABLE = {
         "UnregisterTools",
     ),
     "memgpt.loader.v1.LoaderService": ("CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats"),
-    "memgpt.memory.v1.ArchivalMemoryService": ("SearchPassages", "ListPassages", "GetPassages", "DeletePassages"),
-    "memgpt.memory.v1.RecallMemoryService": ("SearchMessages", "ListMessages"),
+    "memgpt.memory.v1.ArchivalMemoryService": (
+        "SearchPassages",
+        "ListPassages",
+        "GetPassages",
+        "DeletePassages",
+        "ForgetPassages",
+    ),
+    "memgpt.memory.v1.RecallMemoryService": ("SearchMessages", "ListMessages", "ForgetMessages"),
     "memgpt.memory.v1.SharedBlockService": (
         "CreateSharedBlock",
         "GetSharedBlock",

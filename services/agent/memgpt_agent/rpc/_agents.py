@@ -58,6 +58,7 @@ class AgentRpcs(ServicerBase):
             blocks=_blocks(texts, request),
             description=request.description,
             tags=request.tags,
+            user_id=request.user_id,
             messages=memory_protos.new_messages(boot.boot_sequence(now(), time_zone)),
         )
         return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
@@ -72,7 +73,11 @@ class AgentRpcs(ServicerBase):
 
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Any) -> pb.ListAgentsResponse:
         asked = state_pb.ListAgentsRequest(
-            page_size=request.page_size, page_token=request.page_token, tags=request.tags, origin=request.origin
+            page_size=request.page_size,
+            page_token=request.page_token,
+            tags=request.tags,
+            origin=request.origin,
+            user_id=request.user_id,
         )
         page = await call(self._memory.agents.ListAgents(asked))
         return pb.ListAgentsResponse(

@@ -180,6 +180,7 @@ class Tenants:
         for _ in range(_PASSES):
             for agent_id in list(await self._records.ids("agent", name)):
                 await self._delete_agent(row, receipt, agent_id)
+            await self._agents.repository.shared.delete_all(name)
             for source_id in list(await self._records.ids("source", name)):
                 await self._delete_source(row, receipt, source_id)
         await self._delete_rows(row, receipt, "profile")

@@ -147,7 +147,7 @@ class Agents:
         return live
 
     async def list(
-        self, tenant: str, size: int, after: str, *, tags: Sequence[str] = (), origin: str = ""
+        self, tenant: str, size: int, after: str, *, tags: Sequence[str] = (), origin: str = "", user_id: str = ""
     ) -> Page[LiveAgent]:
         """Return a page of agents in order of creation, after the id `after`.
 
@@ -157,12 +157,13 @@ class Agents:
             after: Id of the last agent of the page before; empty for the first page.
             tags: Only agents with all of these tags.
             origin: Only agents with this origin; empty for all.
+            user_id: Only agents of this user; empty for all.
         """
         unfinished = await self._load_many(self._journal.of("agent"))
         hidden = {id_ for id_, live in unfinished.items() if live is None or live.row.deleting}
         ids = permitted_ids(
-            await self._matching(tenant, set(tags), origin)
-            if tags or origin
+            await self._matching(tenant, set(tags), origin, user_id)
+            if tags or origin or user_id
             else await self._records.ids("agent", tenant),
             principal().agents,
         )
@@ -171,11 +172,17 @@ class Agents:
         agents = [live for live in found if live is not None and not live.row.deleting]
         return Page(agents, page.next_token, page.total)
 
-    async def _matching(self, tenant: str, tags: set[str], origin: str) -> Sequence[str]:
-        """Return the ids of agents with all of the tags and the origin, in order."""
+    async def _matching(self, tenant: str, tags: set[str], origin: str, user_id: str) -> Sequence[str]:
+        """Return the ids of agents with all of the tags, the origin and the user, in order."""
         rows = await self._records.find("agent", tenant=tenant)
         found = ((record.id, AgentRow.model_validate_json(record.body)) for record in rows)
-        return sorted(id_ for id_, row in found if tags <= set(row.tags) and row.origin in (origin or row.origin,))
+        return sorted(
+            id_
+            for id_, row in found
+            if tags <= set(row.tags)
+            and row.origin == (origin or row.origin)
+            and row.user_id == (user_id or row.user_id)
+        )
 
     async def with_heartbeats(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
         """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`."""
@@ -195,7 +202,8 @@ class Agents:
         Args:
             tenant: The tenant that owns it.
             agent_id: The agent.
-            changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`.
+            changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`,
+                `user_id`.
             etag: The etag that was read; empty to skip the check.
 
         Raises:
@@ -421,6 +429,18 @@ class Agents:
         ids = [note_id(live.id, number) for number in numbers if number < live.row.next_note]
         rows = await self.passages.read(live.row.tenant, {live.id: ids})
         return sum(len(row.text.encode()) for row in rows.values())
+
+    async def note_texts(self, live: LiveAgent, ids: Sequence[str]) -> Sequence[str]:
+        """Return the texts of those of the agent's notes that exist. Ids of anything else are ignored."""
+        numbers = {id_: number for id_ in ids if (number := _note_number(live.id, id_)) is not None}
+        dead = live.state.dead_notes
+        existing = [id_ for id_, number in numbers.items() if number < live.row.next_note and number not in dead]
+        rows = await self.passages.read(live.row.tenant, {live.id: existing})
+        return [rows[id_].text for id_ in existing if id_ in rows]
+
+    async def all(self) -> Sequence[LiveAgent]:
+        """Return the agents of every tenant."""
+        return await self.find_many([record.id for record in await self._records.find("agent")])
 
     async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, Sequence[Message]]:
         """Read the agent's state, and the messages in its context window, as of one instant.

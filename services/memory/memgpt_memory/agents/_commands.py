@@ -125,6 +125,19 @@ class CountBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetMessages:
+    """Forget messages by their sequences; missing ones are not an error.
+
+    Attributes:
+        sequences: The sequences.
+        freed: Bytes of their texts.
+    """
+
+    sequences: Set[int]
+    freed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AttachSource:
     """Attach a source; do nothing if it is attached already.
 
@@ -275,6 +288,7 @@ Command = (
     | InsertNotes
     | DeleteNotes
     | CountBytes
+    | ForgetMessages
     | AttachSource
     | DetachSource
     | PutToolServer

@@ -27,6 +27,7 @@ from memgpt_memory.agents._commands import (
     DetachBlock,
     DetachSource,
     EndTurn,
+    ForgetMessages,
     InsertNotes,
     NoteTurn,
     PutToolServer,
@@ -393,6 +394,18 @@ def _(command: CountBytes, draft: _Draft) -> bool:
         return False
     draft.row.text_bytes = command.size
     return True
+
+
+@_apply.register
+def _(command: ForgetMessages, draft: _Draft) -> bool:
+    forgotten, turn = draft.before.forgotten, draft.before.turn
+    existing = {one for one in command.sequences if one < draft.row.message_count and one not in forgotten}
+    if isinstance(turn, RunningTurn) and any(one >= turn.first_sequence for one in existing):
+        raise errors.message_in_running_turn()
+    draft.set(forgotten=forgotten.add(existing))
+    if draft.row.text_bytes is not None:
+        draft.row.text_bytes = max(0, draft.row.text_bytes - command.freed)
+    return bool(existing)
 
 
 @_apply.register

@@ -113,6 +113,15 @@ def turn_has_ended(state: str) -> FailedPrecondition:
     return reasons.wrong_state(f"the turn has ended ({state}); begin another one", resource="turn", state=state)
 
 
+def message_in_running_turn() -> FailedPrecondition:
+    """A message of the running turn is to be forgotten: the turn may need it to continue."""
+    return reasons.wrong_state(
+        "the message belongs to the running turn; wait until the turn has ended, or cancel it",
+        resource="turn",
+        state="RUNNING",
+    )
+
+
 def step_out_of_order(index: int, following: int) -> FailedPrecondition:
     """A step is not the next one of its turn."""
     return reasons.step_out_of_order(

@@ -33,9 +33,12 @@ class Ranges:
 
     def add(self, numbers: Iterable[int]) -> Ranges:
         """Return the union with `numbers`."""
-        pieces = sorted([*self._ranges, *((number, number + 1) for number in numbers)])
+        return self.union((number, number + 1) for number in numbers)
+
+    def union(self, others: Iterable[tuple[int, int]]) -> Ranges:
+        """Return the union with other ranges ``[start, end)``."""
         merged: list[tuple[int, int]] = []
-        for start, end in pieces:
+        for start, end in sorted([*self._ranges, *others]):
             if merged and start <= merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
             else:

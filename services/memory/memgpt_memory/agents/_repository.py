@@ -164,6 +164,7 @@ class AgentRepository:
         gone = [id_ for id_, number in numbers.items() if number >= row.next_note or number in dead]
         await self.passages.delete(row.tenant, live.id, gone, unread=True)
         await self.messages.delete_from(live.id, row.message_count)
+        await self.messages.delete_sequences(live.id, live.state.forgotten.pieces)
 
     async def tidy(self, work: Awaitable[object]) -> None:
         """Run a cleanup of invisible rows; a failure only costs space until their owner is deleted."""

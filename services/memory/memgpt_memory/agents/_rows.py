@@ -106,6 +106,7 @@ class AgentRow(StoredModel):
     model: str = ""
     context_window: int = 0
     time_zone: str = "UTC"
+    user_id: str = ""
     tags: list[str] = Field(default=[])
     origin: str = ""
     created: int
@@ -123,6 +124,7 @@ class AgentRow(StoredModel):
     heartbeats: TextRef = TextRef()
     dead_notes: TextRef = TextRef()
     rewinds: TextRef = TextRef()
+    forgotten: TextRef = TextRef()
     blocks: list[BlockRef] = Field(default=[])
     shared: list[SharedRef] = Field(default=[])
     message_count: int = 0

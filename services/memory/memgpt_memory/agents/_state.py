@@ -31,6 +31,7 @@ class AgentState:
         heartbeats: Its timed heartbeats, as the Agent service wrote them.
         dead_notes: Numbers of deleted notes.
         rewinds: Messages that were taken back.
+        forgotten: Sequences of messages that were forgotten; their rows are deleted after they appear here.
     """
 
     id: str
@@ -45,6 +46,7 @@ class AgentState:
     heartbeats: str = ""
     dead_notes: Ranges = field(default_factory=Ranges)
     rewinds: Rewinds = field(default_factory=Rewinds)
+    forgotten: Ranges = field(default_factory=Ranges)
 
     @property
     def turn(self) -> AgentTurn:
@@ -68,9 +70,25 @@ class AgentState:
         return self.row.next_note - self.row.dead_count
 
     @property
+    def hidden(self) -> Ranges:
+        """Sequences of the messages that neither the window nor a search has: taken back, or forgotten."""
+        return self.forgotten.union((rewind.first, rewind.end) for rewind in self.rewinds)
+
+    @property
+    def message_count(self) -> int:
+        """Number of messages that exist."""
+        return self.row.message_count - len(self.forgotten)
+
+    @property
+    def rewound_count(self) -> int:
+        """Number of messages that exist and were taken back."""
+        return len(self.hidden) - len(self.forgotten)
+
+    @property
     def window(self) -> list[int]:
         """Sequences of the messages in the context window."""
-        return [s for s in range(self.row.window_start, self.row.message_count) if s not in self.rewinds]
+        hidden = self.hidden
+        return [s for s in range(self.row.window_start, self.row.message_count) if s not in hidden]
 
     def block(self, reference: BlockRef) -> Block:
         """Return a block with its value."""
@@ -142,6 +160,7 @@ TEXT_FIELDS: Mapping[str, TextField] = {
     "heartbeats": TextField("heartbeats", str, str),
     "dead_notes": TextField("dead", Ranges.dump, Ranges.parse),
     "rewinds": TextField("rewinds", Rewinds.dump, Rewinds.parse),
+    "forgotten": TextField("forgotten", Ranges.dump, Ranges.parse),
 }
 """By field name, which the state and the agent's row share; the row says which version of the text is current."""
 

@@ -43,6 +43,7 @@ class SharedBlockRow(StoredModel):
     limit: int = DEFAULT_BLOCK_LIMIT
     read_only: bool = False
     description: str = ""
+    user_id: str = ""
     created: int
     updated: int
     version: int = 0

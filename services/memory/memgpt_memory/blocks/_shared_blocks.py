@@ -66,7 +66,7 @@ class SharedBlocks:
         self._entries: WeakValueDictionary[str, _Entry] = WeakValueDictionary()
         self._recent: LRUCache[str, _Entry] = LRUCache(_MAX_CACHED)
 
-    async def create(self, tenant: str, block_id: str, content: BlockEdit) -> SharedBlock:
+    async def create(self, tenant: str, block_id: str, content: BlockEdit, user_id: str = "") -> SharedBlock:
         """Create a block, with the label of `content` as its name. If one with this id exists, return that one.
 
         Raises:
@@ -80,7 +80,7 @@ class SharedBlocks:
             if len(await self._records.ids(KIND, tenant)) >= MAX_SHARED_BLOCKS:
                 raise too_many_shared_blocks(MAX_SHARED_BLOCKS)
             name, time = content.label, now()
-            row = SharedBlockRow(tenant=tenant, name=name, created=time, updated=time)
+            row = SharedBlockRow(tenant=tenant, name=name, user_id=user_id, created=time, updated=time)
             write = SharedBlock(block_id, row, "").edited(content, time, by_people=True)
             async with self._names.claim(tenant, _NAME_KIND, name, block_id, self._exists):
                 await run_to_end(self._write(write))
@@ -130,6 +130,11 @@ class SharedBlocks:
         if taken < len(blocks):
             return Page(blocks[:taken], blocks[taken - 1].id, page.total)
         return Page(blocks, page.next_token, page.total)
+
+    async def of_user(self, tenant: str, user_id: str) -> Sequence[SharedBlock]:
+        """Return the blocks of a user, in order of creation."""
+        found = await self.find_many(await self._records.ids(KIND, tenant))
+        return [block for block in found.values() if block.row.user_id == user_id]
 
     async def update(self, tenant: str, block_id: str, edit: BlockEdit) -> SharedBlock:
         """Write a block on behalf of a person, for all agents that have it.
@@ -189,6 +194,13 @@ class SharedBlocks:
             await self._records.put(journal, block.record(row))
         entry.block, entry.known = None, True
         await self._purge(block.id)
+
+    async def delete_all(self, tenant: str) -> None:
+        """Delete the blocks of a tenant that is being deleted, after its agents."""
+        for block_id in list(await self._records.ids(KIND, tenant)):
+            async with self.locked([block_id]) as found:
+                for block in found.values():
+                    await run_to_end(self.delete(block))
 
     async def resume_deletions(self) -> None:
         """Finish deletions that failed or that a crash interrupted."""

@@ -14,6 +14,7 @@ from memgpt_runtime import reasons
 
 from memgpt_memory.agents import Agents
 from memgpt_memory.maintenance.reembedding import Reembedding
+from memgpt_memory.recall import Forgetting
 from memgpt_memory.sources import Sources
 from memgpt_memory.store import Store
 
@@ -28,7 +29,9 @@ class CompactionResult:
     after: int
 
 
-async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Reembedding) -> CompactionResult:
+async def erase(
+    store: Store, agents: Agents, sources: Sources, forgetting: Forgetting, reembedding: Reembedding
+) -> CompactionResult:
     """Remove everything that was deleted or replaced from the store's files. Other calls go on in the meantime.
 
     It can be interrupted and repeated at any time.
@@ -51,6 +54,7 @@ async def erase(store: Store, agents: Agents, sources: Sources, reembedding: Ree
     await agents.sweep()
     await agents.repository.shared.sweep()
     await sources.sweep()
+    await forgetting.sweep()
     await store.compact()
     after = await store.size()
     _log.info("store_compacted", bytes_before=before, bytes_after=after)

@@ -9,7 +9,7 @@ next start removes it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from memgpt_runtime import reasons
@@ -105,16 +105,19 @@ class Transfers:
         blocks = await self._agents.blocks(agent)
         for block in blocks:
             yield block
-        yield ExportedWindow(agent.row.window_start, agent.summary, agent.rewinds)
+        yield _exported_window(agent)
         for start in range(0, agent.row.message_count, _MESSAGES):
-            numbers = range(start, min(start + _MESSAGES, agent.row.message_count))
+            end = min(start + _MESSAGES, agent.row.message_count)
+            numbers = [number for number in range(start, end) if number not in agent.forgotten]
             found = await self._messages.read(agent.id, numbers)
+            # Those that were forgotten since the export began are missing, and shift the numbers of all that follow.
             if len(found) < len(numbers):
                 raise reasons.write_conflict(
-                    "the agent is being deleted and can no longer be exported", resource="agent"
+                    "the agent is being deleted, or messages were forgotten during the export; start it again",
+                    resource="agent",
                 )
             for message in found:
-                yield message
+                yield _renumbered(agent, message)
         notes = 0
         wanted = (number for number in range(agent.row.next_note) if number not in agent.dead_notes)
         while piece := list(islice(wanted, _NOTES)):
@@ -126,7 +129,7 @@ class Transfers:
                     yield passage_of(rows[id_])
         if live.row.deleting:
             raise reasons.write_conflict("the agent is being deleted and can no longer be exported", resource="agent")
-        yield ExportTotals(len(blocks), agent.row.message_count, notes)
+        yield ExportTotals(len(blocks), agent.message_count, notes)
 
     async def take(
         self, agent_id: str, settings: Settings, pieces: AsyncIterator[Piece]
@@ -318,3 +321,26 @@ class _Import:
 
 def _out_of_order(rule: str) -> InvalidArgument:
     return reasons.invalid_field(f"piece out of order: {rule}; nothing was imported", field="piece")
+
+
+def _exported_window(agent: AgentState) -> ExportedWindow:
+    """Return the content of the window, with the numbers that the messages have in an export."""
+    rewinds = [
+        replace(rewind, first=_number(agent, rewind.first), end=_number(agent, rewind.end)) for rewind in agent.rewinds
+    ]
+    start = _number(agent, agent.row.window_start)
+    return ExportedWindow(start, agent.summary, Rewinds(one for one in rewinds if one.first < one.end))
+
+
+def _renumbered(agent: AgentState, message: Message) -> Message:
+    """Return a message with its number in an export, which has no gaps where messages were forgotten."""
+    if not agent.forgotten:
+        return message
+    replaces = message.replaces
+    if replaces is not None:
+        replaces = None if replaces in agent.forgotten else _number(agent, replaces)
+    return replace(message, sequence=_number(agent, message.sequence), replaces=replaces)
+
+
+def _number(agent: AgentState, sequence: int) -> int:
+    return sequence - agent.forgotten.below(sequence)

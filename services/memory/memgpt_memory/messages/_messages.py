@@ -124,6 +124,12 @@ class Messages:
         condition = all_of(Equals("agent", agent_id), Between("sequence", sequence))
         await self.delete([row.id for row in await self._store.query(MESSAGES, condition, Key)])
 
+    async def delete_sequences(self, agent_id: str, ranges: Iterable[tuple[int, int]]) -> None:
+        """Delete all rows of an agent's messages whose sequences are in ranges ``[first, end)``."""
+        for first, end in ranges:
+            condition = all_of(Equals("agent", agent_id), Between("sequence", first, end))
+            await self.delete([row.id for row in await self._store.query(MESSAGES, condition, Key)])
+
     async def _rows(self, ids: Sequence[str]) -> dict[str, MessageRow]:
         found = {id_: self._cache[id_] for id_ in ids if id_ in self._cache}
         missing = [id_ for id_ in ids if id_ not in found]

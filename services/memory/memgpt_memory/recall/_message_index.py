@@ -9,6 +9,7 @@ batch, which is then written again in place.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import islice
 from weakref import WeakValueDictionary
 
@@ -76,7 +77,9 @@ class MessageIndex:
             while end < count and not live.row.deleting:
                 await self._prepare(collection)
                 following = min(end + _BATCH, count)
-                messages = await self._messages.read(live.id, range(end, following))
+                forgotten = live.state.forgotten
+                wanted = [sequence for sequence in range(end, following) if sequence not in forgotten]
+                messages = await self._messages.read(live.id, wanted)
                 rows = await self._rows(index, collection, messages)
                 # To the end: the lock must not be released for a deletion while rows are being written.
                 await run_to_end(self._write(index, collection, live, rows, following))
@@ -94,6 +97,22 @@ class MessageIndex:
                 rows = await self._passages.store.query(collection, condition, Key, partitions=[partition])
                 await self._passages.store.delete(collection, ids_of(rows), partition=partition, unread=True)
             self._ends.pop((collection.name, live.id), None)
+
+    async def drop(self, live: LiveAgent, sequences: Iterable[int]) -> None:
+        """Delete the index rows of forgotten messages, after those that are being written."""
+        index = self._passages.index
+        collection = self.collection(index)
+        async with index.reading(), self._lock(live):
+            if self._passages.store.is_open(collection):
+                ids = [index_id(live.id, sequence) for sequence in sequences]
+                partition = partition_of(live.row.tenant, live.id)
+                await self._passages.store.delete(collection, ids, partition=partition)
+
+    async def sweep(self, live: LiveAgent) -> None:
+        """Delete the index rows of forgotten messages that a failure or a crash left behind."""
+        for first, end in live.state.forgotten.pieces:
+            for start in range(first, end, _BATCH):
+                await self.drop(live, range(start, min(start + _BATCH, end)))
 
     def _lock(self, live: LiveAgent) -> asyncio.Lock:
         return self._locks.setdefault(live.id, asyncio.Lock())

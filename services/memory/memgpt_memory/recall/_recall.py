@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from memgpt_runtime import reasons
 
-from memgpt_memory.agents import LiveAgent, Rewinds
+from memgpt_memory.agents import LiveAgent, Ranges
 from memgpt_memory.list_pages import PAGE_BYTES, Page, fitting
 from memgpt_memory.messages import CHUNK, Line, Message, Messages, Role, Transcripts
 from memgpt_memory.passages import Passages
@@ -133,7 +133,8 @@ class _View:
         snapshot: How many messages there were at the first page.
         roles: The roles of the senders.
         span: When they were stored.
-        hidden: Messages that were taken back, unless they are to be found as well.
+        hidden: Messages that were forgotten or, unless they are to be found as well, taken back.
+        rewound: Whether those that were taken back are found as well.
     """
 
     tenant: str
@@ -141,14 +142,15 @@ class _View:
     snapshot: int
     roles: frozenset[Role]
     span: _Span
-    hidden: Rewinds
+    hidden: Ranges
+    rewound: bool
     total: None = None
 
     @property
     def key(self) -> str:
         """See `ranking.View`."""
-        # The set of messages that were taken back only grows, so its size identifies it.
-        return repr((self.agent, sorted(self.roles), self.span, len(self.hidden)))
+        # The sets of messages that were taken back and forgotten only grow, so their size identifies them.
+        return repr((self.agent, sorted(self.roles), self.span, self.rewound, len(self.hidden)))
 
     @property
     def partitions(self) -> Sequence[str]:
@@ -164,7 +166,7 @@ class _View:
             Between("sequence", end=self.snapshot),
             Between("created", self.span.start, self.span.end) if self.span.bounded else EVERY_ROW,
         )
-        hidden = [(rewind.first, rewind.end) for rewind in self.hidden]
+        hidden = self.hidden.pieces
         return Refined(broad, Outside("sequence", hidden)) if hidden else broad
 
 
@@ -252,7 +254,7 @@ class Recall:
         async with index.reading():
             collection = await self._index.take_in(index, live, count)
             mode = SearchMode.HYBRID if query.mode is RecallMode.HYBRID and collection.full_text else SearchMode.DENSE
-            view = _View(live.row.tenant, live.id, count, query.roles, span, _hidden(live, query))
+            view = _View(live.row.tenant, live.id, count, query.roles, span, _hidden(live, query), query.rewound)
             cut = await self.rankings.cut(index, collection, view, query.text, mode, size, skip, position)
         wanted = [sequence_of(hit.id) if hit.id else -1 for hit in cut.hits]
         read = await self._messages.read(live.id, [sequence for sequence in wanted if sequence >= 0])
@@ -283,7 +285,7 @@ class Recall:
         for sides in around:
             kept: tuple[list[Message], list[Message]] = ([], [])
             for side, sequences in zip(kept, sides, strict=True):
-                for sequence in sequences:
+                for sequence in (one for one in sequences if one in messages):  # others were just forgotten
                     size = len(text_of(messages[sequence]).encode())
                     if size <= room:
                         room -= size
@@ -292,7 +294,7 @@ class Recall:
         return made
 
     async def _around(
-        self, live: LiveAgent, query: RecallQuery, sequence: int, hidden: Rewinds
+        self, live: LiveAgent, query: RecallQuery, sequence: int, hidden: Ranges
     ) -> tuple[list[int], list[int]]:
         """Return the sequences of what was said next to a message, if it is no further than a chunk away."""
         count, number = query.count(live), sequence // CHUNK
@@ -312,27 +314,49 @@ class Recall:
         self._transcripts.forget(live.id)
         await self._index.forget(live)
 
+    async def drop(self, live: LiveAgent, sequences: Sequence[int]) -> None:
+        """Delete what is derived from forgotten messages."""
+        if sequences:
+            self._transcripts.forget(live.id)
+            await self._index.drop(live, sequences)
+
+    async def sweep(self, live: LiveAgent) -> None:
+        """Delete what a failure or a crash left of what was derived from forgotten messages."""
+        await self._index.sweep(live)
+
     async def page(self, live: LiveAgent, size: int, position: tuple[int, int] | None) -> Page[Message]:
-        """Return a page of messages, the latest first; `position` is (messages at the first page, messages passed)."""
+        """Return a page of messages, the latest first.
+
+        Args:
+            live: The agent.
+            size: Most messages.
+            position: Sequence after the latest message of the first page, and how many sequences from it on the pages
+                before have passed; None for the first page.
+        """
         count, passed = position or (live.row.message_count, 0)
+        forgotten = live.state.forgotten
         high = count - passed
         items: list[Message] = []
         room = PAGE_BYTES
         while high > 0 and len(items) < size and room > 0:
             low = max(high - min(size - len(items), _SMALL_CHUNK), 0)
-            for message in await self._messages.read(live.id, range(high - 1, low - 1, -1)):
+            wanted = [sequence for sequence in range(high - 1, low - 1, -1) if sequence not in forgotten]
+            high = low
+            for message in await self._messages.read(live.id, wanted):
                 room -= len(text_of(message).encode())
                 if room < 0 and items:
+                    high = message.sequence + 1
                     break
                 items.append(message)
-            high = low
-        reached = passed + len(items)
-        return Page(items, json.dumps([count, reached]) if reached < count else "", count)
+        while high and high - 1 in forgotten:
+            high -= 1
+        total = count - forgotten.below(count)
+        return Page(items, json.dumps([count, count - high]) if high else "", total)
 
 
-def _hidden(live: LiveAgent, query: RecallQuery) -> Rewinds:
+def _hidden(live: LiveAgent, query: RecallQuery) -> Ranges:
     """Return the messages that a search leaves out."""
-    return Rewinds() if query.rewound else live.state.rewinds
+    return live.state.forgotten if query.rewound else live.state.hidden
 
 
 def text_of(message: Message) -> str:

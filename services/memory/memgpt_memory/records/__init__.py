@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_memory.records._idempotency import IdempotencyStore
+from memgpt_memory.records._idempotency import RETENTION, IdempotencyStore
 from memgpt_memory.records._journal import Journal
 from memgpt_memory.records._model import Record, StoredModel, TextRef
 from memgpt_memory.records._names import Names
@@ -10,6 +10,7 @@ from memgpt_memory.records._records import Records, ids_of, key_of, split, text_
 from memgpt_memory.records._text_rows import TextRows
 
 __all__ = [
+    "RETENTION",
     "IdempotencyStore",
     "Journal",
     "Names",

@@ -16,6 +16,7 @@ from memgpt.memory.v1 import (
     source_service_pb2_grpc,
     store_service_pb2_grpc,
     tenant_service_pb2_grpc,
+    user_data_service_pb2_grpc,
 )
 
 from memgpt_memory.core import Core
@@ -30,6 +31,7 @@ from memgpt_memory.rpc._shared_blocks import SharedBlockServicer
 from memgpt_memory.rpc._sources import SourceServicer
 from memgpt_memory.rpc._store import StoreServicer
 from memgpt_memory.rpc._tenants import TenantServicer
+from memgpt_memory.rpc._user_data import UserDataServicer
 
 __all__ = ["StoredApiKeys", "servicers"]
 
@@ -52,4 +54,5 @@ def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], objec
         (source_service_pb2_grpc.add_SourceServiceServicer_to_server, SourceServicer(core)),
         (store_service_pb2_grpc.add_StoreServiceServicer_to_server, StoreServicer(core)),
         (tenant_service_pb2_grpc.add_TenantServiceServicer_to_server, TenantServicer(core)),
+        (user_data_service_pb2_grpc.add_UserDataServiceServicer_to_server, UserDataServicer(core)),
     ]

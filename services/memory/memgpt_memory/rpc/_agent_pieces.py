@@ -74,6 +74,7 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         time_zone=agent.time_zone or "UTC",
         description=agent.description,
         tags=agent.tags,
+        user_id=agent.user_id,
     )
     validate(new)
     time = now()
@@ -88,6 +89,7 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         time_zone=new.time_zone,
         tags=list(dict.fromkeys(new.tags)),
         origin=agent.origin,
+        user_id=new.user_id,
         created=time,
         updated=time,
     )

@@ -38,7 +38,7 @@ _PAUSE_SECONDS = 60.0
 _HEARTBEATS_PAGE = 100
 """Agents on a page of timed heartbeats, each with at most 16 KiB."""
 
-_UPDATABLE = ("name", "system", "model", "context_window", "time_zone", "description", "tags")
+_UPDATABLE = ("name", "system", "model", "context_window", "time_zone", "description", "tags", "user_id")
 
 
 class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
@@ -65,6 +65,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     context_window=request.context_window,
                     time_zone=request.time_zone or "UTC",
                     tags=list(dict.fromkeys(request.tags)),
+                    user_id=request.user_id,
                     created=time,
                     updated=time,
                 ),
@@ -98,7 +99,9 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def ListAgents(self, request: pb.ListAgentsRequest, context: Context) -> pb.ListAgentsResponse:
         core = self._core
         size, after = self._after(request)
-        page = await core.agents.list(tenant(), size, after, tags=request.tags, origin=request.origin)
+        page = await core.agents.list(
+            tenant(), size, after, tags=request.tags, origin=request.origin, user_id=request.user_id
+        )
         return pb.ListAgentsResponse(
             agents=[await convert.agent(core, live.state) for live in page.items],
             next_page_token=self._next(request, page.next_token),
@@ -321,6 +324,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         result = write_time(request.call_result, request.time_placeholder, now(), live.row.time_zone)
         turn = await core.turns.edit(live, TurnRequest(request.request_id, Edit(edit, result), digest))
         edited = await core.agents.messages.read(live.id, [turn.first_sequence])
+        if not edited:
+            raise reasons.message_not_found("the edited message has been forgotten", sequence=turn.first_sequence)
         return pb.EditMessageResponse(message=convert.message(edited[0], live.state.rewinds))
 
     async def ExportAgent(

@@ -102,6 +102,11 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         passages = await core.archive.get(scope, list(request.passage_ids))
         return pb.GetPassagesResponse(passages=[convert.passage(passage) for passage in passages])
 
+    async def ForgetPassages(self, request: pb.ForgetPassagesRequest, context: Context) -> pb.ForgetPassagesResponse:
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        forgotten = await self._core.forgetting.notes(live, request.passage_ids)
+        return pb.ForgetPassagesResponse(deleted_count=forgotten.notes, forgotten_message_count=forgotten.messages)
+
     async def DeletePassages(self, request: pb.DeletePassagesRequest, context: Context) -> pb.DeletePassagesResponse:
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)

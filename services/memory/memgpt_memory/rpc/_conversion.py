@@ -179,6 +179,7 @@ def shared_block(value: SharedBlock) -> shared_block_pb2.SharedBlock:
         create_time=timestamp(row.created),
         update_time=timestamp(row.updated),
         read_only=row.read_only,
+        user_id=row.user_id,
         description=row.description,
     )
 
@@ -208,7 +209,7 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
         model=row.model,
         context_window=row.context_window,
         time_zone=row.time_zone,
-        message_count=row.message_count,
+        message_count=state.message_count,
         passage_count=state.note_count,
         attachments=[
             agent_pb2.Attachment(
@@ -222,7 +223,8 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
         create_time=timestamp(row.created),
         update_time=timestamp(row.updated),
         etag=settings_etag(row),
-        rewound_count=len(state.rewinds),
+        rewound_count=state.rewound_count,
+        user_id=row.user_id,
         description=state.description,
         tags=row.tags,
         origin=row.origin,

@@ -69,6 +69,11 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
             ],
         )
 
+    async def ForgetMessages(self, request: pb.ForgetMessagesRequest, context: Context) -> pb.ForgetMessagesResponse:
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        forgotten = await self._core.forgetting.messages(live, request.sequences)
+        return pb.ForgetMessagesResponse(forgotten_count=forgotten.messages)
+
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
         size, payload = self._page(request)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from memgpt.memory.v1 import shared_block_service_pb2 as pb
 from memgpt.memory.v1 import shared_block_service_pb2_grpc
-from memgpt_runtime.context import tenant
+from memgpt_runtime.context import principal, tenant
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import LiveAgent
 from memgpt_memory.blocks import BlockEdit
+from memgpt_memory.core import Core
+from memgpt_memory.restrictions import check_unrestricted
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 
 
 class SharedBlockServicer(Servicer, shared_block_service_pb2_grpc.SharedBlockServiceServicer):
-    """Blocks of core memory that several agents have in common."""
+    """Blocks of core memory that several agents have in common. A key that is restricted to agents may not use them."""
+
+    @property
+    def _core(self) -> Core:
+        check_unrestricted(principal().agents)
+        return super()._core
 
     async def CreateSharedBlock(
         self, request: pb.CreateSharedBlockRequest, context: Context
@@ -29,7 +36,7 @@ class SharedBlockServicer(Servicer, shared_block_service_pb2_grpc.SharedBlockSer
                 read_only=request.read_only,
                 description=request.description,
             )
-            block = await core.shared_blocks.create(owner, seed, content)
+            block = await core.shared_blocks.create(owner, seed, content, request.user_id)
             # The stored response holds no text: the value may be replaced and erased.
             return block.id.encode()
 

@@ -50,7 +50,7 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
 
     async def Compact(self, request: pb.CompactRequest, context: Context) -> pb.CompactResponse:
         core = self._core
-        erased = await erase(core.store, core.agents, core.sources, core.reembedding)
+        erased = await erase(core.store, core.agents, core.sources, core.forgetting, core.reembedding)
         return pb.CompactResponse(bytes_before=erased.before, bytes_after=erased.after)
 
     async def Backup(self, request: pb.BackupRequest, context: Context) -> AsyncIterator[pb.BackupResponse]:

@@ -115,8 +115,9 @@ class Edits:
 
     async def _back(self, state: AgentState, first: int) -> AsyncIterator[Message]:
         """Yield the messages of turns that were not taken back, the latest first, down to `first`."""
+        hidden = state.hidden
         for high in range(state.row.message_count, first, -_CHUNK):
-            sequences = [s for s in range(high - 1, max(high - _CHUNK, first) - 1, -1) if s not in state.rewinds]
+            sequences = [s for s in range(high - 1, max(high - _CHUNK, first) - 1, -1) if s not in hidden]
             for message in await self._messages.read(state.id, sequences):
                 if not message.turn_id:
                     return

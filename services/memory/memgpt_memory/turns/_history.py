@@ -101,11 +101,13 @@ class TurnHistory:
         row = await self.find(live, turn.key)
         return [] if row is None else [turn_record(live, turn.key, row)]
 
-    async def steps(self, agent_id: str, turn: _Span, after: int, last: int) -> list[Step]:
-        """Read the steps of a turn after `after`, up to and including `last`."""
+    async def steps(self, live: LiveAgent, turn: _Span, after: int, last: int) -> list[Step]:
+        """Read the steps of a turn after `after`, up to and including `last`, without forgotten messages."""
         if last <= after:
             return []
-        messages = await self._messages.read(agent_id, range(turn.first_sequence, turn.end_sequence))
+        forgotten = live.state.forgotten
+        kept = [one for one in range(turn.first_sequence, turn.end_sequence) if one not in forgotten]
+        messages = await self._messages.read(live.id, kept)
         steps = {index: list(of_step) for index, of_step in groupby(messages, key=lambda message: message.step)}
         return [Step(index, steps.get(index, [])) for index in range(after + 1, last + 1)]
 

@@ -98,7 +98,7 @@ class Turns:
             await self._repository.settle(live)
             turn = live.state.turn_under(lease)
             if index <= turn.steps:
-                return (await self._history.steps(live.id, turn, index - 1, index))[0]
+                return (await self._history.steps(live, turn, index - 1, index))[0]
             result = await self._repository.commit(live, AddStep(lease, index, step))
             live.keep_lease(self._lease_seconds)
         return Step(index, result.messages)
@@ -170,7 +170,7 @@ class Turns:
             if turn is None or turn.agent_id != live.id:
                 raise unknown_turn(request_id)
             if turn.state is not TurnState.QUEUED:
-                for step in await self._history.steps(live.id, turn, after_step, turn.steps):
+                for step in await self._history.steps(live, turn, after_step, turn.steps):
                     yield step
                 after_step = max(after_step, turn.steps)
             if turn.state.ended or not follow:

@@ -114,7 +114,9 @@ type CreateAgentRequest struct {
 	// Description for people; the model does not see it.
 	Description string `protobuf:"bytes,12,opt,name=description,proto3" json:"description,omitempty"`
 	// Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once.
-	Tags          []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
+	Tags []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
+	// The user that the agent belongs to, as the caller names users; empty for none.
+	UserId        string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +240,13 @@ func (x *CreateAgentRequest) GetTags() []string {
 		return x.Tags
 	}
 	return nil
+}
+
+func (x *CreateAgentRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
 }
 
 // Response of CreateAgent.
@@ -430,7 +439,9 @@ type ListAgentsRequest struct {
 	// Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents.
 	Tags []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Only agents with this origin; empty for all.
-	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Only agents of this user; empty for all.
+	UserId        string `protobuf:"bytes,10,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +500,13 @@ func (x *ListAgentsRequest) GetTags() []string {
 func (x *ListAgentsRequest) GetOrigin() string {
 	if x != nil {
 		return x.Origin
+	}
+	return ""
+}
+
+func (x *ListAgentsRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
 	}
 	return ""
 }
@@ -562,7 +580,7 @@ type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`; other paths are INVALID_ARGUMENT.
+	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`; other paths are INVALID_ARGUMENT.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4238,7 +4256,7 @@ var File_memgpt_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xa9\x04\n" +
+	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xcc\x04\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1c\n" +
@@ -4255,7 +4273,8 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x06blocks\x18\v \x03(\v2\x1b.memgpt.memory.v1.BlockEditB\b\xbaH\x05\x92\x01\x02\x10 R\x06blocks\x12*\n" +
 	"\vdescription\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12$\n" +
 	"\x04tags\x18\r \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\"D\n" +
+	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12!\n" +
+	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"D\n" +
 	"\x13CreateAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"|\n" +
 	"\x0fGetAgentRequest\x129\n" +
@@ -4264,14 +4283,16 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"A\n" +
 	"\x10GetAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xa1\x01\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xc4\x01\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12$\n" +
 	"\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12 \n" +
-	"\x06origin\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06origin\"\x8c\x01\n" +
+	"\x06origin\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06origin\x12!\n" +
+	"\auser_id\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"\x8c\x01\n" +
 	"\x12ListAgentsResponse\x12/\n" +
 	"\x06agents\x18\x01 \x03(\v2\x17.memgpt.memory.v1.AgentR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +

@@ -116,7 +116,7 @@ type Agent struct {
 	ContextWindow int32 `protobuf:"varint,8,opt,name=context_window,json=contextWindow,proto3" json:"context_window,omitempty"`
 	// IANA name of the agent's time zone, such as `Europe/Berlin`. Default `UTC`.
 	TimeZone string `protobuf:"bytes,9,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
-	// Number of messages in its recall memory, including those that were taken back.
+	// Number of messages in its recall memory, including those that were taken back, without forgotten ones.
 	MessageCount int64 `protobuf:"varint,10,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
 	// Number of its own notes in archival memory.
 	PassageCount int64 `protobuf:"varint,11,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
@@ -136,7 +136,9 @@ type Agent struct {
 	Tags []string `protobuf:"bytes,18,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Where an import brought it from, such as `letta:` and a digest of what was imported; empty for other agents. It
 	// never changes, so that the same import again finds the agent.
-	Origin        string `protobuf:"bytes,19,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin string `protobuf:"bytes,19,opt,name=origin,proto3" json:"origin,omitempty"`
+	// The user that the agent belongs to, as the caller names users; empty for none. ExportUser and EraseUser find it.
+	UserId        string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +306,13 @@ func (x *Agent) GetOrigin() string {
 	return ""
 }
 
+func (x *Agent) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
 var File_memgpt_memory_v1_agent_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
@@ -316,7 +325,7 @@ const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"sourceName\x12#\n" +
 	"\rpassage_count\x18\x03 \x01(\x03R\fpassageCount\x12;\n" +
 	"\vattach_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"attachTime\"\x82\x06\n" +
+	"attachTime\"\xa5\x06\n" +
 	"\x05Agent\x12\"\n" +
 	"\bagent_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12 \n" +
@@ -339,7 +348,8 @@ const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"\rrewound_count\x18\x10 \x01(\x03R\frewoundCount\x12*\n" +
 	"\vdescription\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12\"\n" +
 	"\x04tags\x18\x12 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18@R\x04tags\x12 \n" +
-	"\x06origin\x18\x13 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06originB\xf4\x01\n" +
+	"\x06origin\x18\x13 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06origin\x12!\n" +
+	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userIdB\xf4\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\n" +
 	"AgentProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 

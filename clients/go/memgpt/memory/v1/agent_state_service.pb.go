@@ -111,7 +111,9 @@ type CreateAgentRequest struct {
 	// Description for people.
 	Description string `protobuf:"bytes,13,opt,name=description,proto3" json:"description,omitempty"`
 	// Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once.
-	Tags          []string `protobuf:"bytes,14,rep,name=tags,proto3" json:"tags,omitempty"`
+	Tags []string `protobuf:"bytes,14,rep,name=tags,proto3" json:"tags,omitempty"`
+	// The user that the agent belongs to, as the caller names users; empty for none.
+	UserId        string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -242,6 +244,13 @@ func (x *CreateAgentRequest) GetTags() []string {
 		return x.Tags
 	}
 	return nil
+}
+
+func (x *CreateAgentRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
 }
 
 // Response of CreateAgent.
@@ -434,7 +443,9 @@ type ListAgentsRequest struct {
 	// Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents.
 	Tags []string `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Only agents with this origin; empty for all.
-	Origin        string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Only agents of this user; empty for all.
+	UserId        string `protobuf:"bytes,10,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -493,6 +504,13 @@ func (x *ListAgentsRequest) GetTags() []string {
 func (x *ListAgentsRequest) GetOrigin() string {
 	if x != nil {
 		return x.Origin
+	}
+	return ""
+}
+
+func (x *ListAgentsRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
 	}
 	return ""
 }
@@ -566,7 +584,7 @@ type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
 	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`; other paths are INVALID_ARGUMENT.
+	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`; other paths are INVALID_ARGUMENT.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3293,7 +3311,7 @@ var File_memgpt_memory_v1_agent_state_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\n" +
-	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xf0\x04\n" +
+	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x93\x05\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -3312,7 +3330,8 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x0efallback_names\x18\f \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x10\"\ar\x05\x10\x01\x18\x80\x01R\rfallbackNames\x12*\n" +
 	"\vdescription\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12$\n" +
 	"\x04tags\x18\x0e \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\"D\n" +
+	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12!\n" +
+	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"D\n" +
 	"\x13CreateAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"|\n" +
 	"\x0fGetAgentRequest\x129\n" +
@@ -3321,14 +3340,16 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"A\n" +
 	"\x10GetAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xa1\x01\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xc4\x01\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12$\n" +
 	"\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12 \n" +
-	"\x06origin\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06origin\"\x8c\x01\n" +
+	"\x06origin\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06origin\x12!\n" +
+	"\auser_id\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"\x8c\x01\n" +
 	"\x12ListAgentsResponse\x12/\n" +
 	"\x06agents\x18\x01 \x03(\v2\x17.memgpt.memory.v1.AgentR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +

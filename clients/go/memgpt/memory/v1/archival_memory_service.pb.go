@@ -827,6 +827,116 @@ func (x *DeletePassagesResponse) GetDeletedCount() int64 {
 	return 0
 }
 
+// Request of ForgetPassages.
+type ForgetPassagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Ids of notes, at most 100.
+	PassageIds    []string `protobuf:"bytes,2,rep,name=passage_ids,json=passageIds,proto3" json:"passage_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetPassagesRequest) Reset() {
+	*x = ForgetPassagesRequest{}
+	mi := &file_memgpt_memory_v1_archival_memory_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetPassagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetPassagesRequest) ProtoMessage() {}
+
+func (x *ForgetPassagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_archival_memory_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetPassagesRequest.ProtoReflect.Descriptor instead.
+func (*ForgetPassagesRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_archival_memory_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ForgetPassagesRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ForgetPassagesRequest) GetPassageIds() []string {
+	if x != nil {
+		return x.PassageIds
+	}
+	return nil
+}
+
+// Response of ForgetPassages.
+type ForgetPassagesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of notes that this call deleted.
+	DeletedCount int64 `protobuf:"varint,1,opt,name=deleted_count,json=deletedCount,proto3" json:"deleted_count,omitempty"`
+	// Number of messages that this call forgot.
+	ForgottenMessageCount int64 `protobuf:"varint,2,opt,name=forgotten_message_count,json=forgottenMessageCount,proto3" json:"forgotten_message_count,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *ForgetPassagesResponse) Reset() {
+	*x = ForgetPassagesResponse{}
+	mi := &file_memgpt_memory_v1_archival_memory_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetPassagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetPassagesResponse) ProtoMessage() {}
+
+func (x *ForgetPassagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_archival_memory_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetPassagesResponse.ProtoReflect.Descriptor instead.
+func (*ForgetPassagesResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_archival_memory_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ForgetPassagesResponse) GetDeletedCount() int64 {
+	if x != nil {
+		return x.DeletedCount
+	}
+	return 0
+}
+
+func (x *ForgetPassagesResponse) GetForgottenMessageCount() int64 {
+	if x != nil {
+		return x.ForgottenMessageCount
+	}
+	return 0
+}
+
 var File_memgpt_memory_v1_archival_memory_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_archival_memory_service_proto_rawDesc = "" +
@@ -891,13 +1001,21 @@ const file_memgpt_memory_v1_archival_memory_service_proto_rawDesc = "" +
 	"\vpassage_ids\x18\x02 \x03(\tB&\xbaH#\x92\x01 \b\x01\x10\xe8\a\"\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\n" +
 	"passageIds\"=\n" +
 	"\x16DeletePassagesResponse\x12#\n" +
-	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount2\x9f\x04\n" +
+	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount\"\x86\x01\n" +
+	"\x15ForgetPassagesRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x124\n" +
+	"\vpassage_ids\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10d\"\ar\x05\x10\x01\x18\x80\x01R\n" +
+	"passageIds\"u\n" +
+	"\x16ForgetPassagesResponse\x12#\n" +
+	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount\x126\n" +
+	"\x17forgotten_message_count\x18\x02 \x01(\x03R\x15forgottenMessageCount2\x8a\x05\n" +
 	"\x15ArchivalMemoryService\x12i\n" +
 	"\x0eSearchPassages\x12'.memgpt.memory.v1.SearchPassagesRequest\x1a(.memgpt.memory.v1.SearchPassagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n" +
 	"\x0eInsertPassages\x12'.memgpt.memory.v1.InsertPassagesRequest\x1a(.memgpt.memory.v1.InsertPassagesResponse\"\x04\xa0\xbb\x18\x03\x12c\n" +
 	"\fListPassages\x12%.memgpt.memory.v1.ListPassagesRequest\x1a&.memgpt.memory.v1.ListPassagesResponse\"\x04\xa0\xbb\x18\x02\x12`\n" +
 	"\vGetPassages\x12$.memgpt.memory.v1.GetPassagesRequest\x1a%.memgpt.memory.v1.GetPassagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n" +
-	"\x0eDeletePassages\x12'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponse\"\x04\xa0\xbb\x18\x03B\x84\x02\n" +
+	"\x0eDeletePassages\x12'.memgpt.memory.v1.DeletePassagesRequest\x1a(.memgpt.memory.v1.DeletePassagesResponse\"\x04\xa0\xbb\x18\x03\x12i\n" +
+	"\x0eForgetPassages\x12'.memgpt.memory.v1.ForgetPassagesRequest\x1a(.memgpt.memory.v1.ForgetPassagesResponse\"\x04\xa0\xbb\x18\x03B\x84\x02\n" +
 	"\x19io.memgptmilvus.memory.v1B\x1aArchivalMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (
@@ -912,7 +1030,7 @@ func file_memgpt_memory_v1_archival_memory_service_proto_rawDescGZIP() []byte {
 	return file_memgpt_memory_v1_archival_memory_service_proto_rawDescData
 }
 
-var file_memgpt_memory_v1_archival_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_memgpt_memory_v1_archival_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_memgpt_memory_v1_archival_memory_service_proto_goTypes = []any{
 	(*PassageScope)(nil),           // 0: memgpt.memory.v1.PassageScope
 	(*PassageFilter)(nil),          // 1: memgpt.memory.v1.PassageFilter
@@ -926,37 +1044,41 @@ var file_memgpt_memory_v1_archival_memory_service_proto_goTypes = []any{
 	(*GetPassagesResponse)(nil),    // 9: memgpt.memory.v1.GetPassagesResponse
 	(*DeletePassagesRequest)(nil),  // 10: memgpt.memory.v1.DeletePassagesRequest
 	(*DeletePassagesResponse)(nil), // 11: memgpt.memory.v1.DeletePassagesResponse
-	(*timestamppb.Timestamp)(nil),  // 12: google.protobuf.Timestamp
-	(SearchMode)(0),                // 13: memgpt.memory.v1.SearchMode
-	(*PassageHit)(nil),             // 14: memgpt.memory.v1.PassageHit
-	(*Passage)(nil),                // 15: memgpt.memory.v1.Passage
+	(*ForgetPassagesRequest)(nil),  // 12: memgpt.memory.v1.ForgetPassagesRequest
+	(*ForgetPassagesResponse)(nil), // 13: memgpt.memory.v1.ForgetPassagesResponse
+	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
+	(SearchMode)(0),                // 15: memgpt.memory.v1.SearchMode
+	(*PassageHit)(nil),             // 16: memgpt.memory.v1.PassageHit
+	(*Passage)(nil),                // 17: memgpt.memory.v1.Passage
 }
 var file_memgpt_memory_v1_archival_memory_service_proto_depIdxs = []int32{
-	12, // 0: memgpt.memory.v1.PassageFilter.created_from:type_name -> google.protobuf.Timestamp
-	12, // 1: memgpt.memory.v1.PassageFilter.created_before:type_name -> google.protobuf.Timestamp
+	14, // 0: memgpt.memory.v1.PassageFilter.created_from:type_name -> google.protobuf.Timestamp
+	14, // 1: memgpt.memory.v1.PassageFilter.created_before:type_name -> google.protobuf.Timestamp
 	0,  // 2: memgpt.memory.v1.SearchPassagesRequest.scope:type_name -> memgpt.memory.v1.PassageScope
-	13, // 3: memgpt.memory.v1.SearchPassagesRequest.mode:type_name -> memgpt.memory.v1.SearchMode
+	15, // 3: memgpt.memory.v1.SearchPassagesRequest.mode:type_name -> memgpt.memory.v1.SearchMode
 	1,  // 4: memgpt.memory.v1.SearchPassagesRequest.filter:type_name -> memgpt.memory.v1.PassageFilter
-	14, // 5: memgpt.memory.v1.SearchPassagesResponse.hits:type_name -> memgpt.memory.v1.PassageHit
-	13, // 6: memgpt.memory.v1.SearchPassagesResponse.mode:type_name -> memgpt.memory.v1.SearchMode
-	15, // 7: memgpt.memory.v1.InsertPassagesResponse.passages:type_name -> memgpt.memory.v1.Passage
+	16, // 5: memgpt.memory.v1.SearchPassagesResponse.hits:type_name -> memgpt.memory.v1.PassageHit
+	15, // 6: memgpt.memory.v1.SearchPassagesResponse.mode:type_name -> memgpt.memory.v1.SearchMode
+	17, // 7: memgpt.memory.v1.InsertPassagesResponse.passages:type_name -> memgpt.memory.v1.Passage
 	0,  // 8: memgpt.memory.v1.ListPassagesRequest.scope:type_name -> memgpt.memory.v1.PassageScope
 	1,  // 9: memgpt.memory.v1.ListPassagesRequest.filter:type_name -> memgpt.memory.v1.PassageFilter
-	15, // 10: memgpt.memory.v1.ListPassagesResponse.passages:type_name -> memgpt.memory.v1.Passage
+	17, // 10: memgpt.memory.v1.ListPassagesResponse.passages:type_name -> memgpt.memory.v1.Passage
 	0,  // 11: memgpt.memory.v1.GetPassagesRequest.scope:type_name -> memgpt.memory.v1.PassageScope
-	15, // 12: memgpt.memory.v1.GetPassagesResponse.passages:type_name -> memgpt.memory.v1.Passage
+	17, // 12: memgpt.memory.v1.GetPassagesResponse.passages:type_name -> memgpt.memory.v1.Passage
 	2,  // 13: memgpt.memory.v1.ArchivalMemoryService.SearchPassages:input_type -> memgpt.memory.v1.SearchPassagesRequest
 	4,  // 14: memgpt.memory.v1.ArchivalMemoryService.InsertPassages:input_type -> memgpt.memory.v1.InsertPassagesRequest
 	6,  // 15: memgpt.memory.v1.ArchivalMemoryService.ListPassages:input_type -> memgpt.memory.v1.ListPassagesRequest
 	8,  // 16: memgpt.memory.v1.ArchivalMemoryService.GetPassages:input_type -> memgpt.memory.v1.GetPassagesRequest
 	10, // 17: memgpt.memory.v1.ArchivalMemoryService.DeletePassages:input_type -> memgpt.memory.v1.DeletePassagesRequest
-	3,  // 18: memgpt.memory.v1.ArchivalMemoryService.SearchPassages:output_type -> memgpt.memory.v1.SearchPassagesResponse
-	5,  // 19: memgpt.memory.v1.ArchivalMemoryService.InsertPassages:output_type -> memgpt.memory.v1.InsertPassagesResponse
-	7,  // 20: memgpt.memory.v1.ArchivalMemoryService.ListPassages:output_type -> memgpt.memory.v1.ListPassagesResponse
-	9,  // 21: memgpt.memory.v1.ArchivalMemoryService.GetPassages:output_type -> memgpt.memory.v1.GetPassagesResponse
-	11, // 22: memgpt.memory.v1.ArchivalMemoryService.DeletePassages:output_type -> memgpt.memory.v1.DeletePassagesResponse
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
+	12, // 18: memgpt.memory.v1.ArchivalMemoryService.ForgetPassages:input_type -> memgpt.memory.v1.ForgetPassagesRequest
+	3,  // 19: memgpt.memory.v1.ArchivalMemoryService.SearchPassages:output_type -> memgpt.memory.v1.SearchPassagesResponse
+	5,  // 20: memgpt.memory.v1.ArchivalMemoryService.InsertPassages:output_type -> memgpt.memory.v1.InsertPassagesResponse
+	7,  // 21: memgpt.memory.v1.ArchivalMemoryService.ListPassages:output_type -> memgpt.memory.v1.ListPassagesResponse
+	9,  // 22: memgpt.memory.v1.ArchivalMemoryService.GetPassages:output_type -> memgpt.memory.v1.GetPassagesResponse
+	11, // 23: memgpt.memory.v1.ArchivalMemoryService.DeletePassages:output_type -> memgpt.memory.v1.DeletePassagesResponse
+	13, // 24: memgpt.memory.v1.ArchivalMemoryService.ForgetPassages:output_type -> memgpt.memory.v1.ForgetPassagesResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
 	13, // [13:13] is the sub-list for extension extendee
 	0,  // [0:13] is the sub-list for field type_name
@@ -978,7 +1100,7 @@ func file_memgpt_memory_v1_archival_memory_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_archival_memory_service_proto_rawDesc), len(file_memgpt_memory_v1_archival_memory_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	ArchivalMemoryService_ListPassages_FullMethodName   = "/memgpt.memory.v1.ArchivalMemoryService/ListPassages"
 	ArchivalMemoryService_GetPassages_FullMethodName    = "/memgpt.memory.v1.ArchivalMemoryService/GetPassages"
 	ArchivalMemoryService_DeletePassages_FullMethodName = "/memgpt.memory.v1.ArchivalMemoryService/DeletePassages"
+	ArchivalMemoryService_ForgetPassages_FullMethodName = "/memgpt.memory.v1.ArchivalMemoryService/ForgetPassages"
 )
 
 // ArchivalMemoryServiceClient is the client API for ArchivalMemoryService service.
@@ -52,6 +53,11 @@ type ArchivalMemoryServiceClient interface {
 	// Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
 	// file or source.
 	DeletePassages(ctx context.Context, in *DeletePassagesRequest, opts ...grpc.CallOption) (*DeletePassagesResponse, error)
+	// Forgets notes for good: deletes them like DeletePassages, and forgets the messages that hold their texts word for
+	// word, like RecallMemoryService.ForgetMessages: the calls that stored them, and the results of archival searches
+	// that returned them. Reads all messages of the agent. What the agent said about a note stays. Idempotent: ids of
+	// anything but the agent's notes are ignored. FAILED_PRECONDITION if the running turn has such a message.
+	ForgetPassages(ctx context.Context, in *ForgetPassagesRequest, opts ...grpc.CallOption) (*ForgetPassagesResponse, error)
 }
 
 type archivalMemoryServiceClient struct {
@@ -112,6 +118,16 @@ func (c *archivalMemoryServiceClient) DeletePassages(ctx context.Context, in *De
 	return out, nil
 }
 
+func (c *archivalMemoryServiceClient) ForgetPassages(ctx context.Context, in *ForgetPassagesRequest, opts ...grpc.CallOption) (*ForgetPassagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetPassagesResponse)
+	err := c.cc.Invoke(ctx, ArchivalMemoryService_ForgetPassages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ArchivalMemoryServiceServer is the server API for ArchivalMemoryService service.
 // All implementations must embed UnimplementedArchivalMemoryServiceServer
 // for forward compatibility.
@@ -138,6 +154,11 @@ type ArchivalMemoryServiceServer interface {
 	// Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
 	// file or source.
 	DeletePassages(context.Context, *DeletePassagesRequest) (*DeletePassagesResponse, error)
+	// Forgets notes for good: deletes them like DeletePassages, and forgets the messages that hold their texts word for
+	// word, like RecallMemoryService.ForgetMessages: the calls that stored them, and the results of archival searches
+	// that returned them. Reads all messages of the agent. What the agent said about a note stays. Idempotent: ids of
+	// anything but the agent's notes are ignored. FAILED_PRECONDITION if the running turn has such a message.
+	ForgetPassages(context.Context, *ForgetPassagesRequest) (*ForgetPassagesResponse, error)
 	mustEmbedUnimplementedArchivalMemoryServiceServer()
 }
 
@@ -162,6 +183,9 @@ func (UnimplementedArchivalMemoryServiceServer) GetPassages(context.Context, *Ge
 }
 func (UnimplementedArchivalMemoryServiceServer) DeletePassages(context.Context, *DeletePassagesRequest) (*DeletePassagesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeletePassages not implemented")
+}
+func (UnimplementedArchivalMemoryServiceServer) ForgetPassages(context.Context, *ForgetPassagesRequest) (*ForgetPassagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetPassages not implemented")
 }
 func (UnimplementedArchivalMemoryServiceServer) mustEmbedUnimplementedArchivalMemoryServiceServer() {}
 func (UnimplementedArchivalMemoryServiceServer) testEmbeddedByValue()                               {}
@@ -274,6 +298,24 @@ func _ArchivalMemoryService_DeletePassages_Handler(srv interface{}, ctx context.
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ArchivalMemoryService_ForgetPassages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetPassagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ArchivalMemoryServiceServer).ForgetPassages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ArchivalMemoryService_ForgetPassages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ArchivalMemoryServiceServer).ForgetPassages(ctx, req.(*ForgetPassagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ArchivalMemoryService_ServiceDesc is the grpc.ServiceDesc for ArchivalMemoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -300,6 +342,10 @@ var ArchivalMemoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeletePassages",
 			Handler:    _ArchivalMemoryService_DeletePassages_Handler,
+		},
+		{
+			MethodName: "ForgetPassages",
+			Handler:    _ArchivalMemoryService_ForgetPassages_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

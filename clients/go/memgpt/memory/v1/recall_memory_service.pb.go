@@ -570,6 +570,107 @@ func (x *ListMessagesResponse) GetTotalSize() int64 {
 	return 0
 }
 
+// Request of ForgetMessages.
+type ForgetMessagesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Sequences of the messages, at most 1,000.
+	Sequences     []int64 `protobuf:"varint,2,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetMessagesRequest) Reset() {
+	*x = ForgetMessagesRequest{}
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetMessagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetMessagesRequest) ProtoMessage() {}
+
+func (x *ForgetMessagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetMessagesRequest.ProtoReflect.Descriptor instead.
+func (*ForgetMessagesRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ForgetMessagesRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ForgetMessagesRequest) GetSequences() []int64 {
+	if x != nil {
+		return x.Sequences
+	}
+	return nil
+}
+
+// Response of ForgetMessages.
+type ForgetMessagesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of messages that this call forgot, including calls, results and copies.
+	ForgottenCount int64 `protobuf:"varint,1,opt,name=forgotten_count,json=forgottenCount,proto3" json:"forgotten_count,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ForgetMessagesResponse) Reset() {
+	*x = ForgetMessagesResponse{}
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetMessagesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetMessagesResponse) ProtoMessage() {}
+
+func (x *ForgetMessagesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_recall_memory_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetMessagesResponse.ProtoReflect.Descriptor instead.
+func (*ForgetMessagesResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ForgetMessagesResponse) GetForgottenCount() int64 {
+	if x != nil {
+		return x.ForgottenCount
+	}
+	return 0
+}
+
 var File_memgpt_memory_v1_recall_memory_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
@@ -624,16 +725,22 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\bmessages\x18\x01 \x03(\v2\x19.memgpt.memory.v1.MessageR\bmessages\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x03R\ttotalSize*q\n" +
+	"total_size\x18\x03 \x01(\x03R\ttotalSize\"\x81\x01\n" +
+	"\x15ForgetMessagesRequest\x127\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12/\n" +
+	"\tsequences\x18\x02 \x03(\x03B\x11\xbaH\x0e\x92\x01\v\b\x01\x10\xe8\a\"\x04\"\x02(\x00R\tsequences\"A\n" +
+	"\x16ForgetMessagesResponse\x12'\n" +
+	"\x0fforgotten_count\x18\x01 \x01(\x03R\x0eforgottenCount*q\n" +
 	"\n" +
 	"RecallMode\x12\x1b\n" +
 	"\x17RECALL_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RECALL_MODE_TEXT\x10\x01\x12\x18\n" +
 	"\x14RECALL_MODE_SEMANTIC\x10\x02\x12\x16\n" +
-	"\x12RECALL_MODE_HYBRID\x10\x032\xe5\x01\n" +
+	"\x12RECALL_MODE_HYBRID\x10\x032\xd0\x02\n" +
 	"\x13RecallMemoryService\x12i\n" +
 	"\x0eSearchMessages\x12'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\"\x04\xa0\xbb\x18\x02\x12c\n" +
-	"\fListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponse\"\x04\xa0\xbb\x18\x02B\x82\x02\n" +
+	"\fListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n" +
+	"\x0eForgetMessages\x12'.memgpt.memory.v1.ForgetMessagesRequest\x1a(.memgpt.memory.v1.ForgetMessagesResponse\"\x04\xa0\xbb\x18\x03B\x82\x02\n" +
 	"\x19io.memgptmilvus.memory.v1B\x18RecallMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (
@@ -649,7 +756,7 @@ func file_memgpt_memory_v1_recall_memory_service_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_memory_v1_recall_memory_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_memory_v1_recall_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_memgpt_memory_v1_recall_memory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_memgpt_memory_v1_recall_memory_service_proto_goTypes = []any{
 	(RecallMode)(0),                // 0: memgpt.memory.v1.RecallMode
 	(*SearchMessagesRequest)(nil),  // 1: memgpt.memory.v1.SearchMessagesRequest
@@ -658,25 +765,29 @@ var file_memgpt_memory_v1_recall_memory_service_proto_goTypes = []any{
 	(*RecallScore)(nil),            // 4: memgpt.memory.v1.RecallScore
 	(*ListMessagesRequest)(nil),    // 5: memgpt.memory.v1.ListMessagesRequest
 	(*ListMessagesResponse)(nil),   // 6: memgpt.memory.v1.ListMessagesResponse
-	(Role)(0),                      // 7: memgpt.memory.v1.Role
-	(*Message)(nil),                // 8: memgpt.memory.v1.Message
+	(*ForgetMessagesRequest)(nil),  // 7: memgpt.memory.v1.ForgetMessagesRequest
+	(*ForgetMessagesResponse)(nil), // 8: memgpt.memory.v1.ForgetMessagesResponse
+	(Role)(0),                      // 9: memgpt.memory.v1.Role
+	(*Message)(nil),                // 10: memgpt.memory.v1.Message
 }
 var file_memgpt_memory_v1_recall_memory_service_proto_depIdxs = []int32{
-	7,  // 0: memgpt.memory.v1.SearchMessagesRequest.roles:type_name -> memgpt.memory.v1.Role
+	9,  // 0: memgpt.memory.v1.SearchMessagesRequest.roles:type_name -> memgpt.memory.v1.Role
 	0,  // 1: memgpt.memory.v1.SearchMessagesRequest.mode:type_name -> memgpt.memory.v1.RecallMode
-	8,  // 2: memgpt.memory.v1.SearchMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
+	10, // 2: memgpt.memory.v1.SearchMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
 	0,  // 3: memgpt.memory.v1.SearchMessagesResponse.mode:type_name -> memgpt.memory.v1.RecallMode
 	4,  // 4: memgpt.memory.v1.SearchMessagesResponse.scores:type_name -> memgpt.memory.v1.RecallScore
 	3,  // 5: memgpt.memory.v1.SearchMessagesResponse.neighbors:type_name -> memgpt.memory.v1.MessageNeighbors
-	8,  // 6: memgpt.memory.v1.MessageNeighbors.before:type_name -> memgpt.memory.v1.Message
-	8,  // 7: memgpt.memory.v1.MessageNeighbors.after:type_name -> memgpt.memory.v1.Message
-	8,  // 8: memgpt.memory.v1.ListMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
+	10, // 6: memgpt.memory.v1.MessageNeighbors.before:type_name -> memgpt.memory.v1.Message
+	10, // 7: memgpt.memory.v1.MessageNeighbors.after:type_name -> memgpt.memory.v1.Message
+	10, // 8: memgpt.memory.v1.ListMessagesResponse.messages:type_name -> memgpt.memory.v1.Message
 	1,  // 9: memgpt.memory.v1.RecallMemoryService.SearchMessages:input_type -> memgpt.memory.v1.SearchMessagesRequest
 	5,  // 10: memgpt.memory.v1.RecallMemoryService.ListMessages:input_type -> memgpt.memory.v1.ListMessagesRequest
-	2,  // 11: memgpt.memory.v1.RecallMemoryService.SearchMessages:output_type -> memgpt.memory.v1.SearchMessagesResponse
-	6,  // 12: memgpt.memory.v1.RecallMemoryService.ListMessages:output_type -> memgpt.memory.v1.ListMessagesResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
+	7,  // 11: memgpt.memory.v1.RecallMemoryService.ForgetMessages:input_type -> memgpt.memory.v1.ForgetMessagesRequest
+	2,  // 12: memgpt.memory.v1.RecallMemoryService.SearchMessages:output_type -> memgpt.memory.v1.SearchMessagesResponse
+	6,  // 13: memgpt.memory.v1.RecallMemoryService.ListMessages:output_type -> memgpt.memory.v1.ListMessagesResponse
+	8,  // 14: memgpt.memory.v1.RecallMemoryService.ForgetMessages:output_type -> memgpt.memory.v1.ForgetMessagesResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -696,7 +807,7 @@ func file_memgpt_memory_v1_recall_memory_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_recall_memory_service_proto_rawDesc), len(file_memgpt_memory_v1_recall_memory_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	RecallMemoryService_SearchMessages_FullMethodName = "/memgpt.memory.v1.RecallMemoryService/SearchMessages"
 	RecallMemoryService_ListMessages_FullMethodName   = "/memgpt.memory.v1.RecallMemoryService/ListMessages"
+	RecallMemoryService_ForgetMessages_FullMethodName = "/memgpt.memory.v1.RecallMemoryService/ForgetMessages"
 )
 
 // RecallMemoryServiceClient is the client API for RecallMemoryService service.
@@ -41,6 +42,14 @@ type RecallMemoryServiceClient interface {
 	// Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
 	// `rewind` is set.
 	ListMessages(ctx context.Context, in *ListMessagesRequest, opts ...grpc.CallOption) (*ListMessagesResponse, error)
+	// Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+	// rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+	// Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+	//
+	// What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+	// cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+	// running turn.
+	ForgetMessages(ctx context.Context, in *ForgetMessagesRequest, opts ...grpc.CallOption) (*ForgetMessagesResponse, error)
 }
 
 type recallMemoryServiceClient struct {
@@ -71,6 +80,16 @@ func (c *recallMemoryServiceClient) ListMessages(ctx context.Context, in *ListMe
 	return out, nil
 }
 
+func (c *recallMemoryServiceClient) ForgetMessages(ctx context.Context, in *ForgetMessagesRequest, opts ...grpc.CallOption) (*ForgetMessagesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetMessagesResponse)
+	err := c.cc.Invoke(ctx, RecallMemoryService_ForgetMessages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RecallMemoryServiceServer is the server API for RecallMemoryService service.
 // All implementations must embed UnimplementedRecallMemoryServiceServer
 // for forward compatibility.
@@ -89,6 +108,14 @@ type RecallMemoryServiceServer interface {
 	// Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
 	// `rewind` is set.
 	ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error)
+	// Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+	// rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+	// Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+	//
+	// What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+	// cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+	// running turn.
+	ForgetMessages(context.Context, *ForgetMessagesRequest) (*ForgetMessagesResponse, error)
 	mustEmbedUnimplementedRecallMemoryServiceServer()
 }
 
@@ -104,6 +131,9 @@ func (UnimplementedRecallMemoryServiceServer) SearchMessages(context.Context, *S
 }
 func (UnimplementedRecallMemoryServiceServer) ListMessages(context.Context, *ListMessagesRequest) (*ListMessagesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMessages not implemented")
+}
+func (UnimplementedRecallMemoryServiceServer) ForgetMessages(context.Context, *ForgetMessagesRequest) (*ForgetMessagesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetMessages not implemented")
 }
 func (UnimplementedRecallMemoryServiceServer) mustEmbedUnimplementedRecallMemoryServiceServer() {}
 func (UnimplementedRecallMemoryServiceServer) testEmbeddedByValue()                             {}
@@ -162,6 +192,24 @@ func _RecallMemoryService_ListMessages_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RecallMemoryService_ForgetMessages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetMessagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecallMemoryServiceServer).ForgetMessages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RecallMemoryService_ForgetMessages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecallMemoryServiceServer).ForgetMessages(ctx, req.(*ForgetMessagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RecallMemoryService_ServiceDesc is the grpc.ServiceDesc for RecallMemoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -176,6 +224,10 @@ var RecallMemoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListMessages",
 			Handler:    _RecallMemoryService_ListMessages_Handler,
+		},
+		{
+			MethodName: "ForgetMessages",
+			Handler:    _RecallMemoryService_ForgetMessages_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -42,6 +42,8 @@ type SharedBlock struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Whether agents can read but not change the block; clients can change it.
 	ReadOnly bool `protobuf:"varint,8,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// The user that the block belongs to, as the caller names users; empty for none. ExportUser and EraseUser find it.
+	UserId string `protobuf:"bytes,9,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// What the block is for: shown to the models with the block. Line feeds are shown as spaces.
 	Description   string `protobuf:"bytes,10,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -132,6 +134,13 @@ func (x *SharedBlock) GetReadOnly() bool {
 		return x.ReadOnly
 	}
 	return false
+}
+
+func (x *SharedBlock) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
 }
 
 func (x *SharedBlock) GetDescription() string {
@@ -236,7 +245,7 @@ var File_memgpt_memory_v1_shared_block_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_shared_block_proto_rawDesc = "" +
 	"\n" +
-	"#memgpt/memory/v1/shared_block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n" +
+	"#memgpt/memory/v1/shared_block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n" +
 	"\vSharedBlock\x12\"\n" +
 	"\bblock_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\ablockId\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12\x1f\n" +
@@ -247,7 +256,8 @@ const file_memgpt_memory_v1_shared_block_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1b\n" +
-	"\tread_only\x18\b \x01(\bR\breadOnly\x12*\n" +
+	"\tread_only\x18\b \x01(\bR\breadOnly\x12!\n" +
+	"\auser_id\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\x12*\n" +
 	"\vdescription\x18\n" +
 	" \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\"\xab\x02\n" +
 	"\x0fSharedBlockEdit\x127\n" +

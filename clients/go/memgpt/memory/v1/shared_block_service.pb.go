@@ -37,7 +37,9 @@ type CreateSharedBlockRequest struct {
 	// Whether agents can read but not change it.
 	ReadOnly bool `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	// What the block is for: shown to the models with the block.
-	Description   string `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
+	// The user that the block belongs to, as the caller names users; empty for none.
+	UserId        string `protobuf:"bytes,7,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -110,6 +112,13 @@ func (x *CreateSharedBlockRequest) GetReadOnly() bool {
 func (x *CreateSharedBlockRequest) GetDescription() string {
 	if x != nil {
 		return x.Description
+	}
+	return ""
+}
+
+func (x *CreateSharedBlockRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
 	}
 	return ""
 }
@@ -996,7 +1005,7 @@ var File_memgpt_memory_v1_shared_block_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_shared_block_service_proto_rawDesc = "" +
 	"\n" +
-	"+memgpt/memory/v1/shared_block_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a#memgpt/memory/v1/shared_block.proto\"\xf0\x01\n" +
+	"+memgpt/memory/v1/shared_block_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a#memgpt/memory/v1/shared_block.proto\"\x93\x02\n" +
 	"\x18CreateSharedBlockRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -1005,7 +1014,8 @@ const file_memgpt_memory_v1_shared_block_service_proto_rawDesc = "" +
 	"\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12!\n" +
 	"\x05limit\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12\x1b\n" +
 	"\tread_only\x18\x05 \x01(\bR\breadOnly\x12*\n" +
-	"\vdescription\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\"P\n" +
+	"\vdescription\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12!\n" +
+	"\auser_id\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"P\n" +
 	"\x19CreateSharedBlockResponse\x123\n" +
 	"\x05block\x18\x01 \x01(\v2\x1d.memgpt.memory.v1.SharedBlockR\x05block\"\x82\x01\n" +
 	"\x15GetSharedBlockRequest\x129\n" +

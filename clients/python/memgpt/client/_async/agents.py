@@ -133,7 +133,7 @@ class AsyncAgent:
         return await self._client.agents.set_block(self.agent_id, BlockEdit(label=label, value=value))
 
     async def update(self, **fields: str | int | Sequence[str]) -> None:
-        """Change `name`, `system`, `model`, `context_window`, `time_zone`, `description` or `tags`."""
+        """Change `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags` or `user_id`."""
         self.info = (await self._client.agents.update(self.agent_id, fields)).info
 
     async def undo(self, count: int = 0) -> int:
@@ -179,6 +179,7 @@ class AsyncAgents:
         blocks: Iterable[BlockEdit] = (),
         description: str = "",
         tags: Iterable[str] = (),
+        user_id: str = "",
     ) -> AsyncAgent:
         """Create an agent.
 
@@ -195,6 +196,7 @@ class AsyncAgents:
             blocks: Additional blocks of core memory.
             description: Description for people.
             tags: Tags to find it by.
+            user_id: The user that it belongs to, as the caller names users.
 
         Raises:
             AlreadyExists: The name is taken.
@@ -214,6 +216,7 @@ class AsyncAgents:
                 blocks=blocks,
                 description=description,
                 tags=tags,
+                user_id=user_id,
             )
         else:
             request = name
@@ -246,16 +249,19 @@ class AsyncAgents:
         except (NotFound, InvalidArgument):
             raise not_found from None
 
-    def list(self, *, tags: Sequence[str] = (), origin: str = "") -> AsyncPages[AsyncAgent]:
+    def list(self, *, tags: Sequence[str] = (), origin: str = "", user_id: str = "") -> AsyncPages[AsyncAgent]:
         """List agents in order of creation.
 
         Args:
             tags: Only agents with all of these tags.
             origin: Only agents that were imported from this origin; empty for all.
+            user_id: Only agents of this user; empty for all.
         """
 
         async def fetch(token: str) -> AsyncPage[AsyncAgent]:
-            request = agent_pb.ListAgentsRequest(page_size=PAGE_SIZE, page_token=token, tags=tags, origin=origin)
+            request = agent_pb.ListAgentsRequest(
+                page_size=PAGE_SIZE, page_token=token, tags=tags, origin=origin, user_id=user_id
+            )
             response = await call(self._stub.ListAgents, request, CALL_TIMEOUT)
             return AsyncPage([self._agent(info) for info in response.agents], response)
 

@@ -24,7 +24,9 @@ class AsyncBlocks:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: SharedBlockServiceAsyncStub = SharedBlockServiceStub(channel)
 
-    async def create(self, name: str, value: str = "", *, limit: int = 0, read_only: bool = False) -> SharedBlock:
+    async def create(
+        self, name: str, value: str = "", *, limit: int = 0, read_only: bool = False, user_id: str = ""
+    ) -> SharedBlock:
         """Create a shared block that no agent has yet.
 
         Args:
@@ -32,9 +34,10 @@ class AsyncBlocks:
             value: Its text.
             limit: Most characters; 0 for 2,000.
             read_only: Whether agents cannot change it.
+            user_id: The user that it belongs to, as the caller names users.
         """
         request = shared_pb.CreateSharedBlockRequest(
-            request_id=new_request_id(), name=name, value=value, limit=limit, read_only=read_only
+            request_id=new_request_id(), name=name, value=value, limit=limit, read_only=read_only, user_id=user_id
         )
         return (await call(self._stub.CreateSharedBlock, request, CALL_TIMEOUT)).block
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from memgpt.client._async.calls import HITS, PAGE_SIZE, AsyncPage, AsyncPages, call
-from memgpt.client.channel import CALL_TIMEOUT, MODEL_TIMEOUT
+from memgpt.client._async.calls import HITS, PAGE_SIZE, AsyncPage, AsyncPages, call, stream
+from memgpt.client._ids import new_request_id
+from memgpt.client.channel import CALL_TIMEOUT, MODEL_TIMEOUT, STORE_TIMEOUT
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1 import source_service_pb2 as source_pb
+from memgpt.memory.v1 import user_data_service_pb2 as user_pb
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.message_pb2 import Message
 from memgpt.memory.v1.passage_pb2 import Passage, PassageHit, SearchMode
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt.memory.v1.source_pb2 import SourceFile
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
+from memgpt.memory.v1.user_data_service_pb2_grpc import UserDataServiceStub
 
 if TYPE_CHECKING:
     from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceAsyncStub
     from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceAsyncStub
     from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceAsyncStub
+    from memgpt.memory.v1.user_data_service_pb2_grpc import UserDataServiceAsyncStub
 
 _MODES = {
     "": SearchMode.SEARCH_MODE_UNSPECIFIED,
@@ -47,6 +51,7 @@ class AsyncMemory:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._archival: ArchivalMemoryServiceAsyncStub = ArchivalMemoryServiceStub(channel)
         self._recall: RecallMemoryServiceAsyncStub = RecallMemoryServiceStub(channel)
+        self._users: UserDataServiceAsyncStub = UserDataServiceStub(channel)
         self._sources: SourceServiceAsyncStub = SourceServiceStub(channel)
 
     def search(
@@ -129,6 +134,31 @@ class AsyncMemory:
         """Delete notes of an agent and return the number of deleted ones."""
         request = archival_pb.DeletePassagesRequest(agent_id=agent_id, passage_ids=passage_ids)
         return (await call(self._archival.DeletePassages, request, CALL_TIMEOUT)).deleted_count
+
+    async def forget_notes(self, agent_id: str, passage_ids: Sequence[str]) -> archival_pb.ForgetPassagesResponse:
+        """Forget notes of an agent for good, with the messages that hold their texts word for word. Idempotent."""
+        request = archival_pb.ForgetPassagesRequest(agent_id=agent_id, passage_ids=passage_ids)
+        return await call(self._archival.ForgetPassages, request, MODEL_TIMEOUT)
+
+    async def forget_messages(self, agent_id: str, sequences: Sequence[int]) -> int:
+        """Forget messages of an agent for good and return how many, copies and calls included. Idempotent."""
+        request = recall_pb.ForgetMessagesRequest(agent_id=agent_id, sequences=sequences)
+        return (await call(self._recall.ForgetMessages, request, MODEL_TIMEOUT)).forgotten_count
+
+    async def export_user(self, user_id: str) -> AsyncIterator[user_pb.ExportUserResponse]:
+        """Yield everything about a user: shared blocks, then the pieces of each agent."""
+        async for response in stream(self._users.ExportUser(user_pb.ExportUserRequest(user_id=user_id))):
+            yield response
+
+    async def erase_user(self, user_id: str, request_id: str = "") -> user_pb.EraseUserResponse:
+        """Delete everything about a user and return the receipt.
+
+        Args:
+            user_id: The user.
+            request_id: The same id again continues an interrupted erasure; a new one if empty.
+        """
+        request = user_pb.EraseUserRequest(user_id=user_id, request_id=request_id or new_request_id())
+        return await call(self._users.EraseUser, request, STORE_TIMEOUT)
 
     def passages(self, source_id: str, file_name: str = "") -> AsyncPages[Passage]:
         """List the passages of a source, or of one of its files, oldest first."""

@@ -134,7 +134,7 @@ class Agent:
         return self._client.agents.set_block(self.agent_id, BlockEdit(label=label, value=value))
 
     def update(self, **fields: str | int | Sequence[str]) -> None:
-        """Change `name`, `system`, `model`, `context_window`, `time_zone`, `description` or `tags`."""
+        """Change `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags` or `user_id`."""
         self.info = (self._client.agents.update(self.agent_id, fields)).info
 
     def undo(self, count: int = 0) -> int:
@@ -180,6 +180,7 @@ class Agents:
         blocks: Iterable[BlockEdit] = (),
         description: str = "",
         tags: Iterable[str] = (),
+        user_id: str = "",
     ) -> Agent:
         """Create an agent.
 
@@ -196,6 +197,7 @@ class Agents:
             blocks: Additional blocks of core memory.
             description: Description for people.
             tags: Tags to find it by.
+            user_id: The user that it belongs to, as the caller names users.
 
         Raises:
             AlreadyExists: The name is taken.
@@ -215,6 +217,7 @@ class Agents:
                 blocks=blocks,
                 description=description,
                 tags=tags,
+                user_id=user_id,
             )
         else:
             request = name
@@ -247,16 +250,19 @@ class Agents:
         except (NotFound, InvalidArgument):
             raise not_found from None
 
-    def list(self, *, tags: Sequence[str] = (), origin: str = "") -> Pages[Agent]:
+    def list(self, *, tags: Sequence[str] = (), origin: str = "", user_id: str = "") -> Pages[Agent]:
         """List agents in order of creation.
 
         Args:
             tags: Only agents with all of these tags.
             origin: Only agents that were imported from this origin; empty for all.
+            user_id: Only agents of this user; empty for all.
         """
 
         def fetch(token: str) -> Page[Agent]:
-            request = agent_pb.ListAgentsRequest(page_size=PAGE_SIZE, page_token=token, tags=tags, origin=origin)
+            request = agent_pb.ListAgentsRequest(
+                page_size=PAGE_SIZE, page_token=token, tags=tags, origin=origin, user_id=user_id
+            )
             response = call(self._stub.ListAgents, request, CALL_TIMEOUT)
             return Page([self._agent(info) for info in response.agents], response)
 

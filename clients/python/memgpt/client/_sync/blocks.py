@@ -20,7 +20,9 @@ class Blocks:
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub: SharedBlockServiceStub = SharedBlockServiceStub(channel)
 
-    def create(self, name: str, value: str = "", *, limit: int = 0, read_only: bool = False) -> SharedBlock:
+    def create(
+        self, name: str, value: str = "", *, limit: int = 0, read_only: bool = False, user_id: str = ""
+    ) -> SharedBlock:
         """Create a shared block that no agent has yet.
 
         Args:
@@ -28,9 +30,10 @@ class Blocks:
             value: Its text.
             limit: Most characters; 0 for 2,000.
             read_only: Whether agents cannot change it.
+            user_id: The user that it belongs to, as the caller names users.
         """
         request = shared_pb.CreateSharedBlockRequest(
-            request_id=new_request_id(), name=name, value=value, limit=limit, read_only=read_only
+            request_id=new_request_id(), name=name, value=value, limit=limit, read_only=read_only, user_id=user_id
         )
         return (call(self._stub.CreateSharedBlock, request, CALL_TIMEOUT)).block
 

@@ -78,6 +78,7 @@ class CreateAgentRequest(_message.Message):
     BLOCKS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
     body is INVALID_ARGUMENT.
@@ -104,6 +105,8 @@ class CreateAgentRequest(_message.Message):
     """IANA name of the agent's time zone; empty for the service's default."""
     description: _builtins.str
     """Description for people; the model does not see it."""
+    user_id: _builtins.str
+    """The user that the agent belongs to, as the caller names users; empty for none."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.BlockEdit]:
         """Blocks of core memory besides `persona` and `human`, 32 in total; each label once, without etags. A block labeled
@@ -131,10 +134,11 @@ class CreateAgentRequest(_message.Message):
         blocks: _abc.Iterable[_block_pb2.BlockEdit] | None = ...,
         description: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "description", b"description", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "tags", b"tags", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "description", b"description", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,6 +230,7 @@ class ListAgentsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of agents to return. 0 means 50, values above 1,000 mean 1,000, negative values are
     INVALID_ARGUMENT.
@@ -234,6 +239,8 @@ class ListAgentsRequest(_message.Message):
     """`next_page_token` of the previous response; empty for the first page."""
     origin: _builtins.str
     """Only agents with this origin; empty for all."""
+    user_id: _builtins.str
+    """Only agents of this user; empty for all."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents."""
@@ -245,10 +252,11 @@ class ListAgentsRequest(_message.Message):
         page_token: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         origin: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "page_size", b"page_size", "page_token", b"page_token", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "page_size", b"page_size", "page_token", b"page_token", "tags", b"tags", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,7 +308,7 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`; other paths are INVALID_ARGUMENT."""
+        """Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`; other paths are INVALID_ARGUMENT."""
 
     def __init__(
         self,

@@ -80,6 +80,7 @@ class Agent(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Identity: ASCII, sortable by creation time."""
     name: _builtins.str
@@ -99,7 +100,7 @@ class Agent(_message.Message):
     time_zone: _builtins.str
     """IANA name of the agent's time zone, such as `Europe/Berlin`. Default `UTC`."""
     message_count: _builtins.int
-    """Number of messages in its recall memory, including those that were taken back."""
+    """Number of messages in its recall memory, including those that were taken back, without forgotten ones."""
     passage_count: _builtins.int
     """Number of its own notes in archival memory."""
     etag: _builtins.str
@@ -112,6 +113,8 @@ class Agent(_message.Message):
     """Where an import brought it from, such as `letta:` and a digest of what was imported; empty for other agents. It
     never changes, so that the same import again finds the agent.
     """
+    user_id: _builtins.str
+    """The user that the agent belongs to, as the caller names users; empty for none. ExportUser and EraseUser find it."""
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
         """The attached sources, in order of attachment."""
@@ -150,10 +153,11 @@ class Agent(_message.Message):
         description: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         origin: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "description", b"description", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "origin", b"origin", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "description", b"description", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "origin", b"origin", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -425,3 +425,57 @@ class DeletePassagesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeletePassagesResponse: _TypeAlias = DeletePassagesResponse  # noqa: Y015
+
+@_typing.final
+class ForgetPassagesRequest(_message.Message):
+    """Request of ForgetPassages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    PASSAGE_IDS_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """The agent."""
+    @_builtins.property
+    def passage_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of notes, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        passage_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "passage_ids", b"passage_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetPassagesRequest: _TypeAlias = ForgetPassagesRequest  # noqa: Y015
+
+@_typing.final
+class ForgetPassagesResponse(_message.Message):
+    """Response of ForgetPassages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    FORGOTTEN_MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    deleted_count: _builtins.int
+    """Number of notes that this call deleted."""
+    forgotten_message_count: _builtins.int
+    """Number of messages that this call forgot."""
+    def __init__(
+        self,
+        *,
+        deleted_count: _builtins.int = ...,
+        forgotten_message_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "forgotten_message_count", b"forgotten_message_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetPassagesResponse: _TypeAlias = ForgetPassagesResponse  # noqa: Y015

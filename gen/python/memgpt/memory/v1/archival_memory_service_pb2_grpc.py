@@ -60,6 +60,11 @@ class ArchivalMemoryServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.DeletePassagesRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.DeletePassagesResponse.FromString,
                 _registered_method=True)
+        self.ForgetPassages = channel.unary_unary(
+                '/memgpt.memory.v1.ArchivalMemoryService/ForgetPassages',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.ForgetPassagesRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.ForgetPassagesResponse.FromString,
+                _registered_method=True)
 
 
 class ArchivalMemoryServiceServicer:
@@ -111,6 +116,16 @@ class ArchivalMemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetPassages(self, request, context):
+        """Forgets notes for good: deletes them like DeletePassages, and forgets the messages that hold their texts word for
+        word, like RecallMemoryService.ForgetMessages: the calls that stored them, and the results of archival searches
+        that returned them. Reads all messages of the agent. What the agent said about a note stays. Idempotent: ids of
+        anything but the agent's notes are ignored. FAILED_PRECONDITION if the running turn has such a message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ArchivalMemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +153,11 @@ def add_ArchivalMemoryServiceServicer_to_server(servicer, server):
                     servicer.DeletePassages,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.DeletePassagesRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.DeletePassagesResponse.SerializeToString,
+            ),
+            'ForgetPassages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetPassages,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.ForgetPassagesRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.ForgetPassagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -276,6 +296,33 @@ class ArchivalMemoryService:
             '/memgpt.memory.v1.ArchivalMemoryService/DeletePassages',
             memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.DeletePassagesRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.DeletePassagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetPassages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.ArchivalMemoryService/ForgetPassages',
+            memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.ForgetPassagesRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_archival__memory__service__pb2.ForgetPassagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

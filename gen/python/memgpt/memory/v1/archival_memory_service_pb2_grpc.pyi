@@ -57,6 +57,12 @@ class ArchivalMemoryServiceStub:
     """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
     file or source.
     """
+    ForgetPassages: _grpc.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ForgetPassagesRequest, _archival_memory_service_pb2.ForgetPassagesResponse]
+    """Forgets notes for good: deletes them like DeletePassages, and forgets the messages that hold their texts word for
+    word, like RecallMemoryService.ForgetMessages: the calls that stored them, and the results of archival searches
+    that returned them. Reads all messages of the agent. What the agent said about a note stays. Idempotent: ids of
+    anything but the agent's notes are ignored. FAILED_PRECONDITION if the running turn has such a message.
+    """
 
 @_typing.type_check_only
 class ArchivalMemoryServiceAsyncStub(ArchivalMemoryServiceStub):
@@ -86,6 +92,12 @@ class ArchivalMemoryServiceAsyncStub(ArchivalMemoryServiceStub):
     DeletePassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.DeletePassagesRequest, _archival_memory_service_pb2.DeletePassagesResponse]  # type: ignore[assignment]
     """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
     file or source.
+    """
+    ForgetPassages: _aio.UnaryUnaryMultiCallable[_archival_memory_service_pb2.ForgetPassagesRequest, _archival_memory_service_pb2.ForgetPassagesResponse]  # type: ignore[assignment]
+    """Forgets notes for good: deletes them like DeletePassages, and forgets the messages that hold their texts word for
+    word, like RecallMemoryService.ForgetMessages: the calls that stored them, and the results of archival searches
+    that returned them. Reads all messages of the agent. What the agent said about a note stays. Idempotent: ids of
+    anything but the agent's notes are ignored. FAILED_PRECONDITION if the running turn has such a message.
     """
 
 class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -143,6 +155,18 @@ class ArchivalMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_archival_memory_service_pb2.DeletePassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.DeletePassagesResponse]]:
         """Deletes notes of an agent. Idempotent: ignores ids that do not exist. Passages of a source are deleted with their
         file or source.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetPassages(
+        self,
+        request: _archival_memory_service_pb2.ForgetPassagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_archival_memory_service_pb2.ForgetPassagesResponse, _abc.Awaitable[_archival_memory_service_pb2.ForgetPassagesResponse]]:
+        """Forgets notes for good: deletes them like DeletePassages, and forgets the messages that hold their texts word for
+        word, like RecallMemoryService.ForgetMessages: the calls that stored them, and the results of archival searches
+        that returned them. Reads all messages of the agent. What the agent said about a note stays. Idempotent: ids of
+        anything but the agent's notes are ignored. FAILED_PRECONDITION if the running turn has such a message.
         """
 
 def add_ArchivalMemoryServiceServicer_to_server(servicer: ArchivalMemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

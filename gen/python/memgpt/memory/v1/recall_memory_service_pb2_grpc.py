@@ -45,6 +45,11 @@ class RecallMemoryServiceStub:
                 request_serializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.ForgetMessages = channel.unary_unary(
+                '/memgpt.memory.v1.RecallMemoryService/ForgetMessages',
+                request_serializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ForgetMessagesRequest.SerializeToString,
+                response_deserializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ForgetMessagesResponse.FromString,
+                _registered_method=True)
 
 
 class RecallMemoryServiceServicer:
@@ -73,6 +78,19 @@ class RecallMemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForgetMessages(self, request, context):
+        """Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+        rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+        Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+
+        What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+        cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+        running turn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecallMemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -85,6 +103,11 @@ def add_RecallMemoryServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'ForgetMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetMessages,
+                    request_deserializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ForgetMessagesRequest.FromString,
+                    response_serializer=memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ForgetMessagesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -142,6 +165,33 @@ class RecallMemoryService:
             '/memgpt.memory.v1.RecallMemoryService/ListMessages',
             memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ListMessagesRequest.SerializeToString,
             memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.memory.v1.RecallMemoryService/ForgetMessages',
+            memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ForgetMessagesRequest.SerializeToString,
+            memgpt_dot_memory_dot_v1_dot_recall__memory__service__pb2.ForgetMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

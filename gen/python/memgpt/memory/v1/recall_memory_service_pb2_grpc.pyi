@@ -47,6 +47,15 @@ class RecallMemoryServiceStub:
     """Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
     `rewind` is set.
     """
+    ForgetMessages: _grpc.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ForgetMessagesRequest, _recall_memory_service_pb2.ForgetMessagesResponse]
+    """Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+    rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+    Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+
+    What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+    cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+    running turn.
+    """
 
 @_typing.type_check_only
 class RecallMemoryServiceAsyncStub(RecallMemoryServiceStub):
@@ -66,6 +75,15 @@ class RecallMemoryServiceAsyncStub(RecallMemoryServiceStub):
     ListMessages: _aio.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ListMessagesRequest, _recall_memory_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
     `rewind` is set.
+    """
+    ForgetMessages: _aio.UnaryUnaryMultiCallable[_recall_memory_service_pb2.ForgetMessagesRequest, _recall_memory_service_pb2.ForgetMessagesResponse]  # type: ignore[assignment]
+    """Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+    rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+    Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+
+    What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+    cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+    running turn.
     """
 
 class RecallMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,6 +113,21 @@ class RecallMemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_recall_memory_service_pb2.ListMessagesResponse, _abc.Awaitable[_recall_memory_service_pb2.ListMessagesResponse]]:
         """Lists messages, newest first, 50 per page by default, at most 1,000. Includes messages that were taken back; their
         `rewind` is set.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetMessages(
+        self,
+        request: _recall_memory_service_pb2.ForgetMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recall_memory_service_pb2.ForgetMessagesResponse, _abc.Awaitable[_recall_memory_service_pb2.ForgetMessagesResponse]]:
+        """Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+        rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+        Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+
+        What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+        cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+        running turn.
         """
 
 def add_RecallMemoryServiceServicer_to_server(servicer: RecallMemoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

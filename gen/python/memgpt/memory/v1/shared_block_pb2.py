@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#memgpt/memory/v1/shared_block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n\x0bSharedBlock\x12\"\n\x08\x62lock_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x62lockId\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04name\x12\x1f\n\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\tread_only\x18\x08 \x01(\x08R\x08readOnly\x12*\n\x0b\x64\x65scription\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\"\xab\x02\n\x0fSharedBlockEdit\x12\x37\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12$\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00R\x05value\x88\x01\x01\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12!\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12 \n\tread_only\x18\x05 \x01(\x08H\x01R\x08readOnly\x88\x01\x01\x12/\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07H\x02R\x0b\x64\x65scription\x88\x01\x01\x42\x08\n\x06_valueB\x0c\n\n_read_onlyB\x0e\n\x0c_descriptionB\xfa\x01\n\x19io.memgptmilvus.memory.v1B\x10SharedBlockProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#memgpt/memory/v1/shared_block.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n\x0bSharedBlock\x12\"\n\x08\x62lock_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x62lockId\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04name\x12\x1f\n\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12\x14\n\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\tread_only\x18\x08 \x01(\x08R\x08readOnly\x12!\n\x07user_id\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06userId\x12*\n\x0b\x64\x65scription\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\"\xab\x02\n\x0fSharedBlockEdit\x12\x37\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12$\n\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01H\x00R\x05value\x88\x01\x01\x12\x1b\n\x04\x65tag\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12!\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12 \n\tread_only\x18\x05 \x01(\x08H\x01R\x08readOnly\x88\x01\x01\x12/\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07H\x02R\x0b\x64\x65scription\x88\x01\x01\x42\x08\n\x06_valueB\x0c\n\n_read_onlyB\x0e\n\x0c_descriptionB\xfa\x01\n\x19io.memgptmilvus.memory.v1B\x10SharedBlockProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHAREDBLOCK'].fields_by_name['value']._serialized_options = b'\272H\006r\004\030\240\234\001'
   _globals['_SHAREDBLOCK'].fields_by_name['etag']._loaded_options = None
   _globals['_SHAREDBLOCK'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SHAREDBLOCK'].fields_by_name['user_id']._loaded_options = None
+  _globals['_SHAREDBLOCK'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_SHAREDBLOCK'].fields_by_name['description']._loaded_options = None
   _globals['_SHAREDBLOCK'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_SHAREDBLOCKEDIT'].fields_by_name['block_id']._loaded_options = None
@@ -54,7 +56,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHAREDBLOCKEDIT'].fields_by_name['description']._loaded_options = None
   _globals['_SHAREDBLOCKEDIT'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_SHAREDBLOCK']._serialized_start=91
-  _globals['_SHAREDBLOCK']._serialized_end=449
-  _globals['_SHAREDBLOCKEDIT']._serialized_start=452
-  _globals['_SHAREDBLOCKEDIT']._serialized_end=751
+  _globals['_SHAREDBLOCK']._serialized_end=484
+  _globals['_SHAREDBLOCKEDIT']._serialized_start=487
+  _globals['_SHAREDBLOCKEDIT']._serialized_end=786
 # @@protoc_insertion_point(module_scope)

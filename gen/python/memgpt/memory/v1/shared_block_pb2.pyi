@@ -33,6 +33,7 @@ class SharedBlock(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     block_id: _builtins.str
     """Identity: ASCII, sortable by creation time."""
@@ -46,6 +47,8 @@ class SharedBlock(_message.Message):
     """Changes with every write. Send it with a write to make sure that nothing has changed since the read."""
     read_only: _builtins.bool
     """Whether agents can read but not change the block; clients can change it."""
+    user_id: _builtins.str
+    """The user that the block belongs to, as the caller names users; empty for none. ExportUser and EraseUser find it."""
     description: _builtins.str
     """What the block is for: shown to the models with the block. Line feeds are shown as spaces."""
     @_builtins.property
@@ -67,11 +70,12 @@ class SharedBlock(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         read_only: _builtins.bool = ...,
+        user_id: _builtins.str = ...,
         description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "create_time", b"create_time", "description", b"description", "etag", b"etag", "limit", b"limit", "name", b"name", "read_only", b"read_only", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "create_time", b"create_time", "description", b"description", "etag", b"etag", "limit", b"limit", "name", b"name", "read_only", b"read_only", "update_time", b"update_time", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,6 +32,7 @@ class CreateSharedBlockRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent for 24 hours."""
     name: _builtins.str
@@ -46,6 +47,8 @@ class CreateSharedBlockRequest(_message.Message):
     """Whether agents can read but not change it."""
     description: _builtins.str
     """What the block is for: shown to the models with the block."""
+    user_id: _builtins.str
+    """The user that the block belongs to, as the caller names users; empty for none."""
     def __init__(
         self,
         *,
@@ -55,10 +58,11 @@ class CreateSharedBlockRequest(_message.Message):
         limit: _builtins.int = ...,
         read_only: _builtins.bool = ...,
         description: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "limit", b"limit", "name", b"name", "read_only", b"read_only", "request_id", b"request_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "limit", b"limit", "name", b"name", "read_only", b"read_only", "request_id", b"request_id", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

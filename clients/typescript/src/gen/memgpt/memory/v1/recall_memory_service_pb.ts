@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/recall_memory_service.proto.
  */
 export const file_memgpt_memory_v1_recall_memory_service: GenFile = /*@__PURE__*/
-  fileDesc("CixtZW1ncHQvbWVtb3J5L3YxL3JlY2FsbF9tZW1vcnlfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSLCAwoVU2VhcmNoTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhcKBXF1ZXJ5GAIgASgJQgi6SAVyAxiAQBIbCgpzdGFydF9kYXRlGAMgASgJQge6SARyAhgKEhkKCGVuZF9kYXRlGAQgASgJQge6SARyAhgKEjgKBXJvbGVzGAUgAygOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQhG6SA6SAQsQBCIHggEEEAEgABI0CgRtb2RlGAYgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlQgi6SAWCAQIQARIRCglwYWdlX3NpemUYByABKAUSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEASFQoEc2tpcBgJIAEoBUIHukgEGgIoABIXCg9pbmNsdWRlX3Jld291bmQYCiABKAgSJQoPYmVmb3JlX3NlcXVlbmNlGAsgASgDQge6SAQiAigASACIAQESHAoJbmVpZ2hib3JzGAwgASgFQgm6SAYaBBgDKABCEgoQX2JlZm9yZV9zZXF1ZW5jZSKEAgoWU2VhcmNoTWVzc2FnZXNSZXNwb25zZRIrCghtZXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAxIqCgRtb2RlGAQgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlEi0KBnNjb3JlcxgFIAMoCzIdLm1lbWdwdC5tZW1vcnkudjEuUmVjYWxsU2NvcmUSNQoJbmVpZ2hib3JzGAYgAygLMiIubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlTmVpZ2hib3JzImcKEE1lc3NhZ2VOZWlnaGJvcnMSKQoGYmVmb3JlGAEgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEigKBWFmdGVyGAIgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlIokBCgtSZWNhbGxTY29yZRIYCgtkZW5zZV9zY29yZRgBIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYAiABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgDIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUidgoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAicAoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMqcQoKUmVjYWxsTW9kZRIbChdSRUNBTExfTU9ERV9VTlNQRUNJRklFRBAAEhQKEFJFQ0FMTF9NT0RFX1RFWFQQARIYChRSRUNBTExfTU9ERV9TRU1BTlRJQxACEhYKElJFQ0FMTF9NT0RFX0hZQlJJRBADMuUBChNSZWNhbGxNZW1vcnlTZXJ2aWNlEmkKDlNlYXJjaE1lc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hNZXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2UiBKC7GAISYwoMTGlzdE1lc3NhZ2VzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSIEoLsYAkKCAgoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIYUmVjYWxsTWVtb3J5U2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_memgpt_common_v1_permission, file_memgpt_memory_v1_message]);
+  fileDesc("CixtZW1ncHQvbWVtb3J5L3YxL3JlY2FsbF9tZW1vcnlfc2VydmljZS5wcm90bxIQbWVtZ3B0Lm1lbW9yeS52MSLCAwoVU2VhcmNoTWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhcKBXF1ZXJ5GAIgASgJQgi6SAVyAxiAQBIbCgpzdGFydF9kYXRlGAMgASgJQge6SARyAhgKEhkKCGVuZF9kYXRlGAQgASgJQge6SARyAhgKEjgKBXJvbGVzGAUgAygOMhYubWVtZ3B0Lm1lbW9yeS52MS5Sb2xlQhG6SA6SAQsQBCIHggEEEAEgABI0CgRtb2RlGAYgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlQgi6SAWCAQIQARIRCglwYWdlX3NpemUYByABKAUSHAoKcGFnZV90b2tlbhgIIAEoCUIIukgFcgMYgEASFQoEc2tpcBgJIAEoBUIHukgEGgIoABIXCg9pbmNsdWRlX3Jld291bmQYCiABKAgSJQoPYmVmb3JlX3NlcXVlbmNlGAsgASgDQge6SAQiAigASACIAQESHAoJbmVpZ2hib3JzGAwgASgFQgm6SAYaBBgDKABCEgoQX2JlZm9yZV9zZXF1ZW5jZSKEAgoWU2VhcmNoTWVzc2FnZXNSZXNwb25zZRIrCghtZXNzYWdlcxgBIAMoCzIZLm1lbWdwdC5tZW1vcnkudjEuTWVzc2FnZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAxIqCgRtb2RlGAQgASgOMhwubWVtZ3B0Lm1lbW9yeS52MS5SZWNhbGxNb2RlEi0KBnNjb3JlcxgFIAMoCzIdLm1lbWdwdC5tZW1vcnkudjEuUmVjYWxsU2NvcmUSNQoJbmVpZ2hib3JzGAYgAygLMiIubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlTmVpZ2hib3JzImcKEE1lc3NhZ2VOZWlnaGJvcnMSKQoGYmVmb3JlGAEgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlEigKBWFmdGVyGAIgAygLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlIokBCgtSZWNhbGxTY29yZRIYCgtkZW5zZV9zY29yZRgBIAEoAUgAiAEBEhcKCnRleHRfc2NvcmUYAiABKAFIAYgBARIYCgtmdXNlZF9zY29yZRgDIAEoAUgCiAEBQg4KDF9kZW5zZV9zY29yZUINCgtfdGV4dF9zY29yZUIOCgxfZnVzZWRfc2NvcmUidgoTTGlzdE1lc3NhZ2VzUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIRCglwYWdlX3NpemUYAiABKAUSHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgEAicAoUTGlzdE1lc3NhZ2VzUmVzcG9uc2USKwoIbWVzc2FnZXMYASADKAsyGS5tZW1ncHQubWVtb3J5LnYxLk1lc3NhZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhIKCnRvdGFsX3NpemUYAyABKAMibQoVRm9yZ2V0TWVzc2FnZXNSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEiQKCXNlcXVlbmNlcxgCIAMoA0IRukgOkgELCAEQ6AciBCICKAAiMQoWRm9yZ2V0TWVzc2FnZXNSZXNwb25zZRIXCg9mb3Jnb3R0ZW5fY291bnQYASABKAMqcQoKUmVjYWxsTW9kZRIbChdSRUNBTExfTU9ERV9VTlNQRUNJRklFRBAAEhQKEFJFQ0FMTF9NT0RFX1RFWFQQARIYChRSRUNBTExfTU9ERV9TRU1BTlRJQxACEhYKElJFQ0FMTF9NT0RFX0hZQlJJRBADMtACChNSZWNhbGxNZW1vcnlTZXJ2aWNlEmkKDlNlYXJjaE1lc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5TZWFyY2hNZXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLlNlYXJjaE1lc3NhZ2VzUmVzcG9uc2UiBKC7GAISYwoMTGlzdE1lc3NhZ2VzEiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5MaXN0TWVzc2FnZXNSZXNwb25zZSIEoLsYAhJpCg5Gb3JnZXRNZXNzYWdlcxInLm1lbWdwdC5tZW1vcnkudjEuRm9yZ2V0TWVzc2FnZXNSZXF1ZXN0GigubWVtZ3B0Lm1lbW9yeS52MS5Gb3JnZXRNZXNzYWdlc1Jlc3BvbnNlIgSguxgDQoICChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQhhSZWNhbGxNZW1vcnlTZXJ2aWNlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_memgpt_common_v1_permission, file_memgpt_memory_v1_message]);
 
 /**
  * Request of SearchMessages.
@@ -310,6 +310,55 @@ export const ListMessagesResponseSchema: GenMessage<ListMessagesResponse> = /*@_
   messageDesc(file_memgpt_memory_v1_recall_memory_service, 5);
 
 /**
+ * Request of ForgetMessages.
+ *
+ * @generated from message memgpt.memory.v1.ForgetMessagesRequest
+ */
+export type ForgetMessagesRequest = Message<"memgpt.memory.v1.ForgetMessagesRequest"> & {
+  /**
+   * The agent.
+   *
+   * @generated from field: string agent_id = 1;
+   */
+  agentId: string;
+
+  /**
+   * Sequences of the messages, at most 1,000.
+   *
+   * @generated from field: repeated int64 sequences = 2;
+   */
+  sequences: bigint[];
+};
+
+/**
+ * Describes the message memgpt.memory.v1.ForgetMessagesRequest.
+ * Use `create(ForgetMessagesRequestSchema)` to create a new message.
+ */
+export const ForgetMessagesRequestSchema: GenMessage<ForgetMessagesRequest> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_recall_memory_service, 6);
+
+/**
+ * Response of ForgetMessages.
+ *
+ * @generated from message memgpt.memory.v1.ForgetMessagesResponse
+ */
+export type ForgetMessagesResponse = Message<"memgpt.memory.v1.ForgetMessagesResponse"> & {
+  /**
+   * Number of messages that this call forgot, including calls, results and copies.
+   *
+   * @generated from field: int64 forgotten_count = 1;
+   */
+  forgottenCount: bigint;
+};
+
+/**
+ * Describes the message memgpt.memory.v1.ForgetMessagesResponse.
+ * Use `create(ForgetMessagesResponseSchema)` to create a new message.
+ */
+export const ForgetMessagesResponseSchema: GenMessage<ForgetMessagesResponse> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_recall_memory_service, 7);
+
+/**
  * How to search messages.
  *
  * @generated from enum memgpt.memory.v1.RecallMode
@@ -384,6 +433,22 @@ export const RecallMemoryService: GenService<{
     methodKind: "unary";
     input: typeof ListMessagesRequestSchema;
     output: typeof ListMessagesResponseSchema;
+  },
+  /**
+   * Forgets messages for good: they disappear at once from the window, lists, searches, replays and exports, and their
+   * rows and vectors are deleted. A function's call and its result are forgotten together, and so are the copies that
+   * Rethink, Rewrite and Retry made of a message. The files of the store have the text until the next compaction.
+   *
+   * What others said about a message stays: later messages, notes, blocks, and the summary of evicted messages, which
+   * cannot be rewritten. Idempotent: messages that do not exist are ignored. FAILED_PRECONDITION for a message of the
+   * running turn.
+   *
+   * @generated from rpc memgpt.memory.v1.RecallMemoryService.ForgetMessages
+   */
+  forgetMessages: {
+    methodKind: "unary";
+    input: typeof ForgetMessagesRequestSchema;
+    output: typeof ForgetMessagesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_memgpt_memory_v1_recall_memory_service, 0);

@@ -22,10 +22,10 @@ final class Retries {
               "CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats"),
           "memgpt.memory.v1.ArchivalMemoryService",
           List.of(
-              "SearchPassages", "ListPassages", "GetPassages", "DeletePassages"),
+              "SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages"),
           "memgpt.memory.v1.RecallMemoryService",
           List.of(
-              "SearchMessages", "ListMessages"),
+              "SearchMessages", "ListMessages", "ForgetMessages"),
           "memgpt.memory.v1.SharedBlockService",
           List.of(
               "CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock",
