@@ -1,0 +1,205 @@
+"""Tenants and API keys in the store: what a deletion leaves, also after a crash, and three tenants side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from memgpt.memory.v1 import agent_state_service_pb2 as agents_pb
+from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import source_service_pb2 as sources_pb
+from memgpt.memory.v1 import tenant_pb2
+from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
+from memgpt.memory.v1.tenant_service_pb2_grpc import TenantServiceStub
+from memgpt_memory.access import Tenants
+from memgpt_memory.agents import Agents
+from memgpt_memory.store.filters import Equals
+from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.rows import RecordKind
+from memgpt_runtime import reasons
+from memgpt_runtime.status import from_rpc_error
+
+from tests.integration.memory.client import Memory
+from tests.integration.memory.conftest import Serve
+
+
+async def _fill(memory: Memory, tenant: str, agents: int) -> None:
+    own = memory.of(tenant)
+    for number in range(agents):
+        agent = await own.agent(f"agent {number}")
+        await own.archive.InsertPassages(
+            archival_pb.InsertPassagesRequest(agent_id=agent.agent_id, texts=["one", "two"])
+        )
+    await own.sources.CreateSource(sources_pb.CreateSourceRequest(name="source"))
+
+
+async def test_a_deletion_that_fails_is_continued_by_the_next_process(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store.db")
+    async with serve(uri) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+        await _fill(memory, "doomed", 3)
+        await _fill(memory, "kept", 1)
+        original, deleted = Agents.delete, list[str]()
+
+        async def fail_at_the_second(self: Agents, tenant: str, agent_id: str) -> None:
+            if deleted:
+                raise reasons.store_unavailable("broken")
+            deleted.append(agent_id)
+            await original(self, tenant, agent_id)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Agents, "delete", fail_at_the_second)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await memory.of("doomed").agents.ListAgents(agents_pb.ListAgentsRequest())
+        assert from_rpc_error(caught.value).metadata == {"resource": "tenant", "state": "DELETING"}
+        with pytest.raises(grpc.aio.AioRpcError):
+            await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+
+    async with serve(uri) as memory:
+        tenants = TenantServiceStub(memory.channel)
+        found = (await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))).tenant
+        assert found.state == tenant_pb2.TENANT_STATE_DELETED
+        counts = found.receipt.agent_count, found.receipt.passage_count, found.receipt.source_count
+        assert counts == (3, 6, 1), "each is counted once, whichever process deleted it"
+        left = await memory.core().store.query(RECORDS, Equals("tenant", "doomed"), RecordKind)
+        assert not left
+        kept = memory.of("kept")
+        assert len((await kept.agents.ListAgents(agents_pb.ListAgentsRequest())).agents) == 1
+
+
+async def test_a_deletion_outlives_its_caller(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+        await _fill(memory, "doomed", 2)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        original = Tenants._delete_agent
+
+        async def wait(self: Tenants, *arguments: Any) -> None:
+            begun.set()
+            await go_on.wait()
+            await original(self, *arguments)
+
+        monkeypatch.setattr(Tenants, "_delete_agent", wait)
+        call = tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))
+        await begun.wait()
+        call.cancel()
+        go_on.set()
+        done = await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))
+        assert done.tenant.receipt.agent_count == 2
+
+
+class Oracle:
+    """What one tenant should see: names of agents and sources by id, and notes by agent."""
+
+    def __init__(self, memory: Memory, tenant: str) -> None:
+        self.memory = memory.of(tenant)
+        self.agents: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
+        self.notes: dict[str, list[str]] = {}
+        self._requests = 0
+
+    def _request_id(self) -> str:
+        """Return an id that the other tenants use too."""
+        self._requests += 1
+        return f"request {self._requests}"
+
+    async def create_agent(self, name: str) -> None:
+        if name in self.agents.values():
+            return
+        created = await self.memory.agents.CreateAgent(
+            agents_pb.CreateAgentRequest(name=name, request_id=self._request_id())
+        )
+        self.agents[created.agent.agent_id] = name
+        self.notes[created.agent.agent_id] = []
+
+    async def create_source(self, name: str) -> None:
+        if name in self.sources.values():
+            return
+        request = sources_pb.CreateSourceRequest(name=name, request_id=self._request_id())
+        self.sources[(await self.memory.sources.CreateSource(request)).source.source_id] = name
+
+    async def insert(self, agent_id: str, text: str) -> None:
+        await self.memory.archive.InsertPassages(archival_pb.InsertPassagesRequest(agent_id=agent_id, texts=[text]))
+        self.notes[agent_id].append(text)
+
+    async def delete_agent(self, agent_id: str) -> None:
+        await self.memory.agents.DeleteAgent(agents_pb.DeleteAgentRequest(agent_id=agent_id))
+        del self.agents[agent_id], self.notes[agent_id]
+
+    async def check(self) -> None:
+        listed = (await self.memory.agents.ListAgents(agents_pb.ListAgentsRequest())).agents
+        assert {agent.agent_id: agent.name for agent in listed} == self.agents
+        sources = (await self.memory.sources.ListSources(sources_pb.ListSourcesRequest())).sources
+        assert {source.source_id: source.name for source in sources} == self.sources
+        for agent_id, notes in self.notes.items():
+            request = archival_pb.ListPassagesRequest(scope=archival_pb.PassageScope(agent_id=agent_id))
+            found = (await self.memory.archive.ListPassages(request)).passages
+            assert sorted(passage.text for passage in found) == sorted(notes)
+
+    async def intrude(self, other: Oracle) -> None:
+        """Ask for everything of another tenant, by id and by page token."""
+        mine = self.memory
+        for agent_id in other.agents:
+            for call in (
+                mine.agents.GetAgent(agents_pb.GetAgentRequest(agent_id=agent_id)),
+                mine.agents.DeleteAgent(agents_pb.DeleteAgentRequest(agent_id=agent_id)),
+                mine.archive.InsertPassages(archival_pb.InsertPassagesRequest(agent_id=agent_id, texts=["theirs"])),
+                mine.archive.SearchPassages(
+                    archival_pb.SearchPassagesRequest(scope=archival_pb.PassageScope(agent_id=agent_id), query="note")
+                ),
+            ):
+                await _not_found(call)
+        for source_id in other.sources:
+            await _not_found(mine.sources.GetSource(sources_pb.GetSourceRequest(source_id=source_id)))
+            await _not_found(mine.sources.DeleteSource(sources_pb.DeleteSourceRequest(source_id=source_id)))
+        first = agents_pb.ListAgentsRequest(page_size=1)
+        token = (await other.memory.agents.ListAgents(first)).next_page_token
+        if token:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await mine.agents.ListAgents(agents_pb.ListAgentsRequest(page_size=1, page_token=token))
+            assert from_rpc_error(caught.value).reason == "INVALID_PAGE_TOKEN"
+
+
+async def _not_found(call: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_three_tenants_side_by_side(memory: Memory, seed: int) -> None:
+    """Random operations with shared names and request ids; every tenant sees what an oracle of its own says."""
+    chance = random.Random(seed)
+    oracles = [Oracle(memory, f"t{uuid4().hex}") for _ in range(3)]
+    for step in range(40):
+        oracle = chance.choice(oracles)
+        name, agents = chance.choice("abc"), list(oracle.agents)
+        match chance.randrange(6):
+            case 0 | 1:
+                await oracle.create_agent(name)
+            case 2:
+                await oracle.create_source(name)
+            case 3 | 4 if agents:
+                await oracle.insert(chance.choice(agents), f"note {step}")
+            case 5 if agents:
+                await oracle.delete_agent(chance.choice(agents))
+        if step % 10 == 9:
+            for one in oracles:
+                await one.check()
+                for other in oracles:
+                    if other is not one:
+                        await one.intrude(other)
+    for one in oracles:
+        await one.check()
