@@ -116,6 +116,28 @@ def test_notes_are_written_only_of_what_the_user_wants_kept(text: str, kept: boo
         assert "archival_memory_insert" not in withheld(replace(answered(), messages=messages))
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Tell me one fact about owls.", False),
+        ("Please give me a name for a cat.", False),
+        ("给我推荐一种适合晚上喝的茶。", False),
+        ("My name is Anna.", True),
+        ("The meeting was moved to Friday.", True),
+        ("Write down that I like tea.", True),
+        ("请记住我叫王芳。", True),
+    ],
+)
+def test_what_asks_for_something_is_not_saved_as_a_fact(text: str, kept: bool) -> None:
+    assert ("core_memory_append" not in withheld(replace(answered(), messages=(user(text),)))) is kept
+    assert ("core_memory_append" in after(user(text))) is kept
+
+
+def test_a_request_about_a_document_is_looked_up() -> None:
+    assert "archival_memory_search" in after(user("Tell me about the paper."), attached=True)
+    assert "archival_memory_search" not in after(user("Tell me about owls."), attached=True)
+
+
 def test_pausing_is_offered_only_if_there_is_something_to_pause() -> None:
     assert "pause_heartbeats" in withheld(answered())
     assert "pause_heartbeats" not in withheld(replace(answered(), plan=HeartbeatPlan(self_scheduled=True)))

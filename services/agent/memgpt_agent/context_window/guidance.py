@@ -21,6 +21,8 @@ from memgpt_agent.functions.archival_memory_insert import ARCHIVAL_MEMORY_INSERT
 from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
 from memgpt_agent.functions.conversation_search import CONVERSATION_SEARCH
 from memgpt_agent.functions.conversation_search_date import CONVERSATION_SEARCH_DATE
+from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
+from memgpt_agent.functions.core_memory_replace import CORE_MEMORY_REPLACE
 from memgpt_agent.functions.pause_heartbeats import PAUSE_HEARTBEATS
 from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 from memgpt_agent.functions.send_message import SEND_MESSAGE
@@ -28,6 +30,13 @@ from memgpt_agent.heartbeat_plan import NO_PLAN
 
 _QUOTED = 200
 """Characters of a question that are repeated at the end of a prompt."""
+
+_REQUEST = re.compile(
+    r"(?:please,? |now |and |then )*(?:tell|give|say|name|list|explain|describe|recommend|suggest|write|show|translate"
+    r"|summarize|summarise)\b|(?:请|那|再)*(?:给我|告诉我|帮我|说|推荐|列出|解释|介绍|讲|写|翻译|总结)",
+    re.IGNORECASE,
+)
+"""How a message begins that asks for something without a question mark, and tells nothing about the user."""
 
 _TO_NOTE = re.compile(r"\b(?:remember|note|notes|save|store|keep|archive|write down)\b|记|存", re.IGNORECASE)
 _LONG = 300
@@ -65,6 +74,7 @@ _REPLY = (
     "The user wrote “{question}”. If that tells you a new fact about them, save it with core_memory_append (name human,"
     " request_heartbeat true). Otherwise do what they ask: answer with send_message, in their language."
 )
+_DO = "The user asks you: “{question}”. Do it now with send_message, in their language."
 _AFTER_SEARCH = (
     "The question is: “{question}”. If the results above answer it, call send_message: answer in full sentences, only"
     " from these results, with file and page. If not, read the next page or search with other words; do not repeat a"
@@ -90,18 +100,25 @@ def next_step(context: Context) -> str:
 
 
 def _first_step(context: Context, text: str) -> str:
-    if not asks(text):
-        return _REPLY
     if _asks_documents(context, text):
         return _SEARCH_DOCUMENTS
+    if not asks(text):
+        return _DO if _requests(text) else _REPLY
     return _ANSWER_OR_SEARCH if context.summary else _ANSWER
 
 
 def _asks_documents(context: Context, text: str) -> bool:
     """Whether a message may be a question that an attached document answers: not one about the user alone."""
-    return bool(context.agent.attachments and context.archival_count and asks(text)) and (
-        bool(_DOCUMENT.search(text)) or not _USER.search(text)
-    )
+    if not (context.agent.attachments and context.archival_count):
+        return False
+    if _DOCUMENT.search(text):
+        return asks(text) or _requests(text)
+    return asks(text) and not _USER.search(text)
+
+
+def _requests(text: str) -> bool:
+    """Whether a message only asks for something."""
+    return _REQUEST.match(text.strip()) is not None and not _TO_NOTE.search(text)
 
 
 def _quoted(text: str) -> str:
@@ -121,6 +138,8 @@ def withheld(context: Context) -> frozenset[str]:
     if told and len(told) < _LONG and not _TO_NOTE.search(told):
         # Asked for a fact, they note what they believe to know instead of telling it.
         names.add(ARCHIVAL_MEMORY_INSERT.name)
+    if told and _requests(told):
+        names |= {CORE_MEMORY_APPEND.name, CORE_MEMORY_REPLACE.name}
     calls = list(_calls_of_turn(context.messages))
     if not calls and _asks_documents(context, _last_user_text(context)):
         # They would answer from what they believe to know. Everything but a search has to wait.
