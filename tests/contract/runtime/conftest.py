@@ -49,7 +49,7 @@ def start() -> Start:
             deadlines=deadlines or {},
             unlimited=unlimited,
             keep_alive=keep_alive or {},
-            permissions={"memgpt.test.v1.ProbeService": permission},
+            permissions={} if permission is None else {"memgpt.test.v1.ProbeService": permission},
         )
         config = Config(
             name="memory",

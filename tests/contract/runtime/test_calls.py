@@ -20,7 +20,7 @@ from memgpt_runtime.errors import Reason
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.interceptors import PipelineInterceptor
-from memgpt_runtime.server import server_options
+from memgpt_runtime.server import StartError, server_options
 from memgpt_runtime.status import from_rpc_error
 
 from tests.contract.runtime.probe import KINDS, PREFIX, Probe, Running, Start
@@ -104,6 +104,12 @@ async def test_a_principal_is_refused_where_callers_are_not_trusted(start: Start
     assert (caught.value.code(), error.reason) == (grpc.StatusCode.PERMISSION_DENIED, Reason.PRINCIPAL_REFUSED)
     assert error.metadata["key"] == "x-memgpt-principal"
     assert "x-memgpt-principal" in error.message
+
+
+async def test_a_server_with_an_undeclared_method_does_not_start(start: Start) -> None:
+    with pytest.raises(StartError, match=r"memgpt\.test\.v1\.ProbeService has no contract"):
+        async with start(Probe(str).add_to, permission=None):
+            pass
 
 
 async def test_malformed_principal_is_refused(start: Start) -> None:

@@ -226,7 +226,8 @@ async def test_streams_of_a_revoked_key_end(cache: ApiKeyCache, source: Source, 
     assert source.calls[1:] == [[key_id], [key_id]], "a key with an open stream is refreshed though nobody calls"
     source.keys[key_id] = replace(source.keys[key_id], revoked=True)
     await cache.refresh()
-    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*running, return_exceptions=True)
     assert [getattr(each, "reason", each) for each in outcomes] == ["CREDENTIAL_REVOKED"] * 2
     assert not list(streams.credential_ids())
 
