@@ -1,4 +1,4 @@
-"""``python -m memgpt_memory`` and ``memgpt-memory``: run Memory, or with ``restore FILE`` restore a backup."""
+"""``python -m memgpt_memory`` and ``memgpt-memory``: run Memory, restore a backup, or repair a store."""
 
 from __future__ import annotations
 
@@ -29,11 +29,15 @@ async def _setup(app: App[MemorySettings]) -> AsyncIterator[None]:
 
 
 def main() -> None:
-    """Run the service, or restore a backup."""
+    """Run the service, or a command on its store: ``restore FILE`` or ``repair``."""
     if sys.argv[1:2] == ["restore"]:
         from memgpt_memory.maintenance.restore import main as restore
 
         sys.exit(restore(sys.argv[2:]))
+    if sys.argv[1:2] == ["repair"]:
+        from memgpt_memory.maintenance.repair import main as repair
+
+        sys.exit(repair(sys.argv[2:]))
     run(
         ServiceSpec(
             "memory",

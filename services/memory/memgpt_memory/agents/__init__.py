@@ -57,13 +57,14 @@ from memgpt_memory.agents._rows import (
     TurnRow,
     TurnState,
 )
-from memgpt_memory.agents._state import AgentState
+from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost
 
 __all__ = [
     "LEASE_SECONDS",
     "MAX_ATTACHMENTS",
     "MAX_BLOCKS",
+    "TEXT_FIELDS",
     "AddStep",
     "AgentRepository",
     "AgentRow",
@@ -117,6 +118,7 @@ __all__ = [
     "TurnState",
     "UpdateSettings",
     "Waiter",
+    "block_text_name",
     "check_exists",
     "check_settings",
     "decide",

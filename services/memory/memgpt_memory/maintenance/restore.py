@@ -7,7 +7,6 @@ place. An existing store is moved aside, never deleted.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -15,9 +14,7 @@ import re
 import shutil
 import sys
 import tarfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +25,7 @@ from memgpt_runtime.ids import new_id
 
 from memgpt_memory.config import MemorySettings
 from memgpt_memory.maintenance.backup import CHECKSUMS, FILES, FORMAT, HEADER
+from memgpt_memory.maintenance.replacement import held, put_in_place
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
 _NAME = re.compile(r"store/(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -53,43 +51,15 @@ def restore(backup: IO[bytes], store: Path, *, replace: bool) -> Path | None:
             resource="store",
             state="EXISTS",
         )
-    with _held(store):
+    with held(store):
         staging = store.with_name(f"{store.name}.{new_id('restoring')}")
         try:
             staging.mkdir(parents=True)
             _unpack(backup, staging)
-            former = None
-            if store.exists():
-                former = store.with_name(f"{store.name}.before-{time.strftime('%Y%m%dT%H%M%S')}")
-                store.rename(former)
-            try:
-                staging.rename(store)
-            except OSError:
-                if former is not None:
-                    former.rename(store)
-                raise
-            _sync(store.parent)
+            former = put_in_place(staging, store, "before")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return former
-
-
-@contextmanager
-def _held(store: Path) -> Iterator[None]:
-    """Hold the store's lock, so that no Memory opens it in the meantime."""
-    try:
-        lock = (store / "LOCK").open("ab")
-    except (FileNotFoundError, NotADirectoryError):
-        yield
-        return
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise reasons.in_use(
-                f"{store} is in use; stop Memory (`memgpt server`) first", resource="store", name=store.name
-            ) from error
-        yield
 
 
 def _unpack(backup: IO[bytes], into: Path) -> None:
@@ -147,14 +117,6 @@ def _write(content: IO[bytes], path: Path) -> str:
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable() -> InvalidArgument:

@@ -99,6 +99,7 @@ class Transfers:
 
         Raises:
             Aborted: The agent was deleted in the meantime.
+            FailedPrecondition: Messages are missing: the store is damaged.
         """
         agent = await self._agents.read_state(live)
         yield agent
@@ -110,6 +111,16 @@ class Transfers:
             end = min(start + _MESSAGES, agent.row.message_count)
             numbers = [number for number in range(start, end) if number not in agent.forgotten]
             found = await self._messages.read(agent.id, numbers)
+            if (
+                len(found) < len(numbers)
+                and not live.row.deleting
+                and len(live.state.forgotten) == len(agent.forgotten)
+            ):
+                raise reasons.wrong_state(
+                    "the store is damaged: messages of the agent are missing; repair it (`memgpt-memory repair`)",
+                    resource="store",
+                    state="DAMAGED",
+                )
             # Those that were forgotten since the export began are missing, and shift the numbers of all that follow.
             if len(found) < len(numbers):
                 raise reasons.write_conflict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_memory.messages._messages import Messages, message_rows, stored
+from memgpt_memory.messages._messages import Messages, message_id, message_rows, stored
 from memgpt_memory.messages._model import FunctionCall, Message, NewMessage, Role, Usage, text_size
 from memgpt_memory.messages._transcripts import CHUNK, Line, Transcripts, spoken_text
 
@@ -16,6 +16,7 @@ __all__ = [
     "Role",
     "Transcripts",
     "Usage",
+    "message_id",
     "message_rows",
     "spoken_text",
     "stored",

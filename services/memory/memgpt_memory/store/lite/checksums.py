@@ -57,7 +57,7 @@ class LogChecksums:
         for notes in sorted(self._folder.glob("*")):
             log = self._logs / notes.stem
             complete, _, _ = notes.read_text().rpartition("\n")  # the last line may be torn
-            if complete and not log.exists() and _number(log.name) >= _first_log(self._logs.parent):
+            if complete and not log.exists() and is_due(self._logs.parent, log.name):
                 return f"the log {log.name} is missing"
             if complete and log.exists():
                 size, checksum = map(int, complete.rpartition("\n")[2].split())
@@ -78,6 +78,11 @@ class LogChecksums:
             if not (self._logs / notes.stem).exists():
                 notes.unlink()
                 self._known.pop(notes.stem, None)
+
+
+def is_due(folder: Path, log: str) -> bool:
+    """Return whether the rows of a log are in no file yet."""
+    return _number(log) >= _first_log(folder)
 
 
 def _number(log: str) -> int:

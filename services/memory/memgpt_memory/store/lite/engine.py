@@ -25,6 +25,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 from milvus_lite.constants import DEFAULT_PARTITION
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import SchemaValidationError
+from milvus_lite.schema.persistence import save_schema
 from milvus_lite.schema.types import CollectionSchema, DataType, FieldSchema
 
 from memgpt_memory.store.batching import RefusedError
@@ -260,6 +261,11 @@ def _failures() -> Iterator[None]:
         raise RefusedError(f"Milvus Lite refused a request: {error}") from error
     except Exception as error:
         raise EngineError(f"{type(error).__name__}: {error}") from error
+
+
+def write_schema(collection: Collection, path: Path) -> None:
+    """Write the file in which Lite keeps a collection's schema."""
+    save_schema(_schema(collection), collection.name, str(path))
 
 
 def _schema(collection: Collection) -> CollectionSchema:

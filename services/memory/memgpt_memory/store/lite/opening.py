@@ -60,7 +60,8 @@ def disk_errors(path: Path, collection: Collection) -> Iterator[None]:
             what = str(error) if isinstance(error, DamageError) else type(error).__name__
             raise reasons.wrong_state(
                 f"the Milvus Lite file {path} is damaged: its collection {collection.name} cannot be read "
-                f"({what}); restore a backup (`memgpt-memory restore`), or set another file (memory.uri)",
+                f"({what}); restore a backup (`memgpt-memory restore`), drop what is damaged (`memgpt-memory "
+                "repair`), or set another file (memory.uri)",
                 resource="store",
                 state="DAMAGED",
             ) from error

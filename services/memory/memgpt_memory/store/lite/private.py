@@ -37,6 +37,9 @@ from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.scan import FileRows, Holds, LogRows, View
 from memgpt_memory.store.mapping import Columns
 
+_GROUP_ROWS = 8_192
+"""Rows of a row group of a file."""
+
 _CHUNK_ROWS = 16_384
 """Rows that are read at a time."""
 
@@ -259,6 +262,16 @@ def keep_files_slim() -> None:
     engine_module.Segment = _SlimSegment
 
 
+def last_write_in(file: str) -> int:
+    """Return the number of the last write in a file of rows or deletions, from its name."""
+    return int(parse_seq_range(Path(file).name)[1])
+
+
+def write_rows(table: pa.Table, path: Path) -> None:
+    """Write a file of rows in the place of another one."""
+    _CheckedParquet.write_table(table, str(path))
+
+
 class _CheckedParquet:
     """The functions of pyarrow.parquet that Lite uses, with checksums of every page and whole files or none."""
 
@@ -266,7 +279,8 @@ class _CheckedParquet:
     def write_table(table: pa.Table, path: str) -> None:
         draft = Path(f"{path}.tmp")  # Lite removes at its start what a crash leaves of it
         try:
-            pq.write_table(table, str(draft), write_page_checksum=True)
+            # Small row groups: a damaged page costs the rows of its own.
+            pq.write_table(table, str(draft), write_page_checksum=True, row_group_size=_GROUP_ROWS)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             draft.replace(path)
