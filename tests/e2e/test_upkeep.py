@@ -56,3 +56,24 @@ def test_an_agent_and_a_store_go_into_files_and_come_back(tmp_path: Path) -> Non
     assert told.returncode == 0, told.stderr
     with Suite(home) as suite:
         assert [line.split("\t")[0] for line in suite.cli("list", "agents").splitlines()] == ["Name", "Ada", "Eve"]
+
+
+def test_the_doctor_lists_what_a_damaged_store_lost_and_repairs_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with Suite(home) as suite, suite.client() as client:
+        client.agents.create(CreateAgentRequest(name="Ada", persona="memgpt_doc"))
+    rows = [
+        file
+        for kind in ("partitions/*/data/*.parquet", "wal/*data*")
+        for file in (home / "milvus.db").glob(f"collections/memgpt_records/{kind}")
+    ]
+    largest = max(rows, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+    told = memgpt(home, "doctor")
+    assert told.returncode == 1
+    assert "Store: lost: memgpt_records: " in told.stdout
+    told = memgpt(home, "doctor", "--repair")
+    assert told.returncode == 0, told.stderr
+    assert "The damaged store is now" in told.stdout
+    with Suite(home) as suite:
+        assert "Ada" not in suite.cli("list", "agents")

@@ -413,3 +413,23 @@ async def test_channel_finds_a_server_that_comes_back(start: Start) -> None:
         call = channel.unary_unary(*arguments)(StringValue(value="3"), wait_for_ready=True, timeout=10)
         assert (await call).value == "3"
         await channel.close(None)
+
+
+async def test_calls_that_are_refused_unparsed_hold_up_no_other(start: Start) -> None:
+    holding, entered = asyncio.Event(), asyncio.Event()
+
+    async def act(text: str) -> str:
+        if text == "hold":
+            entered.set()
+            await holding.wait()
+        return text
+
+    limits = {"max_concurrent_calls": 1, "max_receiving_bytes": 65_536, "max_message_bytes": 65_536}
+    async with start(Probe(act).add_to, **limits) as running, asyncio.timeout(9):
+        held = asyncio.ensure_future(running.unary("hold"))
+        await entered.wait()
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await running.unary("refused")
+        holding.set()
+        assert await held == "hold"

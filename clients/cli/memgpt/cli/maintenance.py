@@ -72,20 +72,41 @@ def restore(config: Config[ClientSettings], file: Path, *, replace: bool) -> Non
     Raises:
         CliError: The store is not on this machine.
     """
-    if config.service.agent_address:
-        raise CliError("the services run elsewhere; run `memgpt-memory restore` on the machine of Memory", MISUSE)
-    require_installed("memory")
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "memgpt_memory",
-        "restore",
-        *(["--force"] if replace else []),
-        "--",
-        str(file),
-    ]
+    forced = ["--force"] if replace else []
+    command = memory_command(config, "restore", *forced, "--", str(file))
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - this interpreter and a fixed module
+
+
+def repair(config: Config[ClientSettings]) -> None:
+    """Drop what is damaged from the store with Memory's own command, which keeps the damaged store.
+
+    Raises:
+        CliError: The store is not on this machine.
+    """
+    command = memory_command(config, "repair")
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - this interpreter and a fixed module
+
+
+def find_losses(config: Config[ClientSettings]) -> list[str]:
+    """Return what the store has lost; nothing if that cannot be found out."""
+    try:
+        command = memory_command(config, "repair", "--check")
+    except CliError:
+        return []
+    checked = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - as above
+    return [line.removeprefix("lost: ") for line in checked.stdout.splitlines() if line.startswith("lost: ")]
+
+
+def memory_command(config: Config[ClientSettings], name: str, *arguments: str) -> list[str]:
+    """Return the command line of a command of Memory.
+
+    Raises:
+        CliError: The store is not on this machine, or Memory is not installed.
+    """
+    if config.service.agent_address:
+        raise CliError(f"the services run elsewhere; run `memgpt-memory {name}` on the machine of Memory", MISUSE)
+    require_installed("memory")
+    return [sys.executable, "-P", "-m", "memgpt_memory", name, *arguments]
 
 
 def _megabytes(size: int) -> str:

@@ -125,6 +125,12 @@ class ServerSettings(Section):
         le=256 * 1024 * 1024,
         description="Maximum size of a message in bytes, received or sent.",
     )
+    max_receiving_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=65536,
+        description="Most bytes of unary requests being received at a time, if all were of max_message_bytes; others "
+        "wait.",
+    )
     keep_alive_seconds: float = Field(
         default=15.0, gt=0, description="Seconds of silence after which a stream sends a keep-alive message."
     )

@@ -19,6 +19,8 @@ validation        checks every request message against its ``buf.validate`` cons
                   restricted to
 ================= ====================================================================================
 
+Before a unary request is received, `receiving` bounds how many are received at a time.
+
 Handlers are ``async def`` (unary responses) or async generators (streams). They read requests from the iterator they
 are given, and raise `ServiceError`.
 """
@@ -43,6 +45,7 @@ from memgpt_runtime.interceptors.in_flight import InFlight
 from memgpt_runtime.interceptors.keep_alive import StreamKeepAlive
 from memgpt_runtime.interceptors.load_shedding import LoadShedding
 from memgpt_runtime.interceptors.pipeline import PipelineInterceptor
+from memgpt_runtime.interceptors.receiving import ReceiveLimiter
 from memgpt_runtime.interceptors.request_context import ContextStage
 from memgpt_runtime.interceptors.rpc import Stage
 from memgpt_runtime.interceptors.rpc_metrics import RpcMetrics
@@ -58,6 +61,10 @@ def _check(request: Message) -> None:
     caller = principal()
     if caller.restricted:
         check_request(request, caller)
+
+
+_RECEIVE_SECONDS = 10.0
+"""Time that a request may take to arrive before others are received beside it."""
 
 
 def server_interceptor(
@@ -94,4 +101,9 @@ def server_interceptor(
         LoadShedding(settings.max_concurrent_calls, settings.max_concurrent_streams, unlimited, in_flight),
         DefaultDeadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
     ]
-    return PipelineInterceptor(stages, _check, StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}))
+    return PipelineInterceptor(
+        stages,
+        _check,
+        StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}),
+        ReceiveLimiter(max(settings.max_receiving_bytes // settings.max_message_bytes, 1), _RECEIVE_SECONDS),
+    )

@@ -40,7 +40,9 @@ class ErrorMapping:
             await self._cancelled(rpc, task, error)
             raise
         except Exception as error:  # noqa: BLE001 - the last resort of every handler
-            await self._abort(rpc, _translate(rpc, error))
+            translated = _translate(rpc, error)
+            _forget_frames(error)
+            await self._abort(rpc, translated)
 
     async def _cancelled(self, rpc: Rpc, task: asyncio.Task[Any], error: asyncio.CancelledError) -> None:
         if not task.cancelling():
@@ -58,6 +60,14 @@ class ErrorMapping:
         if rpc.before_error is not None:
             rpc.before_error()
         await status.abort(rpc.wire, error, rpc.request.request_id)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drop tracebacks: their frames hold the request, and gRPC keeps them in a cycle until it is collected."""
+    chained: BaseException | None = error
+    while chained is not None:
+        chained.__traceback__ = None
+        chained = chained.__cause__ or chained.__context__
 
 
 def _translate(rpc: Rpc, error: BaseException) -> ServiceError:

@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError, Message
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.interceptors.keep_alive import StreamKeepAlive
-from memgpt_runtime.interceptors.rpc import Call, Rpc, Stage
+from memgpt_runtime.interceptors.receiving import LARGE_BYTES, ReceiveLimiter, return_memory
+from memgpt_runtime.interceptors.rpc import INFRASTRUCTURE, Call, Rpc, Stage
 
 _DISCARD_SECONDS = 1.0
 
@@ -25,8 +26,15 @@ Validate = Callable[[Message], None]
 class PipelineInterceptor(grpc.aio.ServerInterceptor):
     """Runs the stages around every RPC, whatever its kind."""
 
-    def __init__(self, stages: Sequence[Stage], validate: Validate, keep_alive: StreamKeepAlive | None = None) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        validate: Validate,
+        keep_alive: StreamKeepAlive | None = None,
+        receiving: ReceiveLimiter | None = None,
+    ) -> None:
         self._stages = stages
+        self._receiving = receiving
         self._validate = validate
         self._keep_alive = keep_alive or StreamKeepAlive(1, {})
         # Wrapping a handler takes longer than calling it; a server has few methods.
@@ -45,14 +53,15 @@ class PipelineInterceptor(grpc.aio.ServerInterceptor):
         """Return the wrapped handler of a method, or one that ends with UNIMPLEMENTED."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
-        if wrapped is not None:
-            return wrapped
-        handler: Any = await continuation(handler_call_details)
-        if handler is None:
-            return self._unknown(method)
-        wrapped = self._wrapped[method] = _WrappedMethod(
-            method, handler, self.run, self._validate, self._keep_alive
-        ).handler()
+        if wrapped is None:
+            handler: Any = await continuation(handler_call_details)
+            if handler is None:
+                return self._unknown(method)
+            wrapped = self._wrapped[method] = _WrappedMethod(
+                method, handler, self.run, self._validate, self._keep_alive
+            ).handler()
+        if self._receiving is not None and not (wrapped.request_streaming or method.startswith(INFRASTRUCTURE)):
+            await self._receiving.enter()
         return wrapped
 
     async def run(self, rpc: Rpc, call: Call) -> Any:
@@ -109,34 +118,52 @@ class _WrappedMethod:
 
     async def _serve_unary(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         rpc = Rpc(self._method, self._kind, known=True, wire=grpc_context)
+        received = [request]
+        del request  # a parsed request takes memory once, not twice
 
         async def call() -> bytes:
             if not self._handler.request_streaming:
-                return self._serialize(await self._behavior(self._parse(request, rpc), grpc_context), rpc)
+                return self._serialize(await self._behavior(self._parse(received.pop(), rpc), grpc_context), rpc)
             try:
-                return self._serialize(await self._behavior(self._parse_all(request, rpc), grpc_context), rpc)
+                return self._serialize(await self._behavior(self._parse_all(received[0], rpc), grpc_context), rpc)
             except ServiceError:
-                await _discard(request)
+                await _discard(received[0])
                 raise
 
-        response: bytes = await self._run(rpc, call)
+        try:
+            response: bytes = await self._run(rpc, call)
+        finally:
+            ReceiveLimiter.leave()  # a call may be refused before its request is parsed
         return response
 
     async def _serve_stream(self, request: Any, grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
         rpc = Rpc(self._method, self._kind, known=True, wire=grpc_context)
+        received = [request]
+        del request  # as above
 
         async def call() -> None:
             parse = self._parse_all if self._handler.request_streaming else self._parse
-            argument = parse(request, rpc)
+            argument = parse(received.pop(), rpc)
             responses: AsyncGenerator[Any] = self._behavior(argument, grpc_context)
             responses = self._keep_alive.fill(self._method, responses)
             async with aclosing(responses):
                 async for response in responses:
                     await grpc_context.write(self._serialize(response, rpc))
 
-        await self._run(rpc, call)
+        try:
+            await self._run(rpc, call)
+        finally:
+            ReceiveLimiter.leave()
 
     def _parse(self, raw: bytes, rpc: Rpc) -> Any:
+        try:
+            return self._parse_valid(raw, rpc)
+        finally:
+            ReceiveLimiter.leave()
+            if len(raw) >= LARGE_BYTES:
+                asyncio.get_running_loop().call_soon(return_memory)
+
+    def _parse_valid(self, raw: bytes, rpc: Rpc) -> Any:
         parse = self._handler.request_deserializer
         try:
             message = parse(raw) if parse else raw

@@ -11,6 +11,9 @@ from google.protobuf.message import Message
 
 from memgpt_runtime.context import RequestContext
 
+INFRASTRUCTURE = "/grpc."
+"""Beginning of the names of methods of health and reflection."""
+
 
 @dataclass(slots=True)
 class Rpc:
@@ -54,7 +57,7 @@ class Rpc:
     @property
     def infrastructure(self) -> bool:
         """Whether it belongs to health or reflection."""
-        return self.method.startswith("/grpc.")
+        return self.method.startswith(INFRASTRUCTURE)
 
 
 Call = Callable[[], Awaitable[Any]]

@@ -72,10 +72,19 @@ def show_config(as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=OPERATE)
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop what is damaged from the Milvus Lite store, and keep a copy.")
+    ] = False,
+) -> None:
     """Check everything that MemGPT needs: version, reachability, and what to do if something is missing."""
+    from memgpt.cli import maintenance
+    from memgpt.cli.settings import load_settings
     from memgpt.cli.setup.doctor import examine
 
+    if repair:
+        maintenance.repair(load_settings())
     if not examine(open_ui(), as_json=as_json):
         raise typer.Exit(1)
 

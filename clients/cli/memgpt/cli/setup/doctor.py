@@ -13,6 +13,7 @@ from pathlib import Path
 
 from memgpt.cli.endpoint_probe import Endpoint, ProbeError
 from memgpt.cli.errors import CliError, explain
+from memgpt.cli.maintenance import find_losses
 from memgpt.cli.services.dependencies import setting
 from memgpt.cli.settings import ClientSettings, load_settings
 from memgpt.cli.setup.answers import OFFLINE
@@ -142,6 +143,8 @@ def _services(ui: Ui, config: Config[ClientSettings]) -> Iterator[Finding]:
             )
         except CliError as error:
             yield Finding("Services", False, error.message, "see the logs in ~/.memgpt/logs")
+            for loss in find_losses(config):
+                yield Finding("Store", False, f"lost: {loss}", "restore a backup, or run `memgpt doctor --repair`")
             return
         yield from _answers(memgpt, addresses.agent, addresses.loader, known=bool(addresses.memory))
 
