@@ -105,3 +105,20 @@ async def test_no_damage_is_silent(tmp_path: Path, kills: int) -> None:
     await store.close()
     assert not silent
     assert reported > len(files)
+
+
+async def test_damage_is_reported_again_at_every_start(tmp_path: Path) -> None:
+    path, copy = tmp_path / "whole.db", tmp_path / "copy.db"
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(RECORDS, records(0, 5))
+    await store.upsert(PASSAGES, notes(0, 5), partition=HERE)
+    shutil.copytree(path, copy)  # as a crash leaves it: in logs
+    await store.close()
+    log = next(copy.glob(f"collections/{PASSAGES.name}/wal/*data*"))
+    log.write_bytes(log.read_bytes()[:100])
+    for _ in range(3):
+        damaged = new_store(copy)
+        with pytest.raises(FailedPrecondition, match="is damaged"):
+            await damaged.open([RECORDS, PASSAGES])
+        await damaged.close()

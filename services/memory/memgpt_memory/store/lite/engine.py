@@ -75,6 +75,7 @@ class Engine:
         private.keep_files_slim()
         private.keep_checksums()
         self._checksums: dict[str, LogChecksums] = {}
+        self._opened: set[str] = set()
         if durable:
             private.write_files_durably()
         self._durable = durable
@@ -104,6 +105,7 @@ class Engine:
         if damage := find_damage(folder) or self._log_checksums(name).find_damage():
             raise DamageError(damage)
         self._remove_flushed_logs(folder)
+        self._opened.add(name)
         found = self._database.get_collection(name)
         for index in found.list_indexes():
             found.release()
@@ -113,6 +115,7 @@ class Engine:
     def prepare(self, collection: Collection) -> None:
         """Create what is missing of a collection, and load it. A crash may have come between any two steps."""
         with _failures():
+            self._opened.add(collection.name)
             if not self.has(collection.name):
                 self._database.create_collection(collection.name, _schema(collection))
                 if self._durable:
@@ -243,9 +246,10 @@ class Engine:
             return files.link(store, into)
 
     def close(self) -> None:
-        """Flush and close the file; no logs are left."""
+        """Flush and close the file; no logs are left of what was open."""
         self._database.close()
-        shutil.rmtree(self._path / files.CHECKSUMS, ignore_errors=True)
+        for name in self._opened:  # the logs of a damaged collection are not open, and keep theirs
+            self._log_checksums(name).remove()
 
     def abandon(self) -> None:
         """Drop the engine with nothing flushed; the file can then be opened again. Nothing may call it any more."""
