@@ -432,4 +432,4 @@ async def test_calls_that_are_refused_unparsed_hold_up_no_other(start: Start) ->
             with pytest.raises(grpc.aio.AioRpcError):
                 await running.unary("refused")
         holding.set()
-        assert await held == "hold"
+        assert (await held).value == "hold"
