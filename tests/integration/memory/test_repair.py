@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import block_pb2, source_service_pb2
+from memgpt.memory.v1.recall_memory_service_pb2 import ForgetMessagesRequest
 from memgpt_memory.maintenance.reconciliation import LOST
 from memgpt_memory.maintenance.repair import repair
 from memgpt_memory.store.layout import MESSAGES, RECORDS
@@ -168,6 +169,21 @@ async def test_lost_messages_leave_marks_outside_the_window_and_lost_files_can_b
             await memory.load(source.source_id, name, [f"{name[0]} {text}" for text in TEXTS])
         assert (await content(memory)).passages == expected.passages
     assert (await asyncio.to_thread(repair, copy, change=False)) == ([], None)
+
+
+async def test_what_was_deleted_or_forgotten_is_not_damage(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with serve(str(path)) as memory:
+        agent_id = (await memory.agent("a")).agent_id
+        await memory.turn(agent_id, "question", "answer")
+        notes = await memory.insert(agent_id, "one note", "another")
+        await memory.delete(agent_id, notes[0])
+        await memory.recall.ForgetMessages(ForgetMessagesRequest(agent_id=agent_id, sequences=[0]))
+        gone = (await memory.agent("gone")).agent_id
+        await memory.agents.DeleteAgent(state.DeleteAgentRequest(agent_id=gone))
+    assert (await asyncio.to_thread(repair, path, change=True)) == ([], None)
+    async with serve(str(path)) as memory:
+        assert [message.text for message in await memory.history(agent_id)] == ["answer"]
 
 
 def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
