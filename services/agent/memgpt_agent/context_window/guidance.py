@@ -74,7 +74,7 @@ _REPLY = (
     "The user wrote “{question}”. If that tells you a new fact about them, save it with core_memory_append (name human,"
     " request_heartbeat true). Otherwise do what they ask: answer with send_message, in their language."
 )
-_DO = "The user asks you: “{question}”. Do it now with send_message, in their language."
+_DO = "The user asks you: “{question}”. Do it now with send_message, in their language, from your general knowledge."
 _AFTER_SEARCH = (
     "The question is: “{question}”. If the results above answer it, call send_message: answer in full sentences, only"
     " from these results, with file and page. If not, read the next page or search with other words; do not repeat a"
