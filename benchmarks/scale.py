@@ -87,7 +87,8 @@ async def _lookups(options: Options, home: Path, table: Table) -> None:
 
 
 def _memory(home: Path, name: str) -> ServiceProcess:
-    return ServiceProcess("memgpt_memory", home / name, MEMGPT_MEMORY_URI=str(home / f"{name}.db"))
+    settings = {"MEMGPT_MEMORY_URI": str(home / f"{name}.db"), "MEMGPT_MEMORY_QUOTA_AGENTS": "0"}
+    return ServiceProcess("memgpt_memory", home / name, **settings)
 
 
 def _listed(memory: Memory) -> dict[str, _Call]:
