@@ -1,14 +1,15 @@
-"""Every command that `memgpt --help` lists is used once."""
+"""Every command that `memgpt --help` lists is used at least once."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import pytest
 import typer.main
 from memgpt.cli.main import app
 
@@ -18,8 +19,10 @@ from tests.support.processes import service_environment
 from tests.support.scripted_tool import ScriptedTool, result
 from tests.support.suite import Suite
 
+CommandPath = tuple[str, ...]
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+
+def commands(group: click.Group, path: CommandPath = ()) -> Iterator[CommandPath]:
     """Yield the paths of all commands that are not groups."""
     for name, command in group.commands.items():
         if command.hidden:
@@ -30,112 +33,242 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield (*path, name)
 
 
-def test_every_command(tmp_path: Path) -> None:
-    tool = ScriptedTool({"ring": result("It rang.")})
-    used: set[tuple[str, ...]] = set()
-    known = set(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
-    (tmp_path / "tea.txt").write_text("Green tea is steeped at eighty degrees.")
-    (tmp_path / "more.txt").write_text("Black tea is steeped in boiling water.")
+KNOWN = set(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
+USED: set[CommandPath] = set()
+"""What the tests of this module declare to use."""
+
+Test = Callable[..., None]
+
+
+def uses(*names: str) -> Callable[[Test], Test]:
+    """Declare the commands that a test runs; `Commands` makes sure that it does."""
+    paths = {tuple(name.split()) for name in names}
+    USED.update(paths)
+    return pytest.mark.uses(paths=paths)
+
+
+class Commands:
+    """Runs commands against a suite, and keeps which ones.
+
+    Attributes:
+        suite: The services.
+        used: Paths of the commands that ran.
+    """
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self.used: set[CommandPath] = set()
+
+    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        """Run a command, check its exit code, and return its output."""
+        self.used.add(next(arguments[:size] for size in (2, 1) if arguments[:size] in KNOWN))
+        ended = self.suite.run(*arguments, stdin=stdin)
+        assert ended.returncode == code, (arguments, ended.stdout, ended.stderr)
+        assert "Traceback" not in ended.stderr
+        return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def tool() -> Iterator[ScriptedTool]:
+    with ScriptedTool({"ring": result("It rang.")}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory, tool: ScriptedTool) -> Iterator[Suite]:
+    home = tmp_path_factory.mktemp("home")
+    with Suite(home, MEMGPT_AGENT_TOOL_ADDRESSES=tool.address) as services:
+        yield services
+
+
+@pytest.fixture
+def run(suite: Suite, request: pytest.FixtureRequest) -> Iterator[Commands]:
+    runner = Commands(suite)
+    yield runner
+    assert runner.used == request.node.get_closest_marker("uses").kwargs["paths"]
+
+
+@pytest.fixture
+def tea(tmp_path: Path) -> Path:
+    file = tmp_path / "tea.txt"
+    file.write_text("Green tea is steeped at eighty degrees.")
+    return file
+
+
+def test_every_command_is_used() -> None:
+    assert USED == KNOWN
+
+
+@uses("version", "quickstart", "configure", "config", "doctor")
+def test_setup(run: Commands) -> None:
+    assert "memgpt" not in run("version")
+    run("quickstart")
+    run("configure", "--offline")
+    assert "memory.embedding\twordllama\t" in run("config")
+    assert "Everything is fine." in run("doctor")
+
+
+@uses(
+    "load files",
+    "load directory",
+    "load stdin",
+    "load webpage",
+    "search",
+    "list sources",
+    "list loads",
+    "show source",
+    "delete file",
+    "delete source",
+)
+def test_sources(run: Commands, suite: Suite, tea: Path) -> None:
+    more = tea.with_name("more.txt")
+    more.write_text("Black tea is steeped in boiling water.")
+    run("load", "files", str(tea), "--name", "tea")
+    assert "Loaded 1 passage" in suite.cli("load", str(more)), "files need no command of their own"
+    run("load", "directory", "--name", "all", "--input-dir", str(tea.parent), "--extensions", ".txt")
+    run("load", "stdin", "--name", "all", "--file-name", "said.md", stdin="Said.")
+    run("load", "webpage", "--name", "web", "http://127.0.0.1:9/", code=1)
+    assert "degrees" in run("search", "tea", "--source", "tea")
+    assert {"tea", "all"} <= {json.loads(line)["name"] for line in run("list", "sources", "--json").splitlines()}
+    assert run("list", "loads", "--json")
+    assert "tea.txt" in run("show", "source", "tea")
+    assert "eighty degrees" in run("show", "source", "tea", "--file", "tea.txt")
+    run("delete", "file", "said.md", "--data-source", "all")
+    run("delete", "source", "all")
+
+
+@uses("run", "ask", "attach", "detach", "list agents", "rename agent", "delete agent")
+def test_conversation(run: Commands, suite: Suite, tea: Path) -> None:
+    suite.cli("load", "files", str(tea), "--name", "teapot")
+    assert "Created new agent 'Ada'" in run("run", "--agent", "Ada", "--first", stdin="My name is Ada.\n")
+    run("attach", "--agent", "Ada", "--data-source", "teapot")
+    assert "eighty degrees" in run("ask", "--agent", "Ada", "How is green tea steeped?")
+    events = suite.cli("ask", "--agent", "Ada", "--json", "Hello!").splitlines()
+    assert "done" in json.loads(events[-1])
+    run("detach", "--agent", "Ada", "--data-source", "teapot")
+    run("rename", "agent", "Ada", "Lovelace")
+    assert "Lovelace" in [json.loads(line)["name"] for line in run("list", "agents", "--json").splitlines()]
+    run("delete", "agent", "Lovelace")
+
+
+def create(suite: Suite, name: str) -> None:
+    """Create an agent with a short conversation."""
+    assert f"Created new agent '{name}'" in suite.run("run", "--agent", name, "--first", stdin="Hello!\n").stdout
+
+
+@uses("add block", "list blocks", "delete block", "show agent")
+def test_blocks_of_an_agent(run: Commands, suite: Suite) -> None:
+    create(suite, "Bea")
+    run("add", "block", "--agent", "Bea", "--name", "project", "--text", "A house.")
+    assert "project" in run("list", "blocks", "--agent", "Bea")
+    assert "A house." in run("show", "agent", "Bea")
+    run("delete", "block", "project", "--agent", "Bea")
+
+
+@uses(*(f"blocks {name}" for name in ("add", "attach", "list", "show", "detach", "delete")))
+def test_shared_blocks(run: Commands, suite: Suite) -> None:
+    create(suite, "Cleo")
+    assert "Added shared block plan: 5/2000" in run("blocks", "add", "--name", "plan", "--text", "Rest.")
+    run("blocks", "attach", "plan", "--agent", "Cleo", "--label", "week")
+    assert "Changed shared block plan: 5/2000" in run("blocks", "add", "--name", "plan", "--text", "Work.")
+    assert "Work." in suite.cli("list", "blocks", "--agent", "Cleo")
+    assert json.loads(run("blocks", "list", "--json"))["value"] == "Work."
+    assert "Cleo has it as week" in run("blocks", "show", "plan")
+    run("blocks", "delete", "plan", code=1)
+    run("blocks", "detach", "plan", "--agent", "Cleo")
+    assert "Work." not in suite.cli("show", "agent", "Cleo")
+    run("blocks", "delete", "plan", "--yes")
+
+
+@pytest.mark.parametrize("kind", ["persona", "human", "preset"])
+def test_profiles(suite: Suite, kind: str) -> None:
+    suite.cli("add", kind, "--name", f"my {kind}", "--text", f"The {kind}.")
+    assert f"my {kind}" in [json.loads(line)["name"] for line in suite.cli("list", f"{kind}s", "--json").splitlines()]
+    assert suite.cli("show", kind, f"my {kind}") == f"The {kind}.\n"
+    suite.cli("delete", kind, f"my {kind}")
+
+
+USED.update(
+    (verb, kind + plural)
+    for kind in ("persona", "human", "preset")
+    for verb, plural in (("add", ""), ("list", "s"), ("show", ""), ("delete", ""))
+)
+
+
+@uses("tools add", "tools list", "tools remove")
+def test_tools(run: Commands, suite: Suite, tool: ScriptedTool) -> None:
+    create(suite, "Dora")
+    run("tools", "add", tool.address, "--agent", "Dora")
+    assert "ring" in run("tools", "list", "--agent", "Dora")
+    run("tools", "remove", tool.address, "--agent", "Dora")
+
+
+@uses("export agent", "import agent", "import letta", "add tag", "delete tag")
+def test_agents_as_files(run: Commands, suite: Suite, tmp_path: Path) -> None:
+    create(suite, "Edda")
+    run("export", "agent", "Edda", "-o", str(tmp_path / "edda.jsonl"))
+    run("import", "agent", str(tmp_path / "edda.jsonl"), "--name", "Edda again")
+    agent_file = str(tmp_path / "edda.af")
+    assert "as an Agent File" in suite.cli("export", "agent", "Edda", "--format", "af", "-o", agent_file)
+    assert "Imported agent Zoe" in run("import", "letta", agent_file, "--name", "Zoe")
+    run("add", "tag", "old", "--agent", "Zoe")
+    assert suite.cli("list", "agents", "--tag", "old").splitlines()[1].startswith("Zoe")
+    run("delete", "tag", "old", "--agent", "Zoe")
+
+
+@uses("import letta", "import memgpt", "import chatgpt", "import claude", "import mem0")
+def test_imports(run: Commands, tmp_path: Path) -> None:
     letta_database.Database("0.11", 30).write_sqlite(tmp_path / "letta.db")
     (tmp_path / "memgpt").mkdir()
     memgpt_home.write_0_3(tmp_path / "memgpt", messages=30)
     chats = chat_exports.write_zip(tmp_path / "chats.zip", {"conversations.json": [chat_exports.chatgpt()]})
-    exported, saved = str(tmp_path / "ada.jsonl"), str(tmp_path / "store.tar")
-    settings = {"MEMGPT_AGENT_TOOL_ADDRESSES": tool.address}
-    with tool, Suite(tmp_path / "home", **settings) as suite:
+    assert "messages.jsonl" in run("import", "letta", "--sql")
+    run("import", "letta", "--sqlite", str(tmp_path / "letta.db"), "--agent", "Ada", "--name", "Ada of Letta")
+    run("import", "memgpt", str(tmp_path / "memgpt"), "--name", "Ada of MemGPT")
+    run("import", "chatgpt", str(chats))
+    run("import", "claude", str(chats), "--dry-run")
+    run("import", "mem0", "-", stdin=json.dumps(chat_exports.MEM0))
 
-        def run(*arguments: str, stdin: str = "", code: int = 0) -> str:
-            path = next(arguments[:size] for size in (2, 1) if arguments[:size] in known)
-            used.add(path)
-            ended = suite.run(*arguments, stdin=stdin)
-            assert ended.returncode == code, (arguments, ended.stdout, ended.stderr)
-            assert "Traceback" not in ended.stderr
-            return ended.stdout
 
-        assert "memgpt" not in run("version")
-        run("quickstart")
-        run("configure", "--offline")
-        assert "memory.embedding\twordllama\t" in run("config")
-        assert "Everything is fine." in run("doctor")
-        run("load", "files", str(tmp_path / "tea.txt"), "--name", "tea")
-        assert "Loaded 1 passage" in suite.cli("load", str(tmp_path / "more.txt")), "files need no command of their own"
-        run("load", "directory", "--name", "all", "--input-dir", str(tmp_path), "--extensions", ".txt")
-        run("load", "stdin", "--name", "all", "--file-name", "said.md", stdin="Said.")
-        run("load", "webpage", "--name", "web", "http://127.0.0.1:9/", code=1)
-        assert "degrees" in run("search", "tea", "--source", "tea")
-        assert "Created new agent 'Ada'" in run("run", "--agent", "Ada", "--first", stdin="My name is Ada.\n")
-        run("attach", "--agent", "Ada", "--data-source", "tea")
-        assert "eighty degrees" in run("ask", "--agent", "Ada", "How is green tea steeped?")
-        events = suite.cli("ask", "--agent", "Ada", "--json", "Hello!").splitlines()
-        assert "done" in json.loads(events[-1])
-        run("detach", "--agent", "Ada", "--data-source", "tea")
-        for name in ("agents", "sources", "loads", "personas", "humans", "presets"):
-            for line in run("list", name, "--json").splitlines():
-                json.loads(line)
-        run("add", "block", "--agent", "Ada", "--name", "project", "--text", "A house.")
-        assert "project" in run("list", "blocks", "--agent", "Ada")
-        assert "Added shared block plan: 5/2000" in run("blocks", "add", "--name", "plan", "--text", "Rest.")
-        run("blocks", "attach", "plan", "--agent", "Ada", "--label", "week")
-        assert "Changed shared block plan: 5/2000" in run("blocks", "add", "--name", "plan", "--text", "Work.")
-        assert "Work." in run("list", "blocks", "--agent", "Ada")
-        assert json.loads(run("blocks", "list", "--json"))["value"] == "Work."
-        assert "Ada has it as week" in run("blocks", "show", "plan")
-        run("blocks", "delete", "plan", code=1)
-        run("blocks", "detach", "plan", "--agent", "Ada")
-        assert "Work." not in run("show", "agent", "Ada")
-        run("blocks", "delete", "plan", "--yes")
-        for kind in ("persona", "human", "preset"):
-            run("add", kind, "--name", f"my {kind}", "--text", f"The {kind}.")
-            assert run("show", kind, f"my {kind}") == f"The {kind}.\n"
-            run("delete", kind, f"my {kind}")
-        assert "A house." in run("show", "agent", "Ada")
-        assert "tea.txt" in run("show", "source", "tea")
-        assert "eighty degrees" in run("show", "source", "tea", "--file", "tea.txt")
-        run("delete", "block", "project", "--agent", "Ada")
-        run("tools", "add", tool.address, "--agent", "Ada")
-        assert "ring" in run("tools", "list", "--agent", "Ada")
-        run("tools", "remove", tool.address, "--agent", "Ada")
-        run("export", "agent", "Ada", "-o", exported)
-        run("import", "agent", exported, "--name", "Eve")
-        assert "messages.jsonl" in run("import", "letta", "--sql")
-        run("import", "letta", "--sqlite", str(tmp_path / "letta.db"), "--agent", "Ada", "--name", "Ada of Letta")
-        run("import", "memgpt", str(tmp_path / "memgpt"), "--name", "Ada of MemGPT")
-        run("import", "chatgpt", str(chats))
-        run("import", "claude", str(chats), "--dry-run")
-        run("import", "mem0", "-", stdin=json.dumps(chat_exports.MEM0))
-        agent_file = str(tmp_path / "ada.af")
-        assert "as an Agent File" in suite.cli("export", "agent", "Ada", "--format", "af", "-o", agent_file)
-        assert "Imported agent Zoe" in run("import", "letta", agent_file, "--name", "Zoe")
-        run("add", "tag", "old", "--agent", "Zoe")
-        assert suite.cli("list", "agents", "--tag", "old").splitlines()[1].startswith("Zoe")
-        run("delete", "tag", "old", "--agent", "Zoe")
-        run("rename", "agent", "Eve", "Eva")
-        run("show", "notes", "--agent", "Eva")
-        assert "Forgot 2 messages of agent Eva" in run("forget", "message", "1", "--agent", "Eva")
-        run("forget", "message", "1", "--agent", "Eva", code=1)
-        run("forget", "note", "passage_none", "--agent", "Eva", code=1)
-        assert run("export", "user", "nobody") == ""
-        assert "Erased user nobody: 0 agents, 0 blocks" in run("forget", "user", "nobody")
-        run("delete", "note", "passage_none", "--agent", "Eva", code=1)
-        run("delete", "file", "said.md", "--data-source", "all")
-        run("delete", "agent", "Eva")
-        run("delete", "source", "all")
-        run("compact")
-        run("backup", saved)
-        run("reembed", "--abandon", code=1)
-        program, home = suite.program, suite.home
-    environment = service_environment(home, {})
+@uses("show notes", "forget message", "forget note", "forget user", "export user", "delete note")
+def test_forgetting(run: Commands, suite: Suite) -> None:
+    create(suite, "Flo")
+    run("show", "notes", "--agent", "Flo")
+    assert "Forgot 2 messages of agent Flo" in run("forget", "message", "1", "--agent", "Flo")
+    run("forget", "message", "1", "--agent", "Flo", code=1)
+    run("forget", "note", "passage_none", "--agent", "Flo", code=1)
+    run("delete", "note", "passage_none", "--agent", "Flo", code=1)
+    assert run("export", "user", "nobody") == ""
+    assert "Erased user nobody: 0 agents, 0 blocks" in run("forget", "user", "nobody")
+
+
+@uses("compact", "backup", "reembed")
+def test_maintenance(run: Commands, tmp_path: Path) -> None:
+    run("compact")
+    run("backup", str(tmp_path / "store.tar"))
+    run("reembed", "--abandon", code=1)
+
+
+@uses("restore", "server")
+def test_restored_store_is_served(tmp_path: Path) -> None:
+    saved = str(tmp_path / "store.tar")
+    with Suite(tmp_path / "home") as suite:
+        create(suite, "Gus")
+        suite.cli("backup", saved)
+    environment = service_environment(tmp_path / "home", {})
     restored = subprocess.run(
-        [program, "restore", "--force", saved], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [Suite.program, "restore", "--force", saved],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    used.add(("restore",))
     assert restored.returncode == 0, restored.stderr
     ports = dict(zip(("MEMORY", "LOADER", "AGENT"), map(str, free_ports(3)), strict=True))
     environment |= {f"MEMGPT_{name}_PORT": port for name, port in ports.items()}
-    with subprocess.Popen([program, "server"], env=environment, stdout=subprocess.PIPE, text=True) as server:
-        used.add(("server",))
+    with subprocess.Popen([Suite.program, "server"], env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("memgpt server is ready")
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
-    assert used == known
