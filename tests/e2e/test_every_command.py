@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
 from memgpt.cli.main import app
+from typer.core import TyperGroup
 
 from tests.support import chat_exports, letta_database, memgpt_home
 from tests.support.ports import free_ports
@@ -22,12 +22,12 @@ from tests.support.suite import Suite
 CommandPath = tuple[str, ...]
 
 
-def commands(group: click.Group, path: CommandPath = ()) -> Iterator[CommandPath]:
+def commands(group: TyperGroup, path: CommandPath = ()) -> Iterator[CommandPath]:
     """Yield the paths of all commands that are not groups."""
     for name, command in group.commands.items():
         if command.hidden:
             continue
-        if isinstance(command, click.Group):
+        if isinstance(command, TyperGroup):
             yield from commands(command, (*path, name))
         else:
             yield (*path, name)

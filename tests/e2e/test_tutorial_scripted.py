@@ -207,7 +207,7 @@ def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, serv
     assert chat("I like green tea.").returncode == 0
     # No endpoint is configured for this model.
     refused = chat("/model gpt-4")
-    assert (refused.returncode, 'no endpoint is configured that could serve "gpt-4"' in refused.stderr) == (1, True)
+    assert (refused.returncode, "no endpoint is configured" in refused.stderr) == (1, True)
     left = chat("/model", "What do I like?", "And what else?", "/model offline", "Hello!", "/dump 4", model="gpt-4")
     assert left.returncode == 1
     assert "Model: gpt-4 (this agent only; the others use offline); embeddings: " in left.stdout
