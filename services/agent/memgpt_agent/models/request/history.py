@@ -7,7 +7,10 @@ nine letters and digits, as the strictest endpoint demands. `Quirks` switches on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from cachetools import LRUCache
@@ -15,8 +18,10 @@ from cachetools import LRUCache
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.models.answer.function_names import MAX_NAME
 from memgpt_agent.models.request.wire import FILLER, OPENING, Quirks, Wire
 
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _ID_LENGTH = 9
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _REMEMBERED = 256
@@ -59,12 +64,31 @@ def tool_messages(
     quirks, extras = quirks or Quirks(), extras or CallExtras()
     called = {message.function_call.call_id for message in messages if message.function_call is not None}
     rendered: list[Wire] = []
-    for message in messages:
+    for message in _with_joined_thoughts(messages):
         if message.role is Role.TOOL and message.call_id not in called:
             _add(rendered, {"role": "user", "content": message.text}, quirks)  # its call has left the window
         else:
             _add(rendered, _message(message, quirks, extras), quirks)
     return without_system(rendered) if quirks.no_system else rendered
+
+
+def _with_joined_thoughts(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield the messages with each thought joined to an answer that follows at once.
+
+    Some endpoints refuse an answer that has both a text and a call, so a call's thoughts go into its arguments.
+    """
+    before: Message | None = None
+    for message in messages:
+        joined = message
+        if before is not None and message.role is Role.ASSISTANT:
+            joined = replace(message, text="\n".join(filter(None, (before.text, message.text))))
+        elif before is not None:
+            yield before
+        before = joined if joined.role is Role.ASSISTANT and joined.function_call is None else None
+        if before is None:
+            yield joined
+    if before is not None:
+        yield before
 
 
 @lru_cache(maxsize=4096)
@@ -78,6 +102,14 @@ def wire_id(call_id: str) -> str:
     return letters
 
 
+def wire_name(name: str) -> str:
+    """Return a function's name as endpoints accept it: models also call functions by names that no function can have.
+
+    The result next to such a call quotes the name as it was written.
+    """
+    return _NOT_IN_NAMES.sub("_", name)[:MAX_NAME] or "_"
+
+
 def _add(rendered: list[Wire], new: Wire, quirks: Quirks) -> None:
     """Add a message so that the order of roles is kept."""
     last = rendered[-1] if rendered else {"role": "system"}
@@ -86,9 +118,8 @@ def _add(rendered: list[Wire], new: Wire, quirks: Quirks) -> None:
         rendered.append({"role": "user", "content": OPENING})
     elif role == "user" and last["role"] == "tool" and quirks.answer_after_result:
         rendered.append({"role": "assistant", "content": FILLER})
-    elif role == last["role"] and role in ("user", "assistant") and "tool_calls" not in last:
-        contents = [str(content) for content in (last["content"], new["content"]) if content]
-        rendered[-1] = {**new, "content": "\n".join(contents)}
+    elif role == last["role"] == "user":
+        rendered[-1] = {**new, "content": f"{last['content']}\n{new['content']}"}
         return
     rendered.append(new)
 
@@ -107,7 +138,7 @@ def _message(message: Message, quirks: Quirks, extras: CallExtras) -> Wire:
         return {"role": "tool", "tool_call_id": wire_id(message.call_id), "content": message.text or FILLER}
     if call is None:
         return {"role": message.role.value, "content": message.text or FILLER}
-    function = {"name": call.name, "arguments": _with_thought(call, message.text)}
+    function = {"name": wire_name(call.name), "arguments": _with_thought(call, message.text)}
     made: Wire = {"id": wire_id(call.call_id), "type": "function", "function": function}
     if quirks.signatures:
         made |= extras.fields(call.call_id)
@@ -118,8 +149,9 @@ def _message(message: Message, quirks: Quirks, extras: CallExtras) -> Wire:
 
 
 def _with_thought(call: FunctionCall, thought: str) -> str:
+    # Endpoints refuse a history with arguments that do not parse; the result next to them shows what was written.
     arguments: Mapping[str, object] = envelopes.parse(call.arguments)
-    if not arguments and call.arguments.strip() not in ("", "{}"):
-        # It did not parse. Endpoints refuse such a history, and the error message next to it shows what was written.
+    try:
+        return json.dumps({INNER_THOUGHTS: thought, **arguments}, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # infinite numbers, which Python reads and JSON does not have
         return envelopes.dumps({INNER_THOUGHTS: thought})
-    return envelopes.dumps({INNER_THOUGHTS: thought, **arguments})

@@ -16,7 +16,7 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import Function, parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS
-from memgpt_agent.models.request.wire import OPENING, Wire
+from memgpt_agent.models.request.wire import FILLER, OPENING, Wire
 
 
 def json_messages(messages: Sequence[Message], functions: Sequence[Function], note: str = "") -> list[Wire]:
@@ -42,7 +42,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], no
     if len(rendered) > 1 and rendered[1][0] == "assistant":
         rendered.insert(1, ("user", OPENING))
     return [
-        {"role": role, "content": "\n".join(text for _, text in neighbors)}
+        {"role": role, "content": "\n".join(text for _, text in neighbors if text) or FILLER}
         for role, neighbors in groupby(rendered, key=itemgetter(0))
     ]
 
