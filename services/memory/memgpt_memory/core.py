@@ -13,7 +13,6 @@ from memgpt_memory.access import ApiKeys, Tenants
 from memgpt_memory.agents import (
     LEASE_SECONDS,
     AgentRepository,
-    AgentRow,
     Agents,
     Attachments,
     BlockAttachments,
@@ -108,6 +107,7 @@ class Core:
         await self.idempotency.close()
         await self.agents.close()
         await self.agents.repository.close()
+        await self.quotas.close()
         await self.lease.release()
 
 
@@ -135,7 +135,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     names, idempotency, journal, clock = Names(records), IdempotencyStore(records), Journal(records), lease.clock
     messages, indexed = Messages(store), Passages(store, EmbeddingIndex(embedder, collection))
     shared = SharedBlocks(records, names, idempotency, journal, partial(has_mark, records))
-    quotas = Quotas(records, settings.limits)
+    quotas = Quotas(records, settings.limits, current=lease.released)
     agents = Agents(
         AgentRepository(records, messages, indexed, shared, clock, quotas),
         records,
@@ -147,7 +147,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     )
     block_attachments = BlockAttachments(agents, records)
     sources = Sources(records, indexed, names, idempotency, journal, clock, quotas)
-    quotas.read_amounts = partial(_read_amounts, records, agents, sources)
+    quotas.read_amounts = partial(_read_amounts, agents, sources)
     message_index = MessageIndex(messages, indexed)
     recall = Recall(messages, indexed, message_index)
     core = Core(
@@ -184,6 +184,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     core.reembedding.resume()
     core.user_data.resume()
     idempotency.keep_tidy()
+    quotas.save_regularly()
     return core
 
 
@@ -218,14 +219,6 @@ async def _finish_deletions(agents: Agents, sources: Sources, shared: SharedBloc
     await shared.resume_deletions()
 
 
-async def _read_amounts(records: Records, agents: Agents, sources: Sources, tenant: str) -> list[tuple[str, Amounts]]:
+async def _read_amounts(agents: Agents, sources: Sources, tenant: str) -> list[tuple[str, Amounts]]:
     """Return what every agent and source of a tenant uses, from their rows."""
-    found = await records.find("agent", tenant=tenant)
-    rows = {record.id: AgentRow.model_validate_json(record.body) for record in found}
-    kept = {id_: row for id_, row in rows.items() if not row.deleting}
-    agents.count_bytes([id_ for id_, row in kept.items() if row.text_bytes is None])
-    live = await sources.find_many(await records.ids("source", tenant))
-    return [
-        *((id_, row.amounts) for id_, row in kept.items()),
-        *((id_, source.amounts) for id_, source in live.items()),
-    ]
+    return [*await agents.amounts(tenant), *await sources.amounts(tenant)]

@@ -16,6 +16,10 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from memgpt.memory.v1 import agent_state_service_pb2, message_pb2, quota_service_pb2, source_service_pb2
+from memgpt_memory.clock import now
+from memgpt_memory.maintenance.store_lease import StoreLease
+from memgpt_memory.quotas import Quotas, TenantUsage, _quotas, utc_day
+from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import EXHAUSTED, Memory, connected, reason_of, refused, thought, user
 from tests.integration.memory.conftest import Serve
@@ -306,6 +310,111 @@ async def test_counts_survive_the_death_of_the_process(tmp_path: Path) -> None:
             async with exceeds("model_tokens_per_day"):
                 await memory.begin(agent, uuid4().hex, "hello")
             assert await usage(memory) == before
+
+
+def held_count(memory: Memory) -> asyncio.Event:
+    """Lets the count of what is stored wait for the event that is returned."""
+    quotas, allowed = memory.core().quotas, asyncio.Event()
+    read = quotas.read_amounts
+    assert read is not None
+
+    async def wait(tenant: str) -> Any:
+        await allowed.wait()
+        return await read(tenant)
+
+    quotas.read_amounts = wait
+    return allowed
+
+
+async def test_limits_hold_at_once_after_a_restart(serve: Serve, tmp_path: Path) -> None:
+    uri = str(tmp_path / "milvus.db")
+    async with serve(uri) as memory:
+        kept = (await memory.agent()).agent_id
+        gone = (await memory.agent()).agent_id
+        source = (await memory.source()).source_id
+        await memory.load(source, "a.txt", ["a passage"])
+        await talk(memory, kept, 60)
+        await talk(memory, gone, 50)
+        await limit(memory, agents=2, passages=2, model_tokens_per_day=111)
+    async with serve(uri) as memory:
+        allowed = held_count(memory)
+        async with exceeds("agents"):
+            await memory.agent()
+        before = await usage_of(memory)
+        assert (before.agents, before.passages, before.tokens(utc_day(now()))) == (2, 1, 110)
+        # What changes before the rows are counted counts once.
+        await memory.agents.DeleteAgent(agent_state_service_pb2.DeleteAgentRequest(agent_id=gone))
+        another = (await memory.agent()).agent_id
+        await memory.load(source, "a.txt", ["another passage"])
+        await memory.insert(another, "a note")
+        await talk(memory, another, 1)
+        async with exceeds("passages"):
+            await memory.insert(kept, "a note")
+        async with exceeds("model_tokens_per_day"):
+            await memory.begin(kept, uuid4().hex, "hello")
+        changed = (await usage_of(memory)).stored()
+        allowed.set()
+        counted = await settled(memory)
+        assert counted.stored() == changed
+        assert (counted.agents, counted.passages, counted.tokens(utc_day(now()))) == (2, 2, 111)
+
+
+async def test_after_a_crash_calls_wait_for_the_count_only_a_moment(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "milvus.db")
+
+    async def crash(_: object) -> None:
+        pass
+
+    async with serve(uri) as memory:
+        agent = (await memory.agent()).agent_id
+        await memory.core().quotas._save()
+        await memory.insert(agent, "a note")
+        await limit(memory, passages=1)
+        monkeypatch.setattr(Quotas, "close", crash)
+        monkeypatch.setattr(StoreLease, "release", crash)
+    monkeypatch.undo()
+    async with serve(uri) as memory:
+        allowed = held_count(memory)
+        await memory.insert(agent, "admitted by outdated sums")
+        allowed.set()
+        assert (await settled(memory)).passages == 2
+        async with exceeds("passages"):
+            await memory.insert(agent, "a note")
+
+
+async def test_a_count_that_fails_is_repeated(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_quotas, "_RECOUNT_SECONDS", 0.01)
+    async with serve(str(tmp_path / "milvus.db")) as memory:
+        quotas = memory.core().quotas
+        read, failures = quotas.read_amounts, 3
+        assert read is not None
+
+        async def fail(tenant: str) -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise Unavailable(Reason.STORE_UNAVAILABLE, "injected")
+            return await read(tenant)
+
+        quotas.read_amounts = fail
+        await memory.agent()
+        assert (await settled(memory)).agents == 1
+        assert failures == 0
+
+
+async def usage_of(memory: Memory) -> TenantUsage:
+    return (await memory.core().quotas._read(memory.tenant)).usage
+
+
+async def settled(memory: Memory) -> TenantUsage:
+    """The usage once it has been counted."""
+    known = await memory.core().quotas._read(memory.tenant)
+    assert known.counting is not None
+    await asyncio.wait_for(asyncio.shield(known.counting), 30)
+    assert known.usage.counted
+    return known.usage
 
 
 async def test_agents_of_an_older_version_are_counted(serve: Serve, tmp_path: Path) -> None:

@@ -34,13 +34,16 @@ from memgpt_memory.blocks import BlockEdit, unknown_block
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message, text_size
 from memgpt_memory.passages import Passage, note_id, passage_of
-from memgpt_memory.quotas import Quotas
+from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.restrictions import check_may_create, permitted_ids
 from memgpt_memory.tasks import run_to_end
 
 _MIN_CONTEXT_WINDOW = 1_024
 _MAX_CACHED = 4_096
+_READ = 64
+"""Rows of agents that are read at a time to add up what they use."""
+
 _COUNTED = 256
 """Messages or notes that are read at a time to count their bytes."""
 
@@ -387,7 +390,22 @@ class Agents:
             await self.repository.tidy(self.passages.delete(live.row.tenant, live.id, gone, unread=True))
         return len(deleted)
 
-    def count_bytes(self, ids: Sequence[str]) -> None:
+    async def amounts(self, tenant: str) -> Sequence[tuple[str, Amounts]]:
+        """Return what every agent of a tenant uses, by its id; the bytes of an older version's are counted later."""
+        ids = await self._records.ids("agent", tenant)
+        found: list[tuple[str, Amounts]] = []
+        uncounted: list[str] = []
+        for start in range(0, len(ids), _READ):  # so few that calls in the meantime do not wait
+            for id_, record in (await self._records.get_many(ids[start : start + _READ])).items():
+                row = AgentRow.model_validate_json(record.body)
+                if not row.deleting:
+                    found.append((id_, row.amounts))
+                    if row.text_bytes is None:
+                        uncounted.append(id_)
+        self._count_bytes(uncounted)
+        return found
+
+    def _count_bytes(self, ids: Sequence[str]) -> None:
         """Count the bytes of agents of an older version, in the background."""
         if ids:
             task = asyncio.create_task(self._count_all(ids))

@@ -18,6 +18,7 @@ from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.agents._commands import (
     Command,
+    CreateAgent,
     DeleteAgent,
     DeleteBlock,
     DetachBlock,
@@ -34,7 +35,7 @@ from memgpt_memory.blocks import SharedBlock, SharedBlocks
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
 from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
-from memgpt_memory.quotas import Quotas
+from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import Record, Records, ids_of
 from memgpt_memory.store.rows import MessageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
@@ -123,8 +124,8 @@ class AgentRepository:
     async def _read_again(self, live: LiveAgent) -> None:
         fresh = await self.read(live.id)
         if fresh is not None:
-            live.state = fresh
-            self._note(live)
+            former, live.state = live.row.amounts, fresh
+            self._note(live, former)
         elif live.row.message_count:
             raise unknown_agent(live.id)
 
@@ -193,9 +194,10 @@ class AgentRepository:
                 except BaseException:
                     self.shared.doubt(transition.shared)
                     raise
+                former = None if isinstance(command, CreateAgent) else live.row.amounts
                 live.state = transition.state
                 self.shared.written(transition.shared)
-                self._note(live)
+                self._note(live, former)
                 if embedded is not None:
                     live.recent_notes.append((revision, first_note))
         live.notify()
@@ -210,8 +212,8 @@ class AgentRepository:
         size = (transition.state.row.text_bytes or 0) - (live.row.text_bytes or 0)
         return self._quotas.reserve(live.row.tenant, passages=len(transition.passages), bytes=size)
 
-    def _note(self, live: LiveAgent) -> None:
-        self._quotas.note(live.row.tenant, live.id, None if live.row.deleting else live.row.amounts)
+    def _note(self, live: LiveAgent, former: Amounts | None) -> None:
+        self._quotas.note(live.row.tenant, live.id, former, None if live.row.deleting else live.row.amounts)
 
     async def _write(
         self,

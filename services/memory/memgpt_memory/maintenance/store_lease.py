@@ -28,10 +28,15 @@ class StoreLease:
 
     One process orders all writes of an owner, so a second one must not open the same store. A Lite file has a lock of
     its own; on a server a row with a heartbeat shows that a process holds the store.
+
+    Attributes:
+        released: Whether the former holder released the store, as one does that ends in good order.
+        lost: Set when another process has taken the store.
     """
 
-    def __init__(self, records: Records, clock: Clock, id_: str, *, exclusive: bool) -> None:
+    def __init__(self, records: Records, clock: Clock, id_: str, *, exclusive: bool, released: bool) -> None:
         """Hold nothing yet; use `take`."""
+        self.released = released
         self._records = records
         self._clock = clock
         self._id = id_
@@ -62,7 +67,7 @@ class StoreLease:
                 )
         last = int(body.get("last_stamp", 0))
         clock = Clock(last + _STAMP_MARGIN if last else 0)
-        holder = StoreLease(records, clock, new_id("memory"), exclusive=exclusive)
+        holder = StoreLease(records, clock, new_id("memory"), exclusive=exclusive, released=not body.get("holder"))
         await holder._beat()
         holder._task = asyncio.create_task(holder._keep_beating())
         return holder

@@ -2,7 +2,9 @@
 
 Everything is decided in this process, which all writes and searches of a store go through, so neither a lock nor a row
 is shared with another. Rates are token buckets in memory: after a restart they are full. Amounts are sums over the
-stored rows (see `_usage`), read once per tenant; a call of a tenant that was not seen before waits for that.
+stored rows (see `_usage`), counted in the background when a tenant is first seen. In the meantime, the sums that the
+former process stored hold. They are exact if it ended in good order; else they lack its last changes, and the tenant's
+first calls wait a moment for the count.
 """
 
 from __future__ import annotations
@@ -13,14 +15,20 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
+
+import structlog
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.clock import now
 from memgpt_memory.quotas._errors import quota_exceeded
 from memgpt_memory.quotas._limits import Limits
 from memgpt_memory.quotas._token_bucket import SECONDS, TokenBucket
-from memgpt_memory.quotas._usage import Amounts, TenantUsage, seconds_left_of_day, utc_day
+from memgpt_memory.quotas._usage import Amounts, TenantUsage, UsageRow, seconds_left_of_day, utc_day
 from memgpt_memory.records import Record, Records, key_of
+
+_log = structlog.get_logger(__name__)
 
 ReadAmounts = Callable[[str], Awaitable[Iterable[tuple[str, Amounts]]]]
 """Reads the amounts of all agents and sources of a tenant by their ids."""
@@ -33,6 +41,18 @@ _DAY_SECONDS = 86_400
 
 _MAX_TENANTS = 10_000
 """Tenants kept in memory; beyond that, those without work in progress are dropped and read again when needed."""
+
+_SAVE_SECONDS = 60.0
+"""How often sums that have changed are stored."""
+
+_WAIT_SECONDS = 0.5
+"""How long calls of a tenant wait for the count where the stored sums may be outdated."""
+
+_SAVED = 512
+"""Tenants whose sums are stored at a time."""
+
+_RECOUNT_SECONDS = 30.0
+"""Until a count that failed is repeated."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +97,9 @@ class _Tenant:
         reservations: Work in progress.
         turns: Turns that run or wait.
         buckets: Its rates, by the name of the limit.
-        ready: Done when limits and usage have been read.
+        ready: Done when limits and the stored sums have been read.
+        counting: Done when its usage has been counted.
+        wait_until: Until when calls wait for the count.
     """
 
     name: str
@@ -88,10 +110,12 @@ class _Tenant:
     turns: int = 0
     buckets: dict[str, TokenBucket] = field(default_factory=dict)
     ready: asyncio.Task[None] = field(init=False)
+    counting: asyncio.Task[None] | None = None
+    wait_until: float = 0.0
 
     @property
     def idle(self) -> bool:
-        return not (self.reservations or self.turns) and self.ready.done()
+        return self.usage.counted and not (self.reservations or self.turns or self.usage.changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,38 +140,58 @@ class Report:
 class Quotas:
     """Checks the quotas of every tenant."""
 
-    def __init__(self, records: Records, defaults: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Keep limits among `records`.
+    def __init__(
+        self, records: Records, defaults: Limits, *, current: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Keep limits and sums among `records`.
 
         Args:
-            records: Where the limits of tenants are stored.
+            records: Where the limits and sums of tenants are stored.
             defaults: The limits of tenants that have none of their own.
+            current: Whether the former process ended in good order, so that the stored sums are exact.
             clock: Seconds on a monotonic clock.
         """
         self._records = records
         self._defaults = defaults
+        self._current = current
         self._clock = clock
         self._tenants: dict[str, _Tenant] = {}
         self._setting = asyncio.Lock()
+        self._saving: asyncio.Task[None] | None = None
         self.read_amounts: ReadAmounts | None = None
+
+    def save_regularly(self) -> None:
+        """Store the sums from time to time, until `close`."""
+        self._saving = asyncio.create_task(self._save_regularly())
+
+    async def close(self) -> None:
+        """Stop background work, and store the sums."""
+        tasks = [task for task in (self._saving, *(one.counting for one in self._tenants.values())) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._save()
 
     async def get(self, tenant: str) -> tuple[Limits, Limits]:
         """Return the limits that were set for a tenant, and those that hold."""
-        known = await self._get(tenant)
+        known = await self._read(tenant)
         return known.own, known.limits
 
     async def set(self, tenant: str, limits: Limits) -> Limits:
         """Replace the limits of a tenant; return those that hold now."""
         async with self._setting:
-            known = await self._get(tenant)
+            known = await self._read(tenant)
             body = limits.model_dump_json(exclude_none=True)
             await self._records.put(Record(key_of("quota", tenant), "quota", tenant, "", now(), body))
             known.own, known.limits = limits, limits.over(self._defaults)
         return known.limits
 
     async def report(self, tenant: str) -> Report:
-        """Return what a tenant uses now."""
-        known, at = await self._get(tenant), self._clock()
+        """Return what a tenant uses now. Wait for the count if the stored sums may be outdated."""
+        known = await self._read(tenant)
+        if known.counting is not None and known.wait_until:
+            await asyncio.wait({known.counting})
+        at = self._clock()
         left = {
             name: math.floor(known.buckets[name].level(limit, at)) if name in known.buckets else limit
             for name in ("turns_per_minute", "searches_per_minute", "loaded_bytes_per_minute")
@@ -243,20 +287,28 @@ class Quotas:
 
             yield batch
 
-    def note(self, tenant: str, owner: str, amounts: Amounts | None) -> None:
-        """Note what an agent or a source uses since its last commit; None if it has been deleted."""
+    def note(self, tenant: str, owner: str, former: Amounts | None, amounts: Amounts | None) -> None:
+        """Note what an agent or a source uses since its last commit.
+
+        Args:
+            tenant: The tenant.
+            owner: The agent or source.
+            former: What it used before; None for a new one.
+            amounts: What it uses now; None if it has been deleted.
+        """
         known = self._tenants.get(tenant)
         if known is None:
             return  # read from the rows when the tenant is first seen
         if amounts is None:
-            known.usage.remove(owner)
+            known.usage.remove(owner, former or Amounts())
         else:
-            known.usage.set(owner, amounts)
+            known.usage.set(owner, amounts, former or Amounts())
 
     async def keep_tokens(self, tenant: str, day: int, tokens: int) -> None:
         """Store the tokens of an agent that is about to be deleted, so that they stay used after a restart."""
         if not tokens or day != utc_day(now()):
             return
+        await self._read(tenant)  # which must not find what is stored here: `note` adds it
         async with self._setting:
             key = key_of("spent", tenant)
             record = await self._records.get(key)
@@ -267,7 +319,9 @@ class Quotas:
 
     def forget(self, tenant: str) -> None:
         """Forget a tenant that was deleted."""
-        self._tenants.pop(tenant, None)
+        known = self._tenants.pop(tenant, None)
+        if known is not None and known.counting is not None:
+            known.counting.cancel()
 
     def _take(self, known: _Tenant, name: str, tokens: int) -> None:
         limit = known.limits.of(name)
@@ -283,6 +337,14 @@ class Quotas:
         bucket.take(tokens)
 
     async def _get(self, tenant: str) -> _Tenant:
+        """Return a tenant whose sums are as exact as they can be within a moment."""
+        known = await self._read(tenant)
+        left = known.wait_until - time.monotonic()
+        if left > 0 and known.counting is not None:
+            await asyncio.wait({known.counting}, timeout=left)
+        return known
+
+    async def _read(self, tenant: str) -> _Tenant:
         known = self._tenants.get(tenant)
         if known is None:
             self._make_room()
@@ -298,15 +360,52 @@ class Quotas:
         return known
 
     async def _load(self, known: _Tenant) -> None:
-        found = await self._records.get_many([key_of("quota", known.name), key_of("spent", known.name)])
-        quota, spent = found.get(key_of("quota", known.name)), found.get(key_of("spent", known.name))
+        keys = {kind: key_of(kind, known.name) for kind in ("quota", "spent", "usage")}
+        found = await self._records.get_many(list(keys.values()))
+        quota, spent, usage = (found.get(key) for key in keys.values())
         known.own = Limits() if quota is None else Limits.model_validate_json(quota.body)
         known.limits = known.own.over(self._defaults)
+        if usage is not None:
+            known.usage.begin(UsageRow.model_validate_json(usage.body))
         if spent is not None:
             body = json.loads(spent.body)
-            known.usage.add_tokens(body["day"], body["tokens"])
-        if self.read_amounts is not None:
-            known.usage.fill(await self.read_amounts(known.name))
+            known.usage.add_tokens_of_deleted(body["day"], body["tokens"])
+        if usage is None or not self._current:
+            known.wait_until = time.monotonic() + _WAIT_SECONDS
+        # In a context of its own: it is not bound to the deadline, the tenant or the restrictions of a call.
+        known.counting = asyncio.create_task(self._count(known), name=f"count-{known.name}", context=Context())
+
+    async def _count(self, known: _Tenant) -> None:
+        while True:
+            try:
+                known.usage.count([] if self.read_amounts is None else await self.read_amounts(known.name))
+                return
+            except Exception as error:  # noqa: BLE001 - the stored sums hold until the next attempt
+                _log.warning("usage_count_failed", tenant=known.name, error=f"{type(error).__name__}: {error}")
+            known.wait_until = 0.0
+            await asyncio.sleep(_RECOUNT_SECONDS)
+
+    async def _save_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            await self._save()
+
+    async def _save(self) -> None:
+        """Store the sums that have changed."""
+        changed = [known for known in self._tenants.values() if known.usage.changed]
+        for known in changed:
+            known.usage.changed = False
+        rows = [
+            Record(key_of("usage", known.name), "usage", known.name, "", now(), known.usage.stored().model_dump_json())
+            for known in changed
+        ]
+        try:
+            for start in range(0, len(rows), _SAVED):
+                await self._records.put(*rows[start : start + _SAVED])
+        except ServiceError as error:  # they are counted again by the next process
+            _log.info("usage_save_failed", tenants=len(rows), error=str(error))
+            for known in changed:
+                known.usage.changed = True
 
     def _make_room(self) -> None:
         if len(self._tenants) >= _MAX_TENANTS:

@@ -1,14 +1,16 @@
 """What a tenant uses, kept as sums over its agents and sources, each of which stores its own amounts in its row.
 
-The rows are the truth, so a crash loses nothing: sums are built from them when a tenant is first seen, and every commit
-replaces the amounts of its owner. Replacing, and not adding, makes it harmless if a commit is noted twice, or while the
-rows are being read.
+The rows are the truth, so a crash loses nothing. The sums of an earlier process hold until the rows have been counted,
+which takes the longer the more there are. Every commit replaces the amounts of its owner. Replacing, and not adding,
+makes it harmless if a commit is noted twice, or while the rows are being counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from memgpt_memory.records import StoredModel
 
 _DAY = 86_400_000_000
 
@@ -47,11 +49,39 @@ class Amounts:
 _NOTHING = Amounts()
 
 
+class UsageRow(StoredModel):
+    """The sums of a tenant as they are stored: `tokens` of the chat model were used on the day `day` of UTC."""
+
+    agents: int = 0
+    sources: int = 0
+    passages: int = 0
+    bytes: int = 0
+    day: int = 0
+    tokens: int = 0
+
+
+class _DayTokens:
+    """Tokens of the chat model on the latest day."""
+
+    def __init__(self) -> None:
+        self.day = 0
+        self.tokens = 0
+
+    def add(self, day: int, tokens: int) -> None:
+        """Add tokens of a day; those of former days do not count."""
+        if tokens and day > self.day:
+            self.day, self.tokens = day, 0
+        if day == self.day:
+            self.tokens += tokens
+
+
 class TenantUsage:
     """The amounts of a tenant's owners, and their sums.
 
     Attributes:
         agents, sources, passages, bytes: The sums.
+        counted: Whether they were counted, and are not an earlier process's sums with the changes since.
+        changed: Whether they have changed since they were last stored.
     """
 
     def __init__(self) -> None:
@@ -59,45 +89,76 @@ class TenantUsage:
         self.sources = 0
         self.passages = 0
         self.bytes = 0
+        self.counted = False
+        self.changed = False
         self._owners: dict[str, Amounts] = {}
-        self._gone: set[str] | None = set()
-        self._day = 0
-        self._tokens = 0
+        self._gone: set[str] = set()
+        self._tokens = _DayTokens()
+        self._tokens_of_deleted = _DayTokens()
 
-    def set(self, owner: str, amounts: Amounts) -> None:
-        """Replace the amounts of an owner."""
-        former = self._owners.get(owner, _NOTHING)
+    def begin(self, stored: UsageRow) -> None:
+        """Begin with the sums of an earlier process."""
+        self._add(Amounts(stored.agents, stored.sources, stored.passages, stored.bytes), 1)
+        self._tokens.add(stored.day, stored.tokens)
+
+    def set(self, owner: str, amounts: Amounts, former: Amounts = _NOTHING) -> None:
+        """Replace the amounts of an owner.
+
+        Args:
+            owner: The agent or source.
+            amounts: What it uses now.
+            former: What it used before, which matters as long as the rows are not counted.
+        """
+        former = self._owners.get(owner, _NOTHING if self.counted else former)
         self._owners[owner] = amounts
         self._add(former, -1)
         self._add(amounts, 1)
-        if amounts.tokens and amounts.day >= self._day:
-            if amounts.day > self._day:
-                self._day, self._tokens = amounts.day, 0
-            self._tokens += amounts.tokens - (former.tokens if former.day == amounts.day else 0)
+        self._tokens.add(amounts.day, amounts.tokens - (former.tokens if former.day == amounts.day else 0))
+        self.changed = True
 
-    def remove(self, owner: str) -> None:
-        """Forget a deleted owner; the tokens that it used today stay used."""
-        self._add(self._owners.pop(owner, _NOTHING), -1)
-        if self._gone is not None:
+    def remove(self, owner: str, former: Amounts = _NOTHING) -> None:
+        """Forget a deleted owner; the tokens that it used today stay used. See `set`."""
+        former = self._owners.pop(owner, _NOTHING if self.counted else former)
+        self._add(former, -1)
+        self._tokens_of_deleted.add(former.day, former.tokens)
+        if not self.counted:
             self._gone.add(owner)
+        self.changed = True
 
-    def fill(self, stored: Iterable[tuple[str, Amounts]]) -> None:
-        """Add what was read from the store; owners that changed while it was read are known already."""
-        gone, self._gone = self._gone or set(), None
-        for owner, amounts in stored:
-            if owner not in self._owners and owner not in gone:
-                self.set(owner, amounts)
+    def count(self, stored: Iterable[tuple[str, Amounts]]) -> None:
+        """Replace the sums by those of the rows; owners that changed while these were read are known already."""
+        before, changed = self.stored(), self.changed
+        owners = {owner: amounts for owner, amounts in stored if owner not in self._gone} | self._owners
+        self.agents = self.sources = self.passages = self.bytes = 0
+        self._tokens = _DayTokens()
+        self._tokens.add(self._tokens_of_deleted.day, self._tokens_of_deleted.tokens)
+        self._owners = {}
+        self.counted = True
+        for owner, amounts in owners.items():
+            self.set(owner, amounts)
+        self._gone.clear()
+        self.changed = changed or self.stored() != before
 
-    def add_tokens(self, day: int, tokens: int) -> None:
-        """Add tokens that deleted agents used."""
-        if day > self._day:
-            self._day, self._tokens = day, 0
-        if day == self._day:
-            self._tokens += tokens
+    def add_tokens_of_deleted(self, day: int, tokens: int) -> None:
+        """Add tokens that deleted agents used, as far as the sums do not include them yet."""
+        self._tokens_of_deleted.add(day, tokens)
+        if self.tokens(day) < tokens:
+            self._tokens.add(day, tokens - self.tokens(day))
 
     def tokens(self, day: int) -> int:
         """Return the tokens of the chat model on a day, the current one."""
-        return self._tokens if day == self._day else 0
+        return self._tokens.tokens if day == self._tokens.day else 0
+
+    def stored(self) -> UsageRow:
+        """Return the sums as they are stored."""
+        return UsageRow(
+            agents=self.agents,
+            sources=self.sources,
+            passages=self.passages,
+            bytes=self.bytes,
+            day=self._tokens.day,
+            tokens=self._tokens.tokens,
+        )
 
     def _add(self, amounts: Amounts, sign: int) -> None:
         self.agents += sign * amounts.agents

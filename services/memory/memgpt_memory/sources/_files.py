@@ -241,9 +241,10 @@ class SourceFiles:
 
     def _set(self, live: LiveSource, name: str, row: FileRow | None) -> None:
         """Replace a file's row in the cache, and note what the source uses."""
+        former = live.amounts
         live.put(name, row)
         if not live.row.deleting:
-            self._quotas.note(live.row.tenant, live.id, live.amounts)
+            self._quotas.note(live.row.tenant, live.id, former, live.amounts)
 
     @asynccontextmanager
     async def _locked(self, live: LiveSource, name: str) -> AsyncIterator[FileRow | None]:

@@ -10,7 +10,7 @@ from memgpt_runtime.errors import Reason
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.passages import Passages
-from memgpt_memory.quotas import Quotas
+from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.restrictions import check_may_create, permitted_ids
 from memgpt_memory.sources._errors import unknown_source, unknown_source_name
@@ -18,6 +18,9 @@ from memgpt_memory.sources._files import SourceFiles, summary_record
 from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._rows import SourceRow
 from memgpt_memory.tasks import run_to_end
+
+_READ = 64
+"""Sources that are read at a time to add up what they use."""
 
 
 class Sources:
@@ -72,7 +75,7 @@ class Sources:
             await self._put(source_id, row, summary_record(live))
             # An entry that is in use already stays, since two would overwrite each other.
             live = self._cache.setdefault(source_id, live)
-            self._quotas.note(tenant, source_id, live.amounts)
+            self._quotas.note(tenant, source_id, None, live.amounts)
             return live
 
     async def get(self, tenant: str, source_id: str) -> LiveSource:
@@ -121,6 +124,15 @@ class Sources:
         found = await self.find_many(page.items)
         return Page([found[id_] for id_ in page.items if id_ in found], page.next_token, page.total)
 
+    async def amounts(self, tenant: str) -> Sequence[tuple[str, Amounts]]:
+        """Return what every source of a tenant uses, by its id."""
+        ids = await self._records.ids("source", tenant)
+        found: list[tuple[str, Amounts]] = []
+        for start in range(0, len(ids), _READ):  # so few that calls in the meantime do not wait
+            live = await self.find_many(ids[start : start + _READ])
+            found += [(id_, source.amounts) for id_, source in live.items()]
+        return found
+
     async def delete(self, tenant: str, source_id: str) -> None:
         """Delete a source with its passages. The first write hides it; the rest is deleted even after a crash.
 
@@ -138,7 +150,7 @@ class Sources:
                     live.stale = True
                     raise
             live.row = row
-            self._quotas.note(tenant, source_id, None)
+            self._quotas.note(tenant, source_id, live.amounts, None)
         await run_to_end(self._purge(live))
 
     async def resume_deletions(self) -> None:
