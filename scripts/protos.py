@@ -4,6 +4,7 @@ scripts/protos.py generate     write the Python stubs into gen/python
 scripts/protos.py check        fail if the committed stubs are not what the protos compile to
 scripts/protos.py lint         buf lint, and buf breaking against the last release
 scripts/protos.py image FILE   write a descriptor set for the code generators of clients
+scripts/protos.py transcoding FILE   write a descriptor set for proxies that translate between JSON and gRPC
 scripts/protos.py release      write the descriptor set of this version into protos/released
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import grpc_tools
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.rpc import error_details_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -27,6 +29,7 @@ RELEASED = PROTOS / "released"
 STUBS = ROOT / "gen" / "python"
 
 _VALIDATE = "buf/validate/validate.proto"
+_DETAILS = ("google/rpc/error_details.proto", "google/rpc/status.proto")
 _REASONS = "memgpt/common/v1/reasons.py"
 _PATHS = [
     f"--proto_path={path}" for path in (PROTOS, ROOT / "third_party", Path(grpc_tools.__file__).parent / "_proto")
@@ -72,6 +75,15 @@ def descriptor_set() -> FileDescriptorSet:
         if _VALIDATE in file.dependency:
             file.dependency.remove(_VALIDATE)
     return FileDescriptorSet(file=files)
+
+
+def transcoding() -> bytes:
+    """Return a descriptor set with the types of error details, so that proxies can translate errors as well."""
+    with tempfile.NamedTemporaryFile(suffix=".binpb") as target:
+        details = f"--proto_path={Path(error_details_pb2.__file__).parents[2]}"
+        output = f"--descriptor_set_out={target.name}"
+        _run_protoc(*_PATHS, details, "--include_imports", output, *_sources(), *_DETAILS)
+        return Path(target.name).read_bytes()
 
 
 def compile_stubs(out: Path) -> None:
@@ -181,11 +193,14 @@ def main() -> None:
     simple = {"generate": generate, "check": check, "lint": lint, "release": release}
     for name in simple:
         commands.add_parser(name)
-    commands.add_parser("image").add_argument("file", type=Path)
+    for name in ("image", "transcoding"):
+        commands.add_parser(name).add_argument("file", type=Path)
     arguments = parser.parse_args()
     try:
         if arguments.command == "image":
             arguments.file.write_bytes(descriptor_set().SerializeToString())
+        elif arguments.command == "transcoding":
+            arguments.file.write_bytes(transcoding())
         else:
             simple[arguments.command]()
     except ProtoError as error:

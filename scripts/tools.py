@@ -3,6 +3,7 @@
     scripts/tools.py milvus     the Milvus 2.3.5 server
     scripts/tools.py grpcurl    grpcurl
     scripts/tools.py helm       Helm, built from its source; needs Go
+    scripts/tools.py kustomize  Kustomize, built from its source; needs Go
 
 Each is fetched once. If one is unavailable, the script fails with the reason; the tests that need it then skip with
 that reason, or fail if the environment variable `CI` is set.
@@ -29,6 +30,7 @@ _MILVUS = "2.3.5"
 _MILVUS_SHA256 = "69515a0630ce29fd10e101fa442afea8ca1387b93a456cd9bd41fdf3deb93d04"
 _GRPCURL = "v1.9.3"
 _HELM = "v3.19.0"
+_KUSTOMIZE = "v5.8.1"
 _GRPCURL_WRAPPER = "1.8.6.post2"
 _GRPCURL_WRAPPER_SHA256 = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005"
 
@@ -120,13 +122,26 @@ def helm(target: Path) -> None:
     Raises:
         ToolError: Go is missing or cannot build it.
     """
+    _build("helm", f"helm.sh/helm/v3/cmd/helm@{_HELM}", target)
+
+
+def kustomize(target: Path) -> None:
+    """Install the program `kustomize` at `target`.
+
+    Raises:
+        ToolError: Go is missing or cannot build it.
+    """
+    _build("kustomize", f"sigs.k8s.io/kustomize/kustomize/v5@{_KUSTOMIZE}", target)
+
+
+def _build(name: str, module: str, target: Path) -> None:
     if shutil.which("go") is None:
-        raise ToolError("helm is built from its source, and Go is not installed")
+        raise ToolError(f"{name} is built from its source, and Go is not installed")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        if problem := _go_install(f"helm.sh/helm/v3/cmd/helm@{_HELM}", Path(folder), "-ldflags=-s -w"):
+        if problem := _go_install(module, Path(folder), "-ldflags=-s -w"):
             raise ToolError(problem)
-        (Path(folder) / "helm").rename(target)
+        (Path(folder) / name).rename(target)
 
 
 def _go_install(module: str, target: Path, *options: str) -> str:
@@ -143,6 +158,7 @@ def main() -> None:
         "milvus": (milvus, TOOLS / f"milvus-{_MILVUS}"),
         "grpcurl": (grpcurl, TOOLS / "bin" / "grpcurl"),
         "helm": (helm, TOOLS / "bin" / "helm"),
+        "kustomize": (kustomize, TOOLS / "bin" / "kustomize"),
     }
     parser = argparse.ArgumentParser(description="Fetch a program that the tests drive into .tools.")
     parser.add_argument("tool", choices=tools)

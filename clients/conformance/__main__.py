@@ -1,6 +1,7 @@
 """Run the conformance scenario once per language and print a table of languages and steps.
 
-A toolchain that is missing shows in the table. With ``CI`` set it is a failure, elsewhere it is not.
+With ``--through envoy``, the Envoy of ``deploy/envoy`` is in front of Agent and Loader, and one more client speaks
+gRPC-Web. A toolchain that is missing shows in the table. With ``CI`` set it is a failure, elsewhere it is not.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clients.conformance.harness import Harness
+from tests.support.edge import Edge
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = Path(__file__).with_name("scenario.json")
@@ -34,6 +37,8 @@ class Language:
         command: The runner.
         folder: Where it runs.
         setup: What it needs once before, as a command.
+        environment: Variables of its environment.
+        needs_proxy: Whether it speaks a protocol that only a proxy understands.
     """
 
     language: str
@@ -41,18 +46,26 @@ class Language:
     command: Sequence[str]
     folder: Path = ROOT
     setup: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    needs_proxy: bool = False
 
+
+_NODE = ("node", "--import", "tsx", "test/conformance.ts")
+_NPM = ("npm", "install", "--no-audit", "--no-fund", "--silent")
 
 RUNNERS = (
     Language("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
     Language("grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")),
     Language("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
+    Language("typescript", ("node", "npm"), _NODE, ROOT / "clients/typescript", _NPM),
     Language(
-        "typescript",
+        "grpc-web",
         ("node", "npm"),
-        ("node", "--import", "tsx", "test/conformance.ts"),
+        _NODE,
         ROOT / "clients/typescript",
-        ("npm", "install", "--no-audit", "--no-fund", "--silent"),
+        _NPM,
+        {"MEMGPT_CONFORMANCE_PROTOCOL": "grpc-web"},
+        needs_proxy=True,
     ),
     Language("java", ("mvn", "java"), ("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"), ROOT / "clients/java"),
 )
@@ -73,7 +86,7 @@ def start(runner: Language, config: Mapping[str, str], scratch: Path, name: str)
     results.unlink(missing_ok=True)
     file = scratch / f"{name}.json"
     file.write_text(json.dumps({**config, "run": uuid.uuid4().hex[:8], "results": str(results)}), encoding="utf-8")
-    environment = {**os.environ, "MEMGPT_CONFORMANCE": str(file)}
+    environment = {**os.environ, **runner.environment, "MEMGPT_CONFORMANCE": str(file)}
     process = subprocess.Popen(
         runner.command,
         cwd=runner.folder,
@@ -85,25 +98,38 @@ def start(runner: Language, config: Mapping[str, str], scratch: Path, name: str)
     return process, results
 
 
-def run(runner: Language, harness: Harness, scratch: Path) -> dict[str, str]:
+def run(runner: Language, config: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """Return the problem of each step, "" for none. A step that was not reached is absent."""
     if missing := [tool for tool in runner.tools if shutil.which(tool) is None]:
         print(f"{runner.language}: not installed: {', '.join(missing)}", file=sys.stderr)
         return {}
-    suite = harness.suite
-    config = {
-        "agent": suite.agent_address,
-        "loader": suite.loader_address,
-        "memory": suite.memory_address,
-        "control": harness.control,
-        "scenario": str(SCENARIO),
-    }
     process, results = start(runner, config, scratch, runner.language)
     output, _ = process.communicate(timeout=_RUN_SECONDS)
     if process.returncode:
         print(f"{runner.language}: exit code {process.returncode}\n{output}", file=sys.stderr)
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     return {step["name"]: step["problem"] for step in map(json.loads, lines)}
+
+
+@contextmanager
+def serving(folder: Path, through: str | None) -> Iterator[dict[str, str]]:
+    """Start the services, and a proxy in front of Agent and Loader if one is named; yield what runners are told."""
+    with ExitStack() as stack:
+        harness = stack.enter_context(Harness(folder / "home"))
+        suite = harness.suite
+        config = {
+            "agent": suite.agent_address,
+            "loader": suite.loader_address,
+            "memory": suite.memory_address,
+            "control": harness.control,
+            "scenario": str(SCENARIO),
+        }
+        if through:
+            edge = stack.enter_context(Edge(folder, agents=[suite.agent_address], loaders=[suite.loader_address]))
+            edge.wait_until("agent", 1)
+            edge.wait_until("loader", 1)
+            config |= {"agent": edge.address, "loader": edge.address, "descriptors": str(edge.descriptors)}
+        yield config
 
 
 def table(steps: Sequence[str], results: dict[str, dict[str, str]]) -> str:
@@ -125,11 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m clients.conformance", description=__doc__)
     languages = [runner.language for runner in RUNNERS]
     parser.add_argument("languages", nargs="*", choices=[*languages, []], help="which languages; all by default")
-    wanted = parser.parse_args().languages or languages
+    parser.add_argument("--through", choices=["envoy"], help="a proxy in front of Agent and Loader")
+    options = parser.parse_args()
+    usable = [runner for runner in RUNNERS if options.through or not runner.needs_proxy]
+    chosen = [runner for runner in usable if not options.languages or runner.language in options.languages]
+    if not chosen:
+        parser.error("this client needs --through envoy")
     steps = [step["name"] for step in json.loads(SCENARIO.read_text(encoding="utf-8"))["steps"]]
-    with tempfile.TemporaryDirectory() as folder, Harness(Path(folder) / "home") as harness:
-        chosen = [runner for runner in RUNNERS if runner.language in wanted]
-        results = {runner.language: run(runner, harness, Path(folder)) for runner in chosen}
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), options.through) as config:
+        results = {runner.language: run(runner, config, Path(folder)) for runner in chosen}
     print(table(steps, results))
     for language, problems in results.items():
         for step, problem in problems.items():

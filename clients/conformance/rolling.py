@@ -140,7 +140,7 @@ def round_of_clients(runner: Language, clients: int, config: dict[str, str], scr
 def main() -> None:
     """Run rounds until the time is over, and print what went wrong."""
     parser = argparse.ArgumentParser(prog="python -m clients.conformance.rolling", description=__doc__)
-    languages = [runner.language for runner in RUNNERS]
+    languages = [runner.language for runner in RUNNERS if not runner.needs_proxy]
     parser.add_argument("languages", nargs="*", help=f"any of {', '.join(languages)}; all by default")
     parser.add_argument("--clients", type=int, default=8, help="clients of a language at a time (default: 8)")
     parser.add_argument("--seconds", type=float, default=180, help="seconds for each language (default: 180)")

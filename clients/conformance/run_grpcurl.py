@@ -1,4 +1,4 @@
-"""Run the scenario with grpcurl: no generated code, only reflection and JSON."""
+"""Run the scenario with grpcurl: no generated code, only descriptors and JSON."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ class Grpcurl(Runner):
         """
         address = self.config[method.split(".")[1]]
         limit = "120" if timeout is None else f"{timeout:f}"
-        command = [str(GRPCURL), "-plaintext", "-format-error", "-max-time", limit, "-d", "@", address, method]
+        # Proxies have no reflection.
+        described = ["-protoset", self.config["descriptors"]] if self.config.get("descriptors") else []
+        options = ["-plaintext", "-format-error", "-max-time", limit, *described]
+        command = [str(GRPCURL), *options, "-d", "@", address, method]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

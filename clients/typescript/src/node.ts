@@ -1,5 +1,5 @@
 import type { Interceptor, Transport } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import type { SecureClientSessionOptions } from "node:http2";
 
 import { retryUnary } from "./retry.js";
@@ -10,6 +10,8 @@ export interface NodeTransportOptions {
   token?: string;
   /** Milliseconds for a unary call without a timeout of its own. Default: one minute. */
   timeout?: number;
+  /** `grpc-web` for proxies that take no other. Default: `grpc`. */
+  protocol?: "grpc" | "grpc-web";
   /** TLS options, such as `ca`, `cert`, and `key`. */
   tls?: SecureClientSessionOptions;
 }
@@ -19,7 +21,7 @@ export interface NodeTransportOptions {
  *
  * @param baseUrl - such as `http://localhost:50051`, or `https://…` for TLS
  */
-export function nodeTransport(baseUrl: string, { token, timeout = 60_000, tls }: NodeTransportOptions = {}): Transport {
+export function nodeTransport(baseUrl: string, { token, timeout = 60_000, protocol = "grpc", tls }: NodeTransportOptions = {}): Transport {
   const prepare: Interceptor = (next) => async (request) => {
     if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
     return await next(request);
@@ -29,7 +31,7 @@ export function nodeTransport(baseUrl: string, { token, timeout = 60_000, tls }:
     request.header.set("grpc-timeout", `${String(timeout)}m`);
     return await next(request);
   };
-  return createGrpcTransport({
+  const options = {
     baseUrl,
     interceptors: [prepare, limit, retryUnary],
     pingIntervalMs: 30_000,
@@ -37,5 +39,6 @@ export function nodeTransport(baseUrl: string, { token, timeout = 60_000, tls }:
     readMaxBytes: 32 << 20,
     writeMaxBytes: 32 << 20,
     ...(tls === undefined ? {} : { nodeOptions: tls }),
-  });
+  };
+  return protocol === "grpc" ? createGrpcTransport(options) : createGrpcWebTransport({ ...options, httpVersion: "2" });
 }

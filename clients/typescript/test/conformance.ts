@@ -50,8 +50,10 @@ class Runner {
 
   constructor(private readonly config: Config) {
     const { agent, loader, memory } = config;
+    const protocol = process.env["MEMGPT_CONFORMANCE_PROTOCOL"] === "grpc-web" ? "grpc-web" : "grpc";
     this.#transports = {
-      agent: nodeTransport(`http://${agent}`), loader: nodeTransport(`http://${loader}`), memory: nodeTransport(`http://${memory}`),
+      agent: nodeTransport(`http://${agent}`, { protocol }), loader: nodeTransport(`http://${loader}`, { protocol }),
+      memory: nodeTransport(`http://${memory}`),
     };
     this.#memgpt = new MemGPT(this.#transports);
     this.#saved = { run: config.run };

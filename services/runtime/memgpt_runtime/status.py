@@ -139,7 +139,12 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError
     Servicers raise the error instead, and the server's error mapping calls this.
     """
     status = to_status(error, request_id)
-    trailers: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    # What the handler has set, such as the id of a turn, stays.
+    own = (DETAILS_KEY, REQUEST_ID_KEY)
+    trailers: list[tuple[str, str | bytes]] = [
+        entry for entry in context.trailing_metadata() or () if entry[0] not in own
+    ]
+    trailers.append((DETAILS_KEY, status.SerializeToString()))
     if request_id:
         trailers.append((REQUEST_ID_KEY, request_id))
     await context.abort(code_of(error), status.message, tuple(trailers))

@@ -24,6 +24,9 @@ from memgpt_agent.memory.client import call
 from memgpt_agent.rpc import event_protos
 from memgpt_agent.rpc._base import ServicerBase, new_time_placeholder
 
+TURN_ID_KEY = "x-memgpt-turn-id"
+"""Key of the trailing metadata with the turn's id, for the access logs of proxies."""
+
 
 class TurnRpcs(ServicerBase):
     """RPCs on turns."""
@@ -43,7 +46,7 @@ class TurnRpcs(ServicerBase):
             max_tokens=request.max_tokens,
         )
         stream = self._turns.open(turn)
-        async for event in self._events(stream, request_id, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(stream, context, request_id, request.after_sequence, request.stream_deltas):
             yield pb.SendMessageResponse(event=event)
 
     async def ResumeTurn(self, request: pb.ResumeTurnRequest, context: Any) -> AsyncIterator[pb.ResumeTurnResponse]:
@@ -51,9 +54,8 @@ class TurnRpcs(ServicerBase):
         async for _ in self._memory.read_turn(request.agent_id, request.request_id, after_step=-1, follow=False):
             break
         stream = self._turns.open(TurnRequest(request.agent_id, request.request_id))
-        async for event in self._events(
-            stream, request.request_id, request.after_sequence, deltas=request.stream_deltas
-        ):
+        request_id = request.request_id
+        async for event in self._events(stream, context, request_id, request.after_sequence, request.stream_deltas):
             yield pb.ResumeTurnResponse(event=event)
 
     async def CancelTurn(self, request: pb.CancelTurnRequest, context: Any) -> pb.CancelTurnResponse:
@@ -85,11 +87,11 @@ class TurnRpcs(ServicerBase):
             retry=True,
         )
         stream = self._turns.open(turn)
-        async for event in self._events(stream, request_id, request.after_sequence, deltas=request.stream_deltas):
+        async for event in self._events(stream, context, request_id, request.after_sequence, request.stream_deltas):
             yield pb.RetryResponse(event=event)
 
     async def _events(
-        self, stream: EventStream, request_id: str, after_sequence: int, *, deltas: bool
+        self, stream: EventStream, context: Any, request_id: str, after_sequence: int, deltas: bool
     ) -> AsyncIterator[TurnEvent]:
         """Yield the events of a turn; a failed turn also ends with a status, even in replays."""
         first = TurnEvent(started=Started(request_id=request_id, turn_id=stream.turn_id))
@@ -99,6 +101,7 @@ class TurnRpcs(ServicerBase):
             told = event_protos.event(event)
             if told.HasField("started"):
                 told.started.request_id = request_id
+                _add_trailer(context, TURN_ID_KEY, told.started.turn_id)
             if told != first:
                 yield told
             if isinstance(event.body, Done) and event.body.state is TurnState.FAILED:
@@ -113,6 +116,12 @@ class TurnRpcs(ServicerBase):
         if request.event == pb.SYSTEM_EVENT_MEMORY_WARNING:
             return Message(Role.USER, envelopes.system_alert(prompt.MEMORY_PRESSURE_ALERT, time))
         return Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, time))
+
+
+def _add_trailer(context: Any, key: str, value: str) -> None:
+    """Add an entry to the trailing metadata of a call."""
+    others = (entry for entry in context.trailing_metadata() or () if entry[0] != key)
+    context.set_trailing_metadata((*others, (key, value)))
 
 
 def _fingerprint(request: pb.SendMessageRequest) -> bytes:
