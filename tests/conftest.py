@@ -42,6 +42,8 @@ def _shared_server(config: pytest.Config) -> MilvusServer:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options for the length of randomized tests."""
     parser.addoption("--kills", type=int, default=0, help="kills of each test of crashes (default: few)")
+    parser.addoption("--faults", type=int, default=0, help="faults of the test behind Envoy (default: few)")
+    parser.addoption("--on-server", action="store_true", help="the test behind Envoy on the Milvus server")
     parser.addoption("--examples", type=int, default=0, help="runs of each test of random changes (default: few)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
     parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")

@@ -112,7 +112,7 @@ class Edge:
 
     def wait_until(self, cluster: str, healthy: int) -> None:
         """Wait until so many servers of a cluster get calls."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (found := self.healthy(cluster)) != healthy:
             assert time.monotonic() < deadline, f"{found} healthy servers, not {healthy}"
             time.sleep(0.05)
