@@ -171,3 +171,18 @@ def test_speaking_and_remote_tools_are_never_withheld() -> None:
     rolled = [made("roll", "{}")] * 3
     context = replace(answered(), messages=(user("Roll three dice."), *rolled, *spoken))
     assert not {"send_message", "roll"} & withheld(context)
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("Tell me one fact about owls.", False),
+        ("给我讲一个关于猫头鹰的事实。", False),
+        ("Name's Paul, from Leeds.", True),
+        ("Suggest a dinner; I'm vegetarian.", True),
+        ("Recommend a book. My favorite author is Le Guin.", True),
+        ("说真的，我叫李明。", True),
+    ],
+)
+def test_facts_can_be_saved_beside_a_request(told: str, kept: bool) -> None:
+    assert ("core_memory_append" not in withheld(replace(answered(), messages=(user(told),)))) is kept

@@ -32,11 +32,14 @@ _QUOTED = 200
 """Characters of a question that are repeated at the end of a prompt."""
 
 _REQUEST = re.compile(
-    r"(?:please,? |now |and |then )*(?:tell|give|say|name|list|explain|describe|recommend|suggest|write|show|translate"
-    r"|summarize|summarise)\b|(?:请|那|再)*(?:给我|告诉我|帮我|说|推荐|列出|解释|介绍|讲|写|翻译|总结)",
+    r"(?:please,? |now |and |then )*(?:tell|give|say|name(?!['’])|list|explain|describe|recommend|suggest|write|show"
+    r"|translate|summarize|summarise)\b|(?:请|那|再)*(?:给我|告诉我|帮我|说|推荐|列出|解释|介绍|讲|写|翻译|总结)",
     re.IGNORECASE,
 )
 """How a message begins that asks for something without a question mark, and tells nothing about the user."""
+
+_STATES = re.compile(r"\b(?:i|we)(?: |['’])|\bmy [\w ]+? (?:is|are)\b|(?<![给诉帮])我", re.IGNORECASE)
+"""The user as the subject of a sentence, which may tell a fact about them beside a request."""
 
 _TO_NOTE = re.compile(r"\b(?:remember|note|notes|save|store|keep|archive|write down)\b|记|存", re.IGNORECASE)
 _LONG = 300
@@ -138,7 +141,7 @@ def withheld(context: Context) -> frozenset[str]:
     if told and len(told) < _LONG and not _TO_NOTE.search(told):
         # Asked for a fact, they note what they believe to know instead of telling it.
         names.add(ARCHIVAL_MEMORY_INSERT.name)
-    if told and _requests(told):
+    if told and _requests(told) and not _STATES.search(told):
         names |= {CORE_MEMORY_APPEND.name, CORE_MEMORY_REPLACE.name}
     calls = list(_calls_of_turn(context.messages))
     if not calls and _asks_documents(context, _last_user_text(context)):
