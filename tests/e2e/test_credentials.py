@@ -11,7 +11,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.agent.v1 import heartbeat_pb2
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.common.v1 import identity_service_pb2 as identity_pb
 from memgpt.common.v1 import permission_pb2
@@ -25,6 +27,7 @@ from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_PERSONA
+from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
 
 from tests.support.certificates import Authority, Certificate
 from tests.support.credentials import GuardedSuite, Metadata, bearer, reason_of
@@ -117,6 +120,24 @@ def test_a_restricted_key_sees_its_agents_and_sources_only(suite: GuardedSuite) 
         "LOAD_NOT_FOUND"
     )
     assert _refused(lambda: agents.CreateAgent(agent_pb.CreateAgentRequest(), metadata=key)) == "NOT_PERMITTED"
+
+
+def test_timed_heartbeats_of_every_tenant_run(tmp_path: Path) -> None:
+    with GuardedSuite(tmp_path, MEMGPT_AGENT_HEARTBEAT_POLL_SECONDS="0.2") as suite:
+        agents, waiting = AgentServiceStub(suite.channel("agent")), list[Callable[[], Any]]()
+        for tenant in ("acme", "globex", "default"):
+            if tenant != "default":
+                suite.create_tenant(tenant)
+            key = bearer(suite.create_key("key", "user", tenant)[1])
+            agent_id = agents.CreateAgent(agent_pb.CreateAgentRequest(), metadata=key).agent.agent_id
+            beat = heartbeat_pb2.Heartbeat(at=Timestamp(seconds=int(time.time())), reason="Look.")
+            agents.SetHeartbeat(agent_pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=beat), metadata=key)
+            request = agent_pb.ListTurnsRequest(agent_id=agent_id)
+            waiting.append(lambda request=request, key=key: agents.ListTurns(request, metadata=key).turns)  # type: ignore[misc]
+        until = time.monotonic() + 60
+        while not all(turns and turns[0].state == TURN_STATE_COMPLETED for turns in (turns() for turns in waiting)):
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
 
 def test_keys_cannot_be_used_to_rise(suite: GuardedSuite) -> None:

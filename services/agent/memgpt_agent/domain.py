@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from memgpt_runtime.principal import DEFAULT_TENANT
+
 from memgpt_agent.heartbeat_plan import NO_PLAN, HeartbeatPlan
 
 DEFAULT_BLOCK_LIMIT = 2000
@@ -285,12 +287,13 @@ class PlanEdit:
 
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
-    """The plan of an agent; ``etag`` changes with every write."""
+    """The plan of an agent of ``tenant``; ``etag`` changes with every write."""
 
     agent_id: str
     time_zone: str
     plan: HeartbeatPlan
     etag: str
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
 from memgpt.memory.v1.heartbeat_pb2 import Heartbeats
 
 from tests.integration.memory.client import Memory, refused
@@ -63,3 +66,22 @@ async def test_a_step_changes_them_whole_or_not_at_all(memory: Memory, etag: str
     committed = await memory.commit(agent_id, lease, 1, "Scheduled.", heartbeats=Heartbeats(plan="from a step"))
     assert committed.context.heartbeats.plan == "from a step"
     assert list(await listed(memory)) == [agent_id]
+
+
+async def test_a_service_lists_those_of_all_tenants_for_its_own_work(memory: Memory) -> None:
+    another = memory.of(f"t{uuid4().hex}")
+    tenants = {(await client.agent()).agent_id: client for client in (memory, another)}
+    for agent_id, client in tenants.items():
+        await put(client, agent_id, "a plan")
+    request = pb.ListHeartbeatsRequest(all_tenants=True, page_size=1)
+    found = dict[str, str]()
+    while True:
+        page = await memory.agents.ListHeartbeats(request)
+        found |= {one.agent_id: one.tenant for one in page.agents}
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert found.items() >= {agent_id: client.tenant for agent_id, client in tenants.items()}.items()
+    caller = AgentStateServiceStub(memory.channel)
+    with refused(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED"):
+        await caller.ListHeartbeats(request, metadata=(("x-memgpt-principal", "tenant=another;role=operator"),))

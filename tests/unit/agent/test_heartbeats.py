@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from memgpt_agent import envelopes
-from memgpt_agent.domain import Context, Role, TurnState
+from memgpt_agent.domain import Context, PlanEdit, Role, StoredPlan, TurnState
 from memgpt_agent.functions import functions_of
 from memgpt_agent.heartbeat_plan import (
     MAX_HEARTBEATS,
@@ -24,8 +24,8 @@ from memgpt_agent.heartbeat_plan import (
 from memgpt_agent.heartbeats.scheduler import REQUEST_PREFIX, HeartbeatScheduler, request_id_of
 from memgpt_agent.heartbeats.store import change
 from memgpt_agent.loop.turn_registry import TurnRegistry
-from memgpt_agent.models.base import Completion
-from memgpt_runtime import errors
+from memgpt_agent.models.base import Completion, ModelRequest
+from memgpt_runtime import context, errors
 from memgpt_runtime.errors import Reason
 
 from tests.unit.agent.fakes import NOW, FakeMemory, ScriptedModel, answered, call, make_loop, request, run, say
@@ -190,6 +190,33 @@ def woken(memory: FakeMemory) -> list[str]:
         for m in memory.history
         if m.role is Role.USER and "scheduled heartbeat" in m.text
     ]
+
+
+class TenantMemory(FakeMemory):
+    """The memory of an agent of another tenant, which notes on whose behalf its plan is written."""
+
+    tenants: tuple[str, ...] = ()
+
+    def _stored_plan(self) -> StoredPlan:
+        return replace(super()._stored_plan(), tenant="acme")
+
+    def _write_plan(self, edit: PlanEdit) -> None:
+        self.tenants += (context.tenant(),)
+        super()._write_plan(edit)
+
+
+async def test_a_heartbeat_runs_on_behalf_of_the_agents_tenant() -> None:
+    memory, clock = TenantMemory(replace(answered(), plan=HeartbeatPlan(heartbeats=(every(60),)))), Clock()
+
+    def reply(_: ModelRequest) -> Completion:
+        memory.tenants += (context.tenant(),)
+        return say("Here.")
+
+    clock.pass_seconds(60)
+    await Replica(memory, ScriptedModel(reply), clock).look()
+    assert len(woken(memory)) == 1
+    assert memory.tenants == ("acme", "acme"), "the turn, and the plan that it is marked in"
+    assert context.tenant() == "default"
 
 
 async def test_each_time_is_one_turn_and_the_next_one_follows() -> None:

@@ -19,6 +19,8 @@ from functools import partial
 import structlog
 from memgpt_runtime import context, errors
 from memgpt_runtime.errors import ServiceError
+from memgpt_runtime.fair_semaphore import FairSemaphore
+from memgpt_runtime.principal import Principal
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
@@ -50,7 +52,7 @@ class HeartbeatScheduler:
         self._poll_seconds = poll_seconds
         self._now = now
         self._woken: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(_MAX_AGENTS_AT_A_TIME)
+        self._slots = FairSemaphore(_MAX_AGENTS_AT_A_TIME)
 
     async def run(self) -> None:
         """Look for due heartbeats until cancelled."""
@@ -92,8 +94,12 @@ class HeartbeatScheduler:
             _log.exception("heartbeat_scan_failed")
 
     async def _wake(self, stored: StoredPlan) -> None:
-        """Run the due heartbeats of an agent, one after the other."""
-        async with self._slots:
+        """Run the due heartbeats of an agent, one after the other, on behalf of its tenant."""
+        with context.background("heartbeat", principal=Principal(stored.tenant)):
+            await self._run_due(stored)
+
+    async def _run_due(self, stored: StoredPlan) -> None:
+        async with self._slots.slot(stored.tenant):
             try:
                 zone, now = envelopes.zone(stored.time_zone), self._now()
                 for heartbeat, _ in stored.plan.due(now.timestamp(), zone):

@@ -18,7 +18,7 @@ class HeartbeatMemory(Protocol):
     """The methods of Memory that timed heartbeats need. All methods raise the errors of ``memgpt_runtime.errors``."""
 
     def list_plans(self) -> AsyncIterator[StoredPlan]:
-        """Yield the plans of all agents that have one."""
+        """Yield the plans of all agents that have one, of every tenant."""
         ...
 
     async def get_plan(self, agent_id: str) -> StoredPlan:

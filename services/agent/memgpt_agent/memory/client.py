@@ -242,8 +242,8 @@ class MemoryClient:
             stream.cancel()
 
     async def list_plans(self) -> AsyncIterator[StoredPlan]:
-        """Yield the timed heartbeats of all agents that have some."""
-        request = state_pb.ListHeartbeatsRequest()
+        """Yield the timed heartbeats of all agents that have some, of every tenant."""
+        request = state_pb.ListHeartbeatsRequest(all_tenants=True)
         while True:
             page = await call(self.agents.ListHeartbeats(request))
             for agent in page.agents:

@@ -18,6 +18,7 @@ from memgpt.memory.v1 import (
     tool_pb2,
     turn_pb2,
 )
+from memgpt_runtime.principal import DEFAULT_TENANT
 
 from memgpt_agent.domain import (
     Agent,
@@ -159,7 +160,8 @@ def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | Non
 def stored_plan(proto: agent_state_service_pb2.AgentHeartbeats) -> StoredPlan:
     """Convert the timed heartbeats of an agent."""
     plan = HeartbeatPlan.parse(proto.heartbeats.plan)
-    return StoredPlan(proto.agent_id, proto.time_zone or "UTC", plan, proto.heartbeats.etag)
+    tenant = proto.tenant or DEFAULT_TENANT
+    return StoredPlan(proto.agent_id, proto.time_zone or "UTC", plan, proto.heartbeats.etag, tenant)
 
 
 def tools(proto: tool_pb2.ToolServer) -> tuple[Tool, ...]:

@@ -187,8 +187,14 @@ class Agents:
             and row.user_id == (user_id or row.user_id)
         )
 
-    async def with_heartbeats(self, tenant: str, size: int, after: str) -> Page[LiveAgent]:
-        """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`."""
+    async def with_heartbeats(self, tenant: str | None, size: int, after: str) -> Page[LiveAgent]:
+        """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`.
+
+        Args:
+            tenant: The tenant that owns them; None for those of all tenants.
+            size: Most agents.
+            after: The last id of the page before; empty for the first page.
+        """
         rows = await self._records.find(HEARTBEAT, tenant=tenant)
         page = list_page(permitted_ids(sorted(row.parent for row in rows), principal().agents), size, after)
         found = [await self._load(id_) for id_ in page.items]

@@ -9,8 +9,9 @@ from functools import partial
 from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt_runtime import reasons
-from memgpt_runtime.context import tenant
+from memgpt_runtime.context import principal, tenant
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.principal import Role
 from memgpt_runtime.validation import validate
 
 from memgpt_memory.agents import (
@@ -292,8 +293,11 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         if request.agent_id:
             live = await agents.get(tenant(), request.agent_id)
             return pb.ListHeartbeatsResponse(agents=[convert.agent_heartbeats(live.state)])
+        if request.all_tenants:
+            _check_own_work()
         size, after = self._after(request)
-        page = await agents.with_heartbeats(tenant(), min(size, _HEARTBEATS_PAGE), after)
+        owner = None if request.all_tenants else tenant()
+        page = await agents.with_heartbeats(owner, min(size, _HEARTBEATS_PAGE), after)
         return pb.ListHeartbeatsResponse(
             agents=[convert.agent_heartbeats(live.state) for live in page.items],
             next_page_token=self._next(request, page.next_token),
@@ -366,6 +370,17 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(owner, response.agent.agent_id)
         response.agent.CopyFrom(await convert.agent(core, live.state))
         return response
+
+
+def _check_own_work() -> None:
+    """Check that a service calls for its own work, which concerns all tenants, and not on behalf of a caller."""
+    caller = principal()
+    if caller.role is not Role.SERVICE:
+        raise reasons.not_permitted(
+            f"the heartbeats of all tenants need the role service; the credential has the role {caller.role}",
+            permission="INTERNAL",
+            role=caller.role,
+        )
 
 
 async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -> AsyncIterator[pb.ImportAgentRequest]:

@@ -243,7 +243,9 @@ def heartbeat_edit(proto: heartbeat_pb2.Heartbeats) -> HeartbeatEdit:
 
 def agent_heartbeats(state: AgentState) -> state_pb.AgentHeartbeats:
     """Return an agent with its timed heartbeats."""
-    return state_pb.AgentHeartbeats(agent_id=state.id, time_zone=state.row.time_zone, heartbeats=heartbeats(state))
+    return state_pb.AgentHeartbeats(
+        agent_id=state.id, time_zone=state.row.time_zone, heartbeats=heartbeats(state), tenant=state.row.tenant
+    )
 
 
 def tool_server(value: ToolServer) -> tool_pb2.ToolServer:

@@ -2672,7 +2672,10 @@ type ListHeartbeatsRequest struct {
 	// The most agents to return; 0 means 50, more than 100 means 100, less than 0 is INVALID_ARGUMENT.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The last response's `next_page_token`, or empty for the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Lists the agents of all tenants. Only for the work of a service itself: on behalf of a caller it is
+	// PERMISSION_DENIED.
+	AllTenants    bool `protobuf:"varint,4,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2726,6 +2729,13 @@ func (x *ListHeartbeatsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListHeartbeatsRequest) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
 }
 
 // Response of ListHeartbeats.
@@ -2791,7 +2801,9 @@ type AgentHeartbeats struct {
 	// IANA name of its time zone.
 	TimeZone string `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// Its timed heartbeats.
-	Heartbeats    *Heartbeats `protobuf:"bytes,3,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	Heartbeats *Heartbeats `protobuf:"bytes,3,opt,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	// The tenant that it belongs to.
+	Tenant        string `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2845,6 +2857,13 @@ func (x *AgentHeartbeats) GetHeartbeats() *Heartbeats {
 		return x.Heartbeats
 	}
 	return nil
+}
+
+func (x *AgentHeartbeats) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
 }
 
 // Request of RewindMessages.
@@ -3490,21 +3509,24 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x15PutHeartbeatsResponse\x12<\n" +
 	"\n" +
 	"heartbeats\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
-	"heartbeats\"\x96\x01\n" +
+	"heartbeats\"\xb7\x01\n" +
 	"\x15ListHeartbeatsRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\aagentId\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"{\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1f\n" +
+	"\vall_tenants\x18\x04 \x01(\bR\n" +
+	"allTenants\"{\n" +
 	"\x16ListHeartbeatsResponse\x129\n" +
 	"\x06agents\x18\x01 \x03(\v2!.memgpt.memory.v1.AgentHeartbeatsR\x06agents\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9f\x01\n" +
 	"\x0fAgentHeartbeats\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1b\n" +
 	"\ttime_zone\x18\x02 \x01(\tR\btimeZone\x12<\n" +
 	"\n" +
 	"heartbeats\x18\x03 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
-	"heartbeats\"\xaf\x01\n" +
+	"heartbeats\x12\x16\n" +
+	"\x06tenant\x18\x04 \x01(\tR\x06tenant\"\xaf\x01\n" +
 	"\x15RewindMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12)\n" +
 	"\n" +

@@ -118,8 +118,8 @@ type AgentStateServiceClient interface {
 	DeleteToolServer(ctx context.Context, in *DeleteToolServerRequest, opts ...grpc.CallOption) (*DeleteToolServerResponse, error)
 	// Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then.
 	PutHeartbeats(ctx context.Context, in *PutHeartbeatsRequest, opts ...grpc.CallOption) (*PutHeartbeatsResponse, error)
-	// Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
-	// with or without them.
+	// Lists the agents of the tenant, or of all tenants, that have timed heartbeats, in order of creation, 50 a page, at
+	// most 100; or one agent, with or without them.
 	ListHeartbeats(ctx context.Context, in *ListHeartbeatsRequest, opts ...grpc.CallOption) (*ListHeartbeatsResponse, error)
 	// Reads the whole content of an agent's context window, as of one instant.
 	LoadContext(ctx context.Context, in *LoadContextRequest, opts ...grpc.CallOption) (*LoadContextResponse, error)
@@ -491,8 +491,8 @@ type AgentStateServiceServer interface {
 	DeleteToolServer(context.Context, *DeleteToolServerRequest) (*DeleteToolServerResponse, error)
 	// Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then.
 	PutHeartbeats(context.Context, *PutHeartbeatsRequest) (*PutHeartbeatsResponse, error)
-	// Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
-	// with or without them.
+	// Lists the agents of the tenant, or of all tenants, that have timed heartbeats, in order of creation, 50 a page, at
+	// most 100; or one agent, with or without them.
 	ListHeartbeats(context.Context, *ListHeartbeatsRequest) (*ListHeartbeatsResponse, error)
 	// Reads the whole content of an agent's context window, as of one instant.
 	LoadContext(context.Context, *LoadContextRequest) (*LoadContextResponse, error)

@@ -1335,22 +1335,28 @@ class ListHeartbeatsRequest(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ALL_TENANTS_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """One agent; empty for all that have timed heartbeats."""
     page_size: _builtins.int
     """The most agents to return; 0 means 50, more than 100 means 100, less than 0 is INVALID_ARGUMENT."""
     page_token: _builtins.str
     """The last response's `next_page_token`, or empty for the first page."""
+    all_tenants: _builtins.bool
+    """Lists the agents of all tenants. Only for the work of a service itself: on behalf of a caller it is
+    PERMISSION_DENIED.
+    """
     def __init__(
         self,
         *,
         agent_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        all_tenants: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "all_tenants", b"all_tenants", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1393,10 +1399,13 @@ class AgentHeartbeats(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     HEARTBEATS_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """The agent."""
     time_zone: _builtins.str
     """IANA name of its time zone."""
+    tenant: _builtins.str
+    """The tenant that it belongs to."""
     @_builtins.property
     def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
         """Its timed heartbeats."""
@@ -1407,10 +1416,11 @@ class AgentHeartbeats(_message.Message):
         agent_id: _builtins.str = ...,
         time_zone: _builtins.str = ...,
         heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeats", b"heartbeats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeats", b"heartbeats", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeats", b"heartbeats", "tenant", b"tenant", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -313,8 +313,8 @@ class AgentStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListHeartbeats(self, request, context):
-        """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
-        with or without them.
+        """Lists the agents of the tenant, or of all tenants, that have timed heartbeats, in order of creation, 50 a page, at
+        most 100; or one agent, with or without them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -112,8 +112,8 @@ class AgentStateServiceStub:
     PutHeartbeats: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.PutHeartbeatsRequest, _agent_state_service_pb2.PutHeartbeatsResponse]
     """Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then."""
     ListHeartbeats: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListHeartbeatsRequest, _agent_state_service_pb2.ListHeartbeatsResponse]
-    """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
-    with or without them.
+    """Lists the agents of the tenant, or of all tenants, that have timed heartbeats, in order of creation, 50 a page, at
+    most 100; or one agent, with or without them.
     """
     LoadContext: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]
     """Reads the whole content of an agent's context window, as of one instant."""
@@ -230,8 +230,8 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     PutHeartbeats: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.PutHeartbeatsRequest, _agent_state_service_pb2.PutHeartbeatsResponse]  # type: ignore[assignment]
     """Writes an agent's timed heartbeats. ABORTED if they have changed since they were read; nothing has changed then."""
     ListHeartbeats: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListHeartbeatsRequest, _agent_state_service_pb2.ListHeartbeatsResponse]  # type: ignore[assignment]
-    """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
-    with or without them.
+    """Lists the agents of the tenant, or of all tenants, that have timed heartbeats, in order of creation, 50 a page, at
+    most 100; or one agent, with or without them.
     """
     LoadContext: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.LoadContextRequest, _agent_state_service_pb2.LoadContextResponse]  # type: ignore[assignment]
     """Reads the whole content of an agent's context window, as of one instant."""
@@ -453,8 +453,8 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.ListHeartbeatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.ListHeartbeatsResponse, _abc.Awaitable[_agent_state_service_pb2.ListHeartbeatsResponse]]:
-        """Lists the agents of the tenant that have timed heartbeats, in order of creation, 50 a page, at most 100; or one agent,
-        with or without them.
+        """Lists the agents of the tenant, or of all tenants, that have timed heartbeats, in order of creation, 50 a page, at
+        most 100; or one agent, with or without them.
         """
 
     @_abc_1.abstractmethod
