@@ -137,8 +137,9 @@ class LoadRegistry:
         Raises:
             NotFound: Unknown load, or another tenant's.
         """
-        if load_id in self._live:
-            return (await self._get_live(load_id)).load
+        live = await self._find_here(load_id)
+        if live is not None:
+            return live.load
         return self._leases.load_of(await self._leases.get_record(load_id))
 
     async def list(self, source_id: str, page_size: int, page_token: str) -> tuple[list[Load], str]:
@@ -274,7 +275,7 @@ class LoadRegistry:
 
     async def _watch_elsewhere(self, load_id: str, after: int) -> AsyncGenerator[LoadEvent]:
         """Yield the events that another Loader saves while it holds the lease of a load."""
-        while load_id not in self._live:
+        while await self._find_here(load_id) is None:
             load = self._leases.load_of(await self._leases.get_record(load_id))
             if load.state is LoadState.INTERRUPTED:
                 return
@@ -286,13 +287,20 @@ class LoadRegistry:
                 raise _shutting_down()
 
     async def _get_live(self, load_id: str) -> LiveLoad:
-        live = self._live.get(load_id)
-        if live is None:
-            live = await self._open(await self._leases.get_record(load_id))
-        caller = principal()
-        if live.load.tenant != caller.tenant or not caller.may_use_source(live.load.source_id):
-            raise load_not_found(load_id)
-        return live
+        live = await self._find_here(load_id)
+        return live if live is not None else await self._open(await self._leases.get_record(load_id))
+
+    async def _find_here(self, load_id: str) -> LiveLoad | None:
+        """Return a load that this process works on; None if it works on none with this id.
+
+        Raises:
+            NotFound: The caller may not see it.
+        """
+        live, caller = self._live.get(load_id), principal()
+        if live is None or (live.load.tenant == caller.tenant and caller.may_use_source(live.load.source_id)):
+            return live
+        await self._leases.get_record(load_id)  # it must take as long, and fail in the same ways, as for an unknown id
+        raise load_not_found(load_id)
 
     async def _find_live(self, load_id: str) -> LiveLoad | None:
         """Return a live load; None while another Loader works on it."""
