@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.agent.v1 import heartbeat_pb2
@@ -25,9 +26,11 @@ from memgpt.memory.v1 import api_key_service_pb2 as keys_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
+from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_PERSONA
 from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
+from memgpt_runtime.status import from_rpc_error
 
 from tests.support.certificates import Authority, Certificate
 from tests.support.credentials import GuardedSuite, Metadata, bearer, reason_of
@@ -120,6 +123,38 @@ def test_a_restricted_key_sees_its_agents_and_sources_only(suite: GuardedSuite) 
         "LOAD_NOT_FOUND"
     )
     assert _refused(lambda: agents.CreateAgent(agent_pb.CreateAgentRequest(), metadata=key)) == "NOT_PERMITTED"
+    _check_profiles(agents, full, key)
+    _check_nothing_is_told_of(agents, other, full, key, mine.agent_id)
+
+
+def _check_profiles(agents: Any, full: Metadata, key: Metadata) -> None:
+    """Profiles are for new agents, which a key that is restricted to agents cannot create."""
+    profile = agent_pb.PutProfileRequest(kind=PROFILE_KIND_PERSONA, name="ours", text="t")
+    agents.PutProfile(profile, metadata=full)
+    assert _refused(lambda: agents.PutProfile(profile, metadata=key)) == "NOT_PERMITTED"
+    get = agent_pb.GetProfileRequest(kind=PROFILE_KIND_PERSONA, name="ours")
+    assert _refused(lambda: agents.GetProfile(get, metadata=key)) == "PROFILE_NOT_FOUND"
+    delete = agent_pb.DeleteProfileRequest(kind=PROFILE_KIND_PERSONA, name="ours")
+    assert _refused(lambda: agents.DeleteProfile(delete, metadata=key)) == "NOT_PERMITTED"
+    listing = agent_pb.ListProfilesRequest(kind=PROFILE_KIND_PERSONA)
+    assert all(one.built_in for one in agents.ListProfiles(listing, metadata=key).profiles)
+    assert agents.GetProfile(get, metadata=full).profile.text == "t"
+
+
+def _check_nothing_is_told_of(agents: Any, other: Any, full: Metadata, key: Metadata, mine: str) -> None:
+    """Errors about the restricted key's own agent say nothing of another agent: neither its turns nor its id."""
+    turn = agent_pb.SendMessageRequest(agent_id=other.agent_id, text="x", request_id="theirs")
+    list(agents.SendMessage(turn, metadata=full))
+    cancel = agent_pb.CancelTurnRequest(agent_id=mine, request_id="theirs")
+    assert _refused(lambda: agents.CancelTurn(cancel, metadata=key)) == "TURN_NOT_FOUND"
+    rename = agent_pb.UpdateAgentRequest(
+        agent=Agent(agent_id=mine, name=other.name), update_mask=FieldMask(paths=["name"])
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        agents.UpdateAgent(rename, metadata=key)
+    error = from_rpc_error(caught.value)
+    assert error.reason == "NAME_TAKEN"
+    assert other.agent_id not in f"{error} {error.metadata}"
 
 
 def test_timed_heartbeats_of_every_tenant_run(tmp_path: Path) -> None:

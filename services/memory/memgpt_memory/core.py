@@ -177,6 +177,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         tenants=Tenants(records, agents, sources, journal, quotas),
     )
     agents.on_purge.append(core.recall.forget)
+    names.check_tenant = core.tenants.check
     core.reembedding.on_switch += [core.archive.rankings.clear, core.recall.rankings.clear]
     await message_index.open()
     await _finish_deletions(agents, sources, shared, journal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as agents_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import quota_service_pb2 as quota_pb
 from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
@@ -98,6 +100,53 @@ async def test_a_deletion_outlives_its_caller(serve: Serve, tmp_path: Path, monk
         go_on.set()
         done = await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))
         assert done.tenant.receipt.agent_count == 2
+
+
+async def test_a_deleted_tenant_stays_deleted_until_it_is_created_again(serve: Serve, tmp_path: Path) -> None:
+    """A token of an identity provider outlives the tenant, and a long call may have begun before the deletion."""
+    uri = str(tmp_path / "store.db")
+    async with serve(uri) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+        await _fill(memory, "doomed", 1)
+        own = memory.of("doomed")
+        agent_id = (await own.agents.ListAgents(agents_pb.ListAgentsRequest())).agents[0].agent_id
+        exporting = own.agents.ExportAgent(agents_pb.ExportAgentRequest(agent_id=agent_id))
+        exported = [response.piece async for response in exporting]
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def pieces() -> AsyncIterator[agents_pb.ImportAgentRequest]:
+            for number, piece in enumerate(exported):
+                yield agents_pb.ImportAgentRequest(piece=piece, name="imported")
+                if number == len(exported) - 2:
+                    begun.set()
+                    await go_on.wait()
+
+        importing = asyncio.ensure_future(own.agents.ImportAgent(pieces()))
+        await begun.wait()
+        await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))
+        go_on.set()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await importing
+        assert await _state_of(own) == "DELETED"
+        quota = quota_pb.SetQuotaRequest(tenant="doomed", quota=quota_pb.Quota(agents=1))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await memory.quotas.SetQuota(quota)
+
+    async with serve(uri) as memory:
+        tenants, own = TenantServiceStub(memory.channel), memory.of("doomed")
+        assert await _state_of(own) == "DELETED", "also after a restart"
+        left = await memory.core().store.query(RECORDS, Equals("tenant", "doomed"), RecordKind)
+        assert not [row for row in left if row.kind not in ("name", "request")], "they hold no contents"
+        await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+        assert not (await own.agents.ListAgents(agents_pb.ListAgentsRequest())).agents
+        await _fill(memory, "doomed", 1)
+
+
+async def _state_of(own: Memory) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await own.agents.ListAgents(agents_pb.ListAgentsRequest())
+    return str(from_rpc_error(caught.value).metadata["state"])
 
 
 class Oracle:

@@ -7,6 +7,7 @@ A tenant's rows are scoped by its name, so a tenant needs no row of its own to e
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import Context
 
 import structlog
@@ -43,9 +44,11 @@ class Tenants:
         self._lock = asyncio.Lock()
         self._deletions: dict[str, asyncio.Task[TenantRow]] = {}
         self._deleting: set[str] = set()
+        self._deleted: set[str] = set()
 
     async def open(self) -> None:
         """Continue deletions that a crash interrupted, in the background."""
+        self._deleted = {row.name for row in await self._rows() if row.deleted}
         found = await self._records.get_many(self._journal.of(KIND))
         for record in found.values():
             row = TenantRow.model_validate_json(record.body)
@@ -61,13 +64,17 @@ class Tenants:
         await asyncio.gather(*self._deletions.values(), return_exceptions=True)
 
     def check(self, name: str) -> None:
-        """Check that a tenant can be used.
+        """Check that a tenant can be used. One that was deleted cannot, until it is created again.
 
         Raises:
-            FailedPrecondition: It is being deleted.
+            FailedPrecondition: It is being deleted, or was deleted.
         """
         if name in self._deleting:
             raise _being_deleted(name)
+        if name in self._deleted:
+            raise reasons.wrong_state(
+                f'tenant "{name}" was deleted; its operator can create it again', resource="tenant", state="DELETED"
+            )
 
     async def create(self, name: str) -> TenantRow:
         """Create a tenant.
@@ -77,12 +84,14 @@ class Tenants:
             FailedPrecondition: One with this name is being deleted.
         """
         async with self._lock:
-            self.check(name)
+            if name in self._deleting:
+                raise _being_deleted(name)
             row = await self.find(name)
             if row is not None and not row.deleted:
                 raise reasons.name_taken(f'tenant "{name}" exists already', name=name)
             row = TenantRow(name=name, created=now())
             await self._records.put(_record(row))
+            self._deleted.discard(name)
             return row
 
     async def find(self, name: str) -> TenantRow | None:
@@ -110,17 +119,21 @@ class Tenants:
             FailedPrecondition: It is being deleted.
             NotFound: It was never created, or was deleted.
         """
-        self.check(name)
+        if name in self._deleting:
+            raise _being_deleted(name)
         if (await self.get(name)).deleted:
             raise _unknown(name)
 
     async def list(self, size: int, after: str) -> Page[TenantRow]:
         """Return a page of tenants by name, after the name `after`, without deleted ones."""
-        rows = [TenantRow.model_validate(body) for body in (await self._records.bodies(KIND, "")).values()]
-        by_name = {row.name: row for row in rows if not row.deleted}
+        by_name = {row.name: row for row in await self._rows() if not row.deleted}
         by_name.setdefault(DEFAULT_TENANT, TenantRow(name=DEFAULT_TENANT))
         page = list_page(sorted(by_name), size, after)
         return Page([by_name[name] for name in page.items], page.next_token, page.total)
+
+    async def _rows(self) -> Sequence[TenantRow]:
+        """Return all rows, also those of deleted tenants."""
+        return [TenantRow.model_validate(body) for body in (await self._records.bodies(KIND, "")).values()]
 
     async def delete(self, name: str) -> TenantRow:
         """Delete a tenant with everything it owns. It continues if the caller goes away, and after a crash.
@@ -169,6 +182,7 @@ class Tenants:
             return
         error = task.exception()
         if error is None:
+            self._deleted.add(name)
             self._deleting.discard(name)
         elif not isinstance(error, ServiceError):
             _log.error("tenant_deletion_failed", tenant=name, exc_info=error)

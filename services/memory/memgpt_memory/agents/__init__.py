@@ -42,7 +42,7 @@ from memgpt_memory.agents._decide import (
 )
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
 from memgpt_memory.agents._live_agent import LEASE_SECONDS, LiveAgent, Waiter
-from memgpt_memory.agents._profiles import Profile, Profiles
+from memgpt_memory.agents._profiles import Profile, Profiles, unknown_profile
 from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists, has_mark
 from memgpt_memory.agents._rewinds import Rewind, Rewinds
@@ -128,4 +128,5 @@ __all__ = [
     "settings_etag",
     "turn_pointer",
     "turn_pointer_id",
+    "unknown_profile",
 ]

@@ -50,7 +50,7 @@ class Profiles:
         """
         found = await self._rows.get(key_of("profile", tenant, kind, name), tenant)
         if found is None:
-            raise _unknown_profile(kind, name)
+            raise unknown_profile(kind, name)
         body, text = found
         return Profile(kind, name, text, body["updated"])
 
@@ -74,11 +74,12 @@ class Profiles:
         key = key_of("profile", tenant, kind, name)
         async with self._rows.lock(key):
             if await self._rows.get_held(key, tenant) is None:
-                raise _unknown_profile(kind, name)
+                raise unknown_profile(kind, name)
             await self._rows.delete(key)
 
 
-def _unknown_profile(kind: str, name: str) -> NotFound:
+def unknown_profile(kind: str, name: str) -> NotFound:
+    """Return the error for a profile that does not exist, or not for the caller."""
     return reasons.profile_not_found(
         f'no {kind} is named "{name}"; list profiles to see their names, or add one', kind=kind, name=name
     )

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from memgpt_runtime import reasons
+from memgpt_runtime.context import principal
 from memgpt_runtime.names import check_name
 
 from memgpt_memory.clock import now
@@ -17,12 +18,17 @@ from memgpt_memory.records._records import Records, key_of
 
 
 class Names:
-    """The owners of names. A claim that a crash left does not count if its owner does not exist or has another name."""
+    """The owners of names. A claim that a crash left does not count if its owner does not exist or has another name.
+
+    Attributes:
+        check_tenant: Raises an error if nothing may be created in a tenant; called before every claim.
+    """
 
     def __init__(self, records: Records) -> None:
         """Keep names among `records`."""
         self._records = records
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.check_tenant: Callable[[str], None] = lambda _: None
 
     @asynccontextmanager
     async def claim(
@@ -33,17 +39,21 @@ class Names:
         Raises:
             AlreadyExists: Another owner, for which `holds` is true, has it.
             InvalidArgument: It is blank, or holds what cannot be seen.
+            ServiceError: What `check_tenant` raises.
         """
         check_name("name", name)
         key = key_of("name", tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
+            self.check_tenant(tenant)  # a long call may have begun before the tenant was deleted
             holder = await self._holder(key)
             if holder and holder != owner and await holds(holder):
+                # A restricted key must not learn the ids of what it may not use.
+                details = {} if principal().restricted else {f"{kind}_id": holder}
                 raise reasons.name_taken(
                     f'name "{name}" is taken by another {kind}; choose another name or delete that {kind}',
                     name=name,
-                    **{f"{kind}_id": holder},
+                    **details,
                 )
             if holder != owner:
                 await self._records.put(Record(key, "name", tenant, owner, now(), json.dumps({"id": owner})))

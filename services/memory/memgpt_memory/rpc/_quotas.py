@@ -20,8 +20,10 @@ class QuotaServicer(Servicer, quota_service_pb2_grpc.QuotaServiceServicer):
         return pb.GetQuotaResponse(quota=_proto(own), effective=_proto(effective))
 
     async def SetQuota(self, request: pb.SetQuotaRequest, context: Context) -> pb.SetQuotaResponse:
+        core = self._core
+        core.tenants.check(request.tenant)
         limits = Limits(**{field.name: value for field, value in request.quota.ListFields()})
-        return pb.SetQuotaResponse(effective=_proto(await self._core.quotas.set(request.tenant, limits)))
+        return pb.SetQuotaResponse(effective=_proto(await core.quotas.set(request.tenant, limits)))
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
         core, owner = self._core, tenant()

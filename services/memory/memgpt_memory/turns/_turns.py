@@ -147,6 +147,8 @@ class Turns:
                     await self._queue.end(live, TurnState.CANCELLED, _CANCELLED, call_result)
             waiting = [waiter for waiter in live.queue if waiter.key == key]
             turn = await self._history.find(live, key)
+            if turn is not None and turn.agent_id != live.id:
+                raise unknown_turn(request_id)
             if turn is None and waiting:
                 turn = await self._cancel_queued(live, waiting[0], request_id)
             for waiter in waiting:

@@ -20,6 +20,7 @@ VERIFIED_SECONDS = 60.0
 
 _MOST_VERIFIED = 4_096
 _MOST_CHARS = 8_192
+_MOST_NAME_CHARS = 200
 _GRANTED = (Role.READER, Role.USER, Role.ADMIN, Role.OPERATOR)
 """Roles that a token can have: no token makes a service."""
 
@@ -97,14 +98,14 @@ class JwtTokens:
         roles = [self._roles[value] for value in values if isinstance(value, str) and value in self._roles]
         if not roles:
             raise reasons.credential_invalid(f'the token\'s claim "{settings.jwt_role_claim}" names no role')
-        subject = str(claims.get("sub", ""))[:200]
+        subject = _text(claims.get("sub", ""))
         name = claims.get("email") or claims.get("preferred_username") or subject
         return Principal(
             tenant,
             max(roles),
             CredentialKind.JWT,
             subject,
-            str(name)[:200],
+            _text(name),
             expires=float(claims["exp"]) + settings.jwt_leeway,
         )
 
@@ -135,6 +136,11 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def _text(claim: Any) -> str:
+    """Return a claim as text that can be encoded: JSON may contain surrogates without a partner."""
+    return str(claim)[:_MOST_NAME_CHARS].encode(errors="replace").decode()
 
 
 def _why(error: jwt.PyJWTError) -> str:

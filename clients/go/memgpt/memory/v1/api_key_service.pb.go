@@ -991,18 +991,16 @@ var File_memgpt_memory_v1_api_key_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_api_key_service_proto_rawDesc = "" +
 	"\n" +
-	"&memgpt/memory/v1/api_key_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/api_key.proto\"\xca\x02\n" +
+	"&memgpt/memory/v1/api_key_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/api_key.proto\"\xf0\x02\n" +
 	"\x13CreateApiKeyRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x128\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x16.memgpt.common.v1.RoleB\f\xbaH\t\x82\x01\x06\x10\x01 \x00 \x05R\x04role\x12;\n" +
 	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x12-\n" +
-	"\tagent_ids\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10 \"\x06r\x04\x10\x01\x18@R\bagentIds\x12/\n" +
+	"expireTime\x12@\n" +
+	"\tagent_ids\x18\x04 \x03(\tB#\xbaH \x92\x01\x1d\x10 \"\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bagentIds\x12B\n" +
 	"\n" +
-	"source_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10 \"\x06r\x04\x10\x01\x18@R\tsourceIds\x12<\n" +
+	"source_ids\x18\x05 \x03(\tB#\xbaH \x92\x01\x1d\x10 \"\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\tsourceIds\x12<\n" +
 	"\x06tenant\x18\x06 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"_\n" +
 	"\x14CreateApiKeyResponse\x121\n" +
 	"\aapi_key\x18\x01 \x01(\v2\x18.memgpt.memory.v1.ApiKeyR\x06apiKey\x12\x14\n" +

@@ -29,7 +29,7 @@ from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_perm
 from memgpt.memory.v1 import api_key_pb2 as memgpt_dot_memory_dot_v1_dot_api__key__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memgpt/memory/v1/api_key_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/api_key.proto\"\xca\x02\n\x13\x43reateApiKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x38\n\x04role\x18\x02 \x01(\x0e\x32\x16.memgpt.common.v1.RoleB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x05R\x04role\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12-\n\tagent_ids\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x08\x61gentIds\x12/\n\nsource_ids\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\tsourceIds\x12<\n\x06tenant\x18\x06 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"_\n\x14\x43reateApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"\x95\x01\n\x10GetApiKeyRequest\x12%\n\napi_key_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08\x61piKeyId\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04name\x12<\n\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"F\n\x11GetApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\"\x98\x01\n\x12ListApiKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12<\n\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"r\n\x13ListApiKeysResponse\x12\x33\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb1\x01\n\x13RotateApiKeyRequest\x12\'\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x61piKeyId\x12\x33\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07overlap\x12<\n\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"_\n\x14RotateApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"|\n\x13RevokeApiKeyRequest\x12\'\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x61piKeyId\x12<\n\x06tenant\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"I\n\x14RevokeApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\"|\n\x13\x44\x65leteApiKeyRequest\x12\'\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x61piKeyId\x12<\n\x06tenant\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"\x16\n\x14\x44\x65leteApiKeyResponse\"\x82\x01\n\x15ResolveApiKeysRequest\x12/\n\x0b\x61pi_key_ids\x18\x01 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\xc0\x02\"\x04r\x02\x18@R\tapiKeyIds\x12\x38\n\x10used_api_key_ids\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\xc0\x02\"\x04r\x02\x18@R\rusedApiKeyIds\"U\n\x16ResolveApiKeysResponse\x12;\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32 .memgpt.memory.v1.ResolvedApiKeyR\x07\x61piKeys\"\xd5\x02\n\x0eResolvedApiKey\x12\x1c\n\napi_key_id\x18\x01 \x01(\tR\x08\x61piKeyId\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12*\n\x04role\x18\x04 \x01(\x0e\x32\x16.memgpt.common.v1.RoleR\x04role\x12\x1b\n\tagent_ids\x18\x05 \x03(\tR\x08\x61gentIds\x12\x1d\n\nsource_ids\x18\x06 \x03(\tR\tsourceIds\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x18\n\x07revoked\x18\x08 \x01(\x08R\x07revoked\x12:\n\x07secrets\x18\t \x03(\x0b\x32 .memgpt.memory.v1.ResolvedSecretR\x07secrets\"e\n\x0eResolvedSecret\x12\x16\n\x06sha256\x18\x01 \x01(\x0cR\x06sha256\x12;\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime2\xd8\x05\n\rApiKeyService\x12\x63\n\x0c\x43reateApiKey\x12%.memgpt.memory.v1.CreateApiKeyRequest\x1a&.memgpt.memory.v1.CreateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12^\n\tGetApiKey\x12\".memgpt.memory.v1.GetApiKeyRequest\x1a#.memgpt.memory.v1.GetApiKeyResponse\"\x08\xa0\xbb\x18\x04\xa8\xbb\x18\x01\x12\x64\n\x0bListApiKeys\x12$.memgpt.memory.v1.ListApiKeysRequest\x1a%.memgpt.memory.v1.ListApiKeysResponse\"\x08\xa0\xbb\x18\x04\xa8\xbb\x18\x01\x12\x63\n\x0cRotateApiKey\x12%.memgpt.memory.v1.RotateApiKeyRequest\x1a&.memgpt.memory.v1.RotateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12\x63\n\x0cRevokeApiKey\x12%.memgpt.memory.v1.RevokeApiKeyRequest\x1a&.memgpt.memory.v1.RevokeApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12\x63\n\x0c\x44\x65leteApiKey\x12%.memgpt.memory.v1.DeleteApiKeyRequest\x1a&.memgpt.memory.v1.DeleteApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12m\n\x0eResolveApiKeys\x12\'.memgpt.memory.v1.ResolveApiKeysRequest\x1a(.memgpt.memory.v1.ResolveApiKeysResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x42\xfc\x01\n\x19io.memgptmilvus.memory.v1B\x12\x41piKeyServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memgpt/memory/v1/api_key_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/api_key.proto\"\xf0\x02\n\x13\x43reateApiKeyRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x38\n\x04role\x18\x02 \x01(\x0e\x32\x16.memgpt.common.v1.RoleB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x05R\x04role\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12@\n\tagent_ids\x18\x04 \x03(\tB#\xbaH \x92\x01\x1d\x10 \"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08\x61gentIds\x12\x42\n\nsource_ids\x18\x05 \x03(\tB#\xbaH \x92\x01\x1d\x10 \"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\tsourceIds\x12<\n\x06tenant\x18\x06 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"_\n\x14\x43reateApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"\x95\x01\n\x10GetApiKeyRequest\x12%\n\napi_key_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08\x61piKeyId\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04name\x12<\n\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"F\n\x11GetApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\"\x98\x01\n\x12ListApiKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12<\n\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"r\n\x13ListApiKeysResponse\x12\x33\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb1\x01\n\x13RotateApiKeyRequest\x12\'\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x61piKeyId\x12\x33\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07overlap\x12<\n\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"_\n\x14RotateApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\x12\x14\n\x05token\x18\x02 \x01(\tR\x05token\"|\n\x13RevokeApiKeyRequest\x12\'\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x61piKeyId\x12<\n\x06tenant\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"I\n\x14RevokeApiKeyResponse\x12\x31\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.ApiKeyR\x06\x61piKey\"|\n\x13\x44\x65leteApiKeyRequest\x12\'\n\napi_key_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08\x61piKeyId\x12<\n\x06tenant\x18\x02 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"\x16\n\x14\x44\x65leteApiKeyResponse\"\x82\x01\n\x15ResolveApiKeysRequest\x12/\n\x0b\x61pi_key_ids\x18\x01 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\xc0\x02\"\x04r\x02\x18@R\tapiKeyIds\x12\x38\n\x10used_api_key_ids\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\xc0\x02\"\x04r\x02\x18@R\rusedApiKeyIds\"U\n\x16ResolveApiKeysResponse\x12;\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32 .memgpt.memory.v1.ResolvedApiKeyR\x07\x61piKeys\"\xd5\x02\n\x0eResolvedApiKey\x12\x1c\n\napi_key_id\x18\x01 \x01(\tR\x08\x61piKeyId\x12\x16\n\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12*\n\x04role\x18\x04 \x01(\x0e\x32\x16.memgpt.common.v1.RoleR\x04role\x12\x1b\n\tagent_ids\x18\x05 \x03(\tR\x08\x61gentIds\x12\x1d\n\nsource_ids\x18\x06 \x03(\tR\tsourceIds\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x18\n\x07revoked\x18\x08 \x01(\x08R\x07revoked\x12:\n\x07secrets\x18\t \x03(\x0b\x32 .memgpt.memory.v1.ResolvedSecretR\x07secrets\"e\n\x0eResolvedSecret\x12\x16\n\x06sha256\x18\x01 \x01(\x0cR\x06sha256\x12;\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime2\xd8\x05\n\rApiKeyService\x12\x63\n\x0c\x43reateApiKey\x12%.memgpt.memory.v1.CreateApiKeyRequest\x1a&.memgpt.memory.v1.CreateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12^\n\tGetApiKey\x12\".memgpt.memory.v1.GetApiKeyRequest\x1a#.memgpt.memory.v1.GetApiKeyResponse\"\x08\xa0\xbb\x18\x04\xa8\xbb\x18\x01\x12\x64\n\x0bListApiKeys\x12$.memgpt.memory.v1.ListApiKeysRequest\x1a%.memgpt.memory.v1.ListApiKeysResponse\"\x08\xa0\xbb\x18\x04\xa8\xbb\x18\x01\x12\x63\n\x0cRotateApiKey\x12%.memgpt.memory.v1.RotateApiKeyRequest\x1a&.memgpt.memory.v1.RotateApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12\x63\n\x0cRevokeApiKey\x12%.memgpt.memory.v1.RevokeApiKeyRequest\x1a&.memgpt.memory.v1.RevokeApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12\x63\n\x0c\x44\x65leteApiKey\x12%.memgpt.memory.v1.DeleteApiKeyRequest\x1a&.memgpt.memory.v1.DeleteApiKeyResponse\"\x04\xa0\xbb\x18\x04\x12m\n\x0eResolveApiKeys\x12\'.memgpt.memory.v1.ResolveApiKeysRequest\x1a(.memgpt.memory.v1.ResolveApiKeysResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x42\xfc\x01\n\x19io.memgptmilvus.memory.v1B\x12\x41piKeyServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['role']._loaded_options = None
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['role']._serialized_options = b'\272H\t\202\001\006\020\001 \000 \005'
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['agent_ids']._loaded_options = None
-  _globals['_CREATEAPIKEYREQUEST'].fields_by_name['agent_ids']._serialized_options = b'\272H\r\222\001\n\020 \"\006r\004\020\001\030@'
+  _globals['_CREATEAPIKEYREQUEST'].fields_by_name['agent_ids']._serialized_options = b'\272H \222\001\035\020 \"\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['source_ids']._loaded_options = None
-  _globals['_CREATEAPIKEYREQUEST'].fields_by_name['source_ids']._serialized_options = b'\272H\r\222\001\n\020 \"\006r\004\020\001\030@'
+  _globals['_CREATEAPIKEYREQUEST'].fields_by_name['source_ids']._serialized_options = b'\272H \222\001\035\020 \"\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['tenant']._loaded_options = None
   _globals['_CREATEAPIKEYREQUEST'].fields_by_name['tenant']._serialized_options = b'\272H!r\0372\035^([a-z0-9][a-z0-9_-]{0,62})?$'
   _globals['_GETAPIKEYREQUEST'].fields_by_name['api_key_id']._loaded_options = None
@@ -88,37 +88,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYSERVICE'].methods_by_name['ResolveApiKeys']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['ResolveApiKeys']._serialized_options = b'\240\273\030\006\250\273\030\001'
   _globals['_CREATEAPIKEYREQUEST']._serialized_start=223
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=553
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=555
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=650
-  _globals['_GETAPIKEYREQUEST']._serialized_start=653
-  _globals['_GETAPIKEYREQUEST']._serialized_end=802
-  _globals['_GETAPIKEYRESPONSE']._serialized_start=804
-  _globals['_GETAPIKEYRESPONSE']._serialized_end=874
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=877
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1029
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1031
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1145
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1148
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1325
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1327
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1422
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1424
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1548
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1550
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1623
-  _globals['_DELETEAPIKEYREQUEST']._serialized_start=1625
-  _globals['_DELETEAPIKEYREQUEST']._serialized_end=1749
-  _globals['_DELETEAPIKEYRESPONSE']._serialized_start=1751
-  _globals['_DELETEAPIKEYRESPONSE']._serialized_end=1773
-  _globals['_RESOLVEAPIKEYSREQUEST']._serialized_start=1776
-  _globals['_RESOLVEAPIKEYSREQUEST']._serialized_end=1906
-  _globals['_RESOLVEAPIKEYSRESPONSE']._serialized_start=1908
-  _globals['_RESOLVEAPIKEYSRESPONSE']._serialized_end=1993
-  _globals['_RESOLVEDAPIKEY']._serialized_start=1996
-  _globals['_RESOLVEDAPIKEY']._serialized_end=2337
-  _globals['_RESOLVEDSECRET']._serialized_start=2339
-  _globals['_RESOLVEDSECRET']._serialized_end=2440
-  _globals['_APIKEYSERVICE']._serialized_start=2443
-  _globals['_APIKEYSERVICE']._serialized_end=3171
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=591
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=593
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=688
+  _globals['_GETAPIKEYREQUEST']._serialized_start=691
+  _globals['_GETAPIKEYREQUEST']._serialized_end=840
+  _globals['_GETAPIKEYRESPONSE']._serialized_start=842
+  _globals['_GETAPIKEYRESPONSE']._serialized_end=912
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=915
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1067
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1069
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1183
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1186
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1363
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1365
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1460
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1462
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1586
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1588
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1661
+  _globals['_DELETEAPIKEYREQUEST']._serialized_start=1663
+  _globals['_DELETEAPIKEYREQUEST']._serialized_end=1787
+  _globals['_DELETEAPIKEYRESPONSE']._serialized_start=1789
+  _globals['_DELETEAPIKEYRESPONSE']._serialized_end=1811
+  _globals['_RESOLVEAPIKEYSREQUEST']._serialized_start=1814
+  _globals['_RESOLVEAPIKEYSREQUEST']._serialized_end=1944
+  _globals['_RESOLVEAPIKEYSRESPONSE']._serialized_start=1946
+  _globals['_RESOLVEAPIKEYSRESPONSE']._serialized_end=2031
+  _globals['_RESOLVEDAPIKEY']._serialized_start=2034
+  _globals['_RESOLVEDAPIKEY']._serialized_end=2375
+  _globals['_RESOLVEDSECRET']._serialized_start=2377
+  _globals['_RESOLVEDSECRET']._serialized_end=2478
+  _globals['_APIKEYSERVICE']._serialized_start=2481
+  _globals['_APIKEYSERVICE']._serialized_end=3209
 # @@protoc_insertion_point(module_scope)
