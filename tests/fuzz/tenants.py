@@ -1,0 +1,413 @@
+"""Fuzzes the isolation of tenants: hostile requests for every RPC, with credentials, ids, names and tokens swapped.
+
+python -m tests.fuzz.tenants --requests 10000
+
+Two tenants send requests that mix what is theirs with what belongs to a third one, which sends none. What is found is
+printed, and the exit code is 1 if anything is:
+
+- a response or an error with something of another tenant that the request did not name
+- an error about another tenant's id, name or token that differs from the one about an invented one
+- a status that is not in the table of errors
+- a change of anything that the third tenant owns
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from tempfile import mkdtemp
+from typing import Any, cast
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from memgpt.common.v1.permission_pb2 import PERMISSION_INTERNAL
+from memgpt_runtime.auth.permissions import declared
+from memgpt_runtime.ids import new_id
+from memgpt_runtime.status import LOST_ANSWER, from_rpc_error
+
+from tests.fuzz.tenant_contents import Contents, fill, snapshot
+from tests.support.contracts import service_methods
+from tests.support.credentials import SERVERS, GuardedSuite, Metadata, bearer
+
+ATTACKERS = ("acme", "globex")
+VICTIM = "victim"
+
+_SECONDS = 60.0
+_STREAM_SECONDS = 1.0
+_AT_A_TIME = 8
+_KEPT = 8
+_ATTEMPTS = 3
+_FOLLOWS = ("WatchLoad", "ResumeTurn", "BeginTurn", "ReadTurn")
+_OF_NO_TENANT = "ResolveApiKeys"
+"""Services call it for themselves, to check the keys of every tenant."""
+
+_STRANGE = ("", " ", "a", "\0", "é" * 700, "../../etc/passwd", "' or 1 == 1", "\U0001f98a", "x" * 200)
+_NUMBERS = (0, 1, 1, 2, 50, -1, 1001, 2**31 - 1)
+
+
+@dataclass
+class _Pool:
+    """Values by the name of the field that takes them, and by the tenant that owns them."""
+
+    values: dict[str, dict[str, deque[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: deque(maxlen=_KEPT)))
+    )
+
+    def add(self, tenant: str, values: Iterable[tuple[str, str]]) -> None:
+        for name, value in values:
+            known = self.values[name][tenant]
+            if value and value not in known:
+                known.append(value)
+
+    def choose(self, random: Random, name: str, tenant: str) -> str:
+        """Return a value of the tenant, of the victim, of anyone, or an invented one."""
+        owners = self.values[name]
+        owner = random.choice((tenant, tenant, tenant, VICTIM, VICTIM, random.choice(ATTACKERS), ""))
+        return random.choice(owners[owner]) if owners.get(owner) else invented(name)
+
+
+def invented(name: str) -> str:
+    """Return a value that nobody has."""
+    if name.endswith("_id") and name not in ("request_id", "user_id"):
+        return new_id(name.removesuffix("_id").removeprefix("api_").removeprefix("shared_"))
+    return new_id("invented")
+
+
+def _pool_name(field: FieldDescriptor) -> str:
+    """Return the name under which values of a field are pooled; empty for texts of no tenant."""
+    name = "block_id" if field.name == "shared_block_id" else field.name
+    if field.is_repeated and name.endswith("_ids"):
+        name = name.removesuffix("s")
+    names = {"source_name": "name", "file_names": "name", "tag": "tags", "used_api_key_id": "api_key_id"}
+    name = names.get(name, name)
+    ids = ("agent_id", "source_id", "load_id", "block_id", "api_key_id", "passage_id", "request_id", "user_id")
+    return name if name in (*ids, "name", "page_token", "tags", "tenant", "label", "message_id") else ""
+
+
+class Fuzzer:
+    """Sends hostile requests, and says what is wrong.
+
+    Attributes:
+        outcomes: Number of calls by status.
+        found: What is wrong.
+    """
+
+    def __init__(self, suite: GuardedSuite, random: Random) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.found: list[str] = []
+        self._suite = suite
+        self._random = random
+        self._pool = _Pool()
+        self._contents: dict[str, Contents] = {}
+        self._credentials: dict[str, list[Metadata]] = {}
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._narrow: dict[str, str] = {}
+        self._victim_key: Metadata = ()
+
+    async def run(self, requests: int, only: str = "") -> None:
+        """Send a number of requests to every RPC, of all whose names contain a text."""
+        self._prepare()
+        before = snapshot(self._suite, self._victim_key)
+        addresses = {
+            "agent": self._suite.agent_address,
+            "loader": self._suite.loader_address,
+            "memory": self._suite.memory_address,
+        }
+        self._channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
+        try:
+            for method in service_methods():
+                server = SERVERS.get(method.containing_service.file.package)
+                if server is not None and only in method.full_name:
+                    await self._fuzz(server, method, requests)
+        finally:
+            for channel in self._channels.values():
+                await channel.close()
+        after = snapshot(self._suite, self._victim_key)
+        self.found += [f"{what} of the victim has changed" for what in before if before[what] != after.get(what)]
+
+    def _prepare(self) -> None:
+        suite = self._suite
+        for tenant in (*ATTACKERS, VICTIM):
+            suite.create_tenant(tenant)
+            admin = bearer(suite.create_key("admin", "admin", tenant)[1])
+            contents = self._contents[tenant] = fill(suite, tenant, admin)
+            self._pool.add(tenant, contents.known)
+            if tenant == VICTIM:
+                self._victim_key = admin
+                continue
+            agent_id, source_id = (
+                next(value for name, value in contents.known if name == wanted) for wanted in ("agent_id", "source_id")
+            )
+            self._narrow[tenant] = agent_id
+            narrow = suite.create_key("narrow", "user", tenant, agent_ids=[agent_id], source_ids=[source_id])[1]
+            roles = [bearer(suite.create_key(role, role, tenant)[1]) for role in ("reader", "user")]
+            self._credentials[tenant] = [admin, admin, *roles, bearer(narrow)]
+
+    async def _fuzz(self, server: str, method: MethodDescriptor, requests: int) -> None:
+        random = self._random
+        for start in range(0, requests, _AT_A_TIME):
+            calls = []
+            for _ in range(min(_AT_A_TIME, requests - start)):
+                tenant = random.choice(ATTACKERS)
+                internal = declared(method) == PERMISSION_INTERNAL and method.name != _OF_NO_TENANT
+                metadata = self._on_behalf(tenant) if internal else self._metadata(tenant)
+                calls.append(self._attack(server, method, tenant, metadata))
+            await asyncio.gather(*calls)
+
+    def _on_behalf(self, tenant: str) -> Metadata:
+        """Return the credentials of a service that calls on behalf of the tenant: mostly; else its own ones."""
+        random = self._random
+        if random.random() < 0.1:
+            return self._metadata(tenant)
+        claim = f"tenant={tenant};role={random.choice(('reader', 'user', 'admin'))}"
+        if random.random() < 0.2:
+            claim += f";agents={self._narrow[tenant]}"
+        return (*bearer(self._suite.service_key), ("x-memgpt-principal", claim))
+
+    def _metadata(self, tenant: str) -> Metadata:
+        """Return credentials: mostly valid ones of the tenant; else broken ones, or a forged principal."""
+        random = self._random
+        metadata = random.choice(self._credentials[tenant])
+        match random.randrange(20):
+            case 0:
+                return bearer(f"mgpt_{'0' * 26}_{'A' * 43}")
+            case 1:
+                return (*metadata, ("x-memgpt-principal", f"tenant={VICTIM};role=service"))
+            case 2:
+                return (*metadata, ("authorization", "Bearer x"))
+            case 3:
+                token = str(metadata[0][1])
+                return (("authorization", token[:-1] + ("A" if token[-1] != "A" else "B")),)
+        return metadata
+
+    async def _attack(self, server: str, method: MethodDescriptor, tenant: str, metadata: Metadata) -> None:
+        sent = [self._request(method.input_type, tenant) for _ in range(self._length(method))]
+        ended = await self._call(server, method, sent, metadata)
+        self.outcomes[ended.code] += 1
+        shown = f"{tenant} {method.full_name} {' '.join(map(str, sent))[:600]!r}"
+        if ended.code in ("INTERNAL", "UNKNOWN", "DATA_LOSS"):
+            self.found.append(f"{shown}: {ended.code}: {ended.message}")
+        request = b"".join(message.SerializeToString() for message in sent)
+        for owner, contents in self._contents.items():
+            if owner != tenant:
+                leaks = [value for value in contents.secrets if value in ended.raw and value not in request]
+                self.found += [f"{shown}: {ended.code}: tells {value!r} of {owner}" for value in leaks]
+        if ended.code == "OK":
+            self._pool.add(tenant, _harvest(ended.responses))
+        elif (twin := self._twin(sent)) is not None and not (method.client_streaming or method.server_streaming):
+            await self._compare(server, method, (sent, twin), metadata, shown)
+
+    async def _compare(
+        self,
+        server: str,
+        method: MethodDescriptor,
+        pair: tuple[Sequence[Message], Sequence[Message]],
+        metadata: Metadata,
+        shown: str,
+    ) -> None:
+        """Check that the victim's values and invented ones have the same outcome.
+
+        The attackers' own calls at the same time may change it, so only a difference that stays counts.
+        """
+        outcomes: list[tuple[str, ...]] = []
+        for _ in range(_ATTEMPTS):
+            outcomes = []
+            for sent in pair:
+                for message in sent:
+                    if "request_id" in message.DESCRIPTOR.fields_by_name:
+                        cast("Any", message).request_id = new_id("fresh")
+                ended = await self._call(server, method, sent, metadata)
+                outcomes.append((ended.code, ended.reason, _without(ended.message, sent)))
+            if outcomes[0] == outcomes[1]:
+                return
+        self.found.append(f"{shown}: differs from an invented one: {outcomes}")
+
+    def _twin(self, sent: Sequence[Message]) -> list[Message] | None:
+        """Return the same messages with invented values in place of the victim's; None if there are none."""
+        twins, changed = [], False
+        for message in sent:
+            twin = type(message)()
+            twin.CopyFrom(message)
+            changed |= self._replace(twin)
+            twins.append(twin)
+        return twins if changed else None
+
+    def _replace(self, message: Message) -> bool:
+        changed = False
+        for each, value in list(message.ListFields()):
+            name = _pool_name(each)
+            if each.message_type is not None:
+                for inner in value if each.is_repeated else (value,):
+                    changed |= self._replace(inner)
+            elif name and not each.is_repeated and value in self._pool.values[name].get(VICTIM, ()):
+                setattr(message, each.name, invented(name))
+                changed = True
+        return changed
+
+    def _length(self, method: MethodDescriptor) -> int:
+        return self._random.randint(1, 4) if method.client_streaming else 1
+
+    def _request(self, kind: Descriptor, tenant: str, depth: int = 0) -> Message:
+        """Return a message whose fields are mostly plausible."""
+        random, message = self._random, message_factory.GetMessageClass(kind)()
+        kept = {oneof.name: random.choice(oneof.fields).name for oneof in kind.oneofs}
+        for each in kind.fields:
+            oneof = each.containing_oneof
+            chance = 0.85 if _pool_name(each) or oneof is not None else 0.35
+            if random.random() > chance or (oneof is not None and kept[oneof.name] != each.name) or depth > 4:
+                continue
+            if each.is_repeated:
+                if each.message_type is not None and each.message_type.GetOptions().map_entry:
+                    continue
+                getattr(message, each.name).extend(
+                    self._value(each, tenant, depth) for _ in range(random.randint(1, 2))
+                )
+            elif each.message_type is not None:
+                getattr(message, each.name).CopyFrom(self._value(each, tenant, depth))
+            else:
+                setattr(message, each.name, self._value(each, tenant, depth))
+        return message
+
+    def _value(self, each: FieldDescriptor, tenant: str, depth: int) -> Any:
+        random = self._random
+        if each.message_type is not None:
+            full_name = each.message_type.full_name
+            if full_name == "google.protobuf.Timestamp":
+                return message_factory.GetMessageClass(each.message_type)(
+                    seconds=int(time.time()) + random.choice(_SHIFTS)
+                )
+            if full_name == "google.protobuf.Duration":
+                return message_factory.GetMessageClass(each.message_type)(seconds=random.choice((0, 1, -1)))
+            return self._request(each.message_type, tenant, depth + 1)
+        if each.enum_type is not None:
+            return random.choice(each.enum_type.values).number
+        match each.type:
+            case FieldDescriptor.TYPE_STRING:
+                name = _pool_name(each)
+                if random.random() < 0.08:
+                    return random.choice(_STRANGE)
+                return self._pool.choose(random, name, tenant) if name else random.choice(_WORDS)
+            case FieldDescriptor.TYPE_BYTES:
+                return random.randbytes(random.choice((0, 1, 100)))
+            case FieldDescriptor.TYPE_BOOL:
+                return random.random() < 0.5
+            case FieldDescriptor.TYPE_DOUBLE | FieldDescriptor.TYPE_FLOAT:
+                return random.choice((0.0, 0.5, -1.0))
+            case FieldDescriptor.TYPE_UINT32 | FieldDescriptor.TYPE_UINT64:
+                return abs(random.choice(_NUMBERS))
+            case _:
+                return random.choice(_NUMBERS)
+
+    async def _call(
+        self, server: str, method: MethodDescriptor, sent: Sequence[Message], metadata: Metadata
+    ) -> _Outcome:
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        parse = message_factory.GetMessageClass(method.output_type).FromString
+        channel, seconds = self._channels[server], _STREAM_SECONDS if method.name in _FOLLOWS else _SECONDS
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        stub: Any = getattr(channel, kind)(path, lambda message: message.SerializeToString(), parse)
+        responses: list[Message] = []
+        try:
+            call = stub(_stream(sent) if method.client_streaming else sent[0], metadata=metadata, timeout=seconds)
+            if method.server_streaming:
+                async for response in call:
+                    responses.append(response)
+            else:
+                responses.append(await call)
+        except grpc.aio.AioRpcError as error:
+            return _failed(error, responses)
+        return _Outcome("OK", "", "", responses, b"".join(each.SerializeToString() for each in responses))
+
+
+_SHIFTS = (-100_000, -1, 0, 1, 3600)
+_WORDS = ("word", "persona", "human", "UTC", "What did they say?", "memgpt_chat", "{}")
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a call ended; `raw` has everything that the caller received."""
+
+    code: str
+    reason: str
+    message: str
+    responses: Sequence[Message]
+    raw: bytes
+
+
+def _failed(error: grpc.aio.AioRpcError, responses: Sequence[Message]) -> _Outcome:
+    code = "CANCELLED" if error.details() == LOST_ANSWER else error.code().name
+    parts = [each.SerializeToString() for each in responses]
+    parts.append((error.details() or "").encode())
+    trailers: Any = error.trailing_metadata() or ()
+    for _, value in trailers:
+        parts.append(value if isinstance(value, bytes) else str(value).encode())
+    return _Outcome(code, str(from_rpc_error(error).reason), error.details() or "", responses, b"\n".join(parts))
+
+
+async def _stream(sent: Sequence[Message]) -> AsyncIterator[Message]:
+    for message in sent:
+        yield message
+
+
+def _harvest(messages: Iterable[Message]) -> Iterable[tuple[str, str]]:
+    """Yield the ids and page tokens in responses. Not those of keys: the attackers would revoke their own."""
+    for message in messages:
+        for each, value in message.ListFields():
+            if each.message_type is not None:
+                if not (each.is_repeated and each.message_type.GetOptions().map_entry):
+                    yield from _harvest(value if each.is_repeated else (value,))
+            elif each.type == FieldDescriptor.TYPE_STRING and not each.is_repeated:
+                name = "page_token" if each.name == "next_page_token" else _pool_name(each)
+                if name and name not in ("name", "tenant", "api_key_id", "label", "tags"):
+                    yield name, value
+
+
+def _without(text: str, sent: Sequence[Message]) -> str:
+    """Return the text of an error without the values of its request, longest first."""
+    values = sorted({value for message in sent for value in _texts(message) if value}, key=len, reverse=True)
+    for value in values:
+        if len(value) > 8:  # shorter ones may be words of the error
+            text = text.replace(value, "…")
+    return text
+
+
+def _texts(message: Message) -> Iterable[str]:
+    for each, value in message.ListFields():
+        if each.message_type is not None:
+            for inner in value if each.is_repeated else (value,):
+                if isinstance(inner, Message):
+                    yield from _texts(inner)
+        elif each.type == FieldDescriptor.TYPE_STRING:
+            yield from value if each.is_repeated else (value,)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.tenants", description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000, help="for each RPC (default: 1,000)")
+    parser.add_argument("--seed", type=int, default=None, help="to repeat a run (default: the time)")
+    parser.add_argument("--only", default="", help="RPCs whose full names contain this")
+    options = parser.parse_args()
+    seed = int(time.time()) if options.seed is None else options.seed
+    home = Path(mkdtemp(prefix="memgpt-fuzz-"))
+    sys.stdout.write(f"seed {seed}, home {home}\n")
+    with GuardedSuite(home) as suite:
+        fuzzer = Fuzzer(suite, Random(seed))
+        asyncio.run(fuzzer.run(options.requests, options.only))
+    ended = ", ".join(f"{number:,} {how}" for how, number in fuzzer.outcomes.most_common())
+    sys.stdout.write(f"{fuzzer.outcomes.total():,} requests: {ended}\n")
+    sys.stdout.write("".join(f"  {each}\n" for each in fuzzer.found))
+    return 1 if fuzzer.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
