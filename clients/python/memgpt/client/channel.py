@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from memgpt.client._trace_context import async_interceptors, interceptors
 from memgpt.client.tls import Tls
 
 CALL_TIMEOUT = 60.0
@@ -117,13 +118,17 @@ def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
             ``dns:///agents.example.org:50051``.
         tls: None for plaintext.
     """
+    options = channel_options(address)
     if tls is None:
-        return grpc.insecure_channel(address, options=channel_options(address))
-    return grpc.secure_channel(address, tls.credentials(), options=channel_options(address))
+        channel = grpc.insecure_channel(address, options=options)
+    else:
+        channel = grpc.secure_channel(address, tls.credentials(), options=options)
+    return grpc.intercept_channel(channel, *interceptors())
 
 
 def open_async_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
     """Open an asyncio channel for the running event loop; see `open_channel`."""
+    options, intercept = channel_options(address), async_interceptors()
     if tls is None:
-        return grpc.aio.insecure_channel(address, options=channel_options(address))
-    return grpc.aio.secure_channel(address, tls.credentials(), options=channel_options(address))
+        return grpc.aio.insecure_channel(address, options=options, interceptors=intercept)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=options, interceptors=intercept)
