@@ -22,7 +22,7 @@ COPY services/runtime/pyproject.toml services/runtime/
 COPY services/memory/pyproject.toml services/memory/
 COPY services/loader/pyproject.toml services/loader/
 COPY services/agent/pyproject.toml services/agent/
-RUN uv pip compile --quiet --constraints constraints.txt --output-file /tmp/requirements.txt \
+RUN uv pip compile --quiet --extra otel --constraints constraints.txt --output-file /tmp/requirements.txt \
       "services/${SERVICE:?give --build-arg SERVICE=memory, loader or agent}/pyproject.toml" \
  && sed -i '/^-e /d; /^wordllama==/d' /tmp/requirements.txt \
  && if [ "${SERVICE}" = memory ]; then \

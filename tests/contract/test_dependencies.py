@@ -21,7 +21,13 @@ INDIRECT = {
     "tzdata",  # zoneinfo, where the system has no time zones
 }
 """Packages that other packages import if they are installed."""
-OPTIONAL = {"memgpt-milvus-agent": {"tokenizers"}, "memgpt-milvus-cli": {"pymilvus"}}
+_OTEL = {"opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc"}
+OPTIONAL = {
+    "memgpt-milvus-agent": {"tokenizers"},
+    "memgpt-milvus-cli": {"pymilvus"},
+    "memgpt-milvus-client": _OTEL,
+    "memgpt-milvus-runtime": _OTEL,
+}
 """Packages that only a setting or an option of a distribution requires, and whose absence has its own error."""
 
 

@@ -32,6 +32,7 @@ from memgpt_agent.models.router import ModelRouter
 from memgpt_agent.remote_tools.addresses import AllowedAddresses
 from memgpt_agent.remote_tools.client import ToolClient
 from memgpt_agent.rpc.servicer import AgentServicer
+from memgpt_agent.traced_model import TracedModel
 
 _log = get_logger(__name__)
 
@@ -58,13 +59,14 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
             _log.info("chat_model_configured", model=settings.model, mode=settings.mode if endpoint else settings.model)
         metrics = AgentMetrics(app.metrics.registry)
         memory = MeteredMemory(channel, metrics)
-        model = MeteredModel(ModelRouter(settings.model_name(), OfflineModel(), endpoint), metrics)
+        router = ModelRouter(settings.model_name(), OfflineModel(), endpoint)
+        model = MeteredModel(TracedModel(router, settings.model_name()), metrics)
         tools = ToolClient(
             AllowedAddresses(settings.tool_addresses), settings.tool_timeout, _tool_credentials(settings)
         )
         stack.push_async_callback(tools.close)
-        loop = TurnLoop(memory, model, tools, settings.loop(), count, calibration=calibration)
-        turns = TurnRegistry(loop)
+        loop = TurnLoop(memory, model, tools, settings.loop(), count, calibration=calibration, observer=metrics)
+        turns = TurnRegistry(loop, metrics)
         metrics.watch_running(lambda: len(turns))
         stack.push_async_callback(turns.close)
         if settings.heartbeat_poll_seconds:

@@ -11,6 +11,8 @@ from memgpt_runtime import errors
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from memgpt_agent.domain import Context, Lease, NewStep, Outcome, TurnState
+from memgpt_agent.functions import BUILT_IN_BY_NAME
+from memgpt_agent.loop.observer import Observer, TurnTimes
 from memgpt_agent.memory.client import MemoryClient
 from memgpt_agent.memory.port import CommittedStep
 from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, ContextOverflowError, ModelRequest, Sink
@@ -18,7 +20,11 @@ from memgpt_agent.models.base import BadAnswerError, ChatModel, Completion, Cont
 _BUCKETS = (0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 """Seconds: from the built-in model to a large one on a slow machine."""
 
+_QUICK_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Seconds: from a function that only writes core memory, or a turn that need not wait."""
+
 _SUSPENDED = "suspended"
+_REMOTE = "remote"
 _OUTCOMES: dict[type[BaseException], str] = {
     ContextOverflowError: "overflow",
     BadAnswerError: "unusable",
@@ -31,7 +37,7 @@ _OUTCOMES: dict[type[BaseException], str] = {
 """Outcomes of model calls by what they raise; anything else is a bug, and counts as ``broken``."""
 
 
-class AgentMetrics:
+class AgentMetrics(Observer):
     """Metrics of turns and model calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -57,7 +63,49 @@ class AgentMetrics:
         )
         outcomes = dict.fromkeys(("answered", *_OUTCOMES.values(), "broken"))
         self.model_seconds = {outcome: seconds.labels(outcome) for outcome in outcomes}
+        turn_seconds = Histogram(
+            "memgpt_agent_turn_seconds",
+            "Time of turns that ran here, from the request on, by how they ended.",
+            ("state",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._turn_seconds = {state: turn_seconds.labels(state) for state in self.turns}
+        self._first_text_seconds = Histogram(
+            "memgpt_agent_first_text_seconds",
+            "Time from the request of a turn to the first text for the user.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._queue_seconds = Histogram(
+            "memgpt_agent_queue_seconds",
+            "Time that turns waited for the agent's other turns.",
+            buckets=_QUICK_BUCKETS,
+            registry=registry,
+        )
+        self._function_seconds = Histogram(
+            "memgpt_agent_function_seconds",
+            "Time of functions that models called; those of tool servers are remote.",
+            ("function", "outcome"),
+            buckets=_QUICK_BUCKETS,
+            registry=registry,
+        )
+        for function in (*BUILT_IN_BY_NAME, _REMOTE):
+            for outcome in ("succeeded", "failed"):
+                self._function_seconds.labels(function, outcome)
         self._running = Gauge("memgpt_agent_turns_running", "Turns that are asked for or run here.", registry=registry)
+
+    def turn_left(self, times: TurnTimes) -> None:
+        """Record the times of a turn."""
+        self._turn_seconds[times.state].observe(times.total)
+        self._queue_seconds.observe(times.queued)
+        if times.first_text is not None:
+            self._first_text_seconds.observe(times.first_text)
+
+    def function_called(self, name: str, seconds: float, *, ok: bool, remote: bool) -> None:
+        """Record the time of a function; names of tool servers, of which there may be many, are not told apart."""
+        outcome = "succeeded" if ok else "failed"
+        self._function_seconds.labels(_REMOTE if remote else name, outcome).observe(seconds)
 
     def watch_running(self, read: Callable[[], int]) -> None:
         """Read the number of running turns from ``read``."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -47,11 +48,13 @@ class CoreSettings:
         lease_seconds: Duration of a turn's lease that is not renewed.
         searches: Searches under way; the next ones wait, and tenants take turns.
         limits: The limits of tenants that have none of their own.
+        observe_search: Called with the memory, the mode, and the duration in seconds of every search.
     """
 
     lease_seconds: float = LEASE_SECONDS
     searches: int = 16
     limits: Limits = field(default_factory=Limits)
+    observe_search: Callable[[str, str, float], None] = lambda _memory, _mode, _seconds: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Core:
     lease: StoreLease
     api_keys: ApiKeys
     tenants: Tenants
+    observe_search: Callable[[str, str, float], None]
 
     @property
     def embedder(self) -> Embedder:
@@ -98,6 +102,13 @@ class Core:
         await self.quotas.admit_search(tenant)
         async with self.search_slots.slot(tenant):
             yield
+
+    @contextmanager
+    def timed_search(self, memory: str, mode: str) -> Iterator[None]:
+        """Time a search of ``archival`` or ``recall`` memory in a mode."""
+        began = time.perf_counter()
+        yield
+        self.observe_search(memory, mode, time.perf_counter() - began)
 
     async def close(self) -> None:
         """Stop background work and release the store."""
@@ -175,6 +186,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         lease=lease,
         api_keys=ApiKeys(records, names),
         tenants=Tenants(records, agents, sources, journal, quotas),
+        observe_search=settings.observe_search,
     )
     agents.on_purge.append(core.recall.forget)
     names.check_tenant = core.tenants.check

@@ -9,6 +9,8 @@ from memgpt_runtime.metrics import ServerMetrics
 from prometheus_client import Gauge, Histogram
 
 from memgpt_memory.core import Core
+from memgpt_memory.ranking import SearchMode
+from memgpt_memory.recall import RecallMode
 from memgpt_memory.store import Operation, Store
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -29,6 +31,35 @@ def milvus_seconds(metrics: ServerMetrics) -> Callable[[Operation, float], None]
     )
     times = {operation: histogram.labels(operation.value) for operation in Operation}
     return lambda operation, seconds: times[operation].observe(seconds)
+
+
+def search_seconds(metrics: ServerMetrics) -> Callable[[str, str, float], None]:
+    """Return a function that records the duration of a search of a memory in a mode."""
+    histogram = Histogram(
+        "memgpt_memory_search_seconds",
+        "Time of searches, without the wait for a slot, by memory and mode.",
+        ("memory", "mode"),
+        buckets=_BUCKETS,
+        registry=metrics.registry,
+    )
+    for mode in SearchMode:
+        histogram.labels("archival", mode.value)
+    for recall_mode in RecallMode:
+        histogram.labels("recall", recall_mode.value)
+    return lambda memory, mode, seconds: histogram.labels(memory, mode).observe(seconds)
+
+
+def embedding_seconds(metrics: ServerMetrics) -> Callable[[str, float], None]:
+    """Return a function that records the duration of a call of the embedding model."""
+    histogram = Histogram(
+        "memgpt_memory_embedding_seconds",
+        "Time of calls of the embedding model, by the kind of their texts.",
+        ("kind",),
+        buckets=_BUCKETS,
+        registry=metrics.registry,
+    )
+    times = {kind: histogram.labels(kind) for kind in ("query", "passage")}
+    return lambda kind, seconds: times[kind].observe(seconds)
 
 
 def watch_memory(metrics: ServerMetrics, store: Store, core: Callable[[], Core | None]) -> None:

@@ -7,6 +7,7 @@ import logging
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 from memgpt.config import Config, ConfigError, load_config
@@ -17,8 +18,16 @@ from memgpt_runtime.server import App
 from memgpt_memory.access import FirstKey
 from memgpt_memory.config import MemorySettings, ModelSettings
 from memgpt_memory.core import Core, CoreSettings, open_core
-from memgpt_memory.embedding import Embedder, EmbeddingEndpointSettings, ModelChoice, Models, OpenAIEmbedder, WordLlama
-from memgpt_memory.metrics import milvus_seconds, watch_memory
+from memgpt_memory.embedding import (
+    Embedder,
+    EmbeddingEndpointSettings,
+    ModelChoice,
+    Models,
+    ObservedEmbedder,
+    OpenAIEmbedder,
+    WordLlama,
+)
+from memgpt_memory.metrics import embedding_seconds, milvus_seconds, search_seconds, watch_memory
 from memgpt_memory.quotas import Limits
 from memgpt_memory.rpc import StoredApiKeys, servicers
 from memgpt_memory.store import Store, new_store
@@ -177,7 +186,11 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     settings = app.config.service
     _quieten_lite()
     _allow_open_files()
-    models = Models(model_choice(settings.embedding_settings), reembed_target(app.config))
+    models = Models(
+        model_choice(settings.embedding_settings),
+        reembed_target(app.config),
+        partial(ObservedEmbedder, observe=embedding_seconds(app.metrics)),
+    )
     uri = str(settings.lite_file(app.config.home) or settings.uri)
     store = new_store(
         uri,
@@ -189,7 +202,7 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
     )
     first_key = FirstKey(settings.first_key_file) if app.authenticator.required else None
     limits = Limits(**settings.limits)
-    parts = CoreSettings(settings.lease_seconds, settings.max_concurrent_searches, limits)
+    parts = CoreSettings(settings.lease_seconds, settings.max_concurrent_searches, limits, search_seconds(app.metrics))
     opening = StoreStartup(store, models, parts, first_key)
     watch_memory(app.metrics, store, opening.opened)
     later: asyncio.Task[None] | None = None

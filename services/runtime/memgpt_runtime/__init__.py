@@ -12,6 +12,7 @@
 `retry`                 `RetryPolicy`, for stamina
 `broadcast`             `Broadcast`, which wakes all tasks that wait for a change
 `logs`                  `get_logger`; structlog with ids on every line and without secrets
+`tracing`, `otlp`       spans, exported by OpenTelemetry; off by default
 `metrics`               ``grpc_server_*`` for Prometheus, and what services add
 `parent`                pipes between a service and the process that started it
 `early_sigterm`         ends a process that is still importing on SIGTERM

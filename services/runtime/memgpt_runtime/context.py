@@ -1,8 +1,8 @@
 """The current call: its ids, its tenant, its remaining time.
 
 The server sets it in the RPC's own task, so it reaches handlers and the tasks that they start, and no other RPC. It
-does not depend on gRPC, so that domain code may use it. W3C trace context is parsed here in ten lines: OpenTelemetry's
-propagators would need OpenTelemetry's context in addition to ours on every call.
+does not depend on gRPC, so that domain code may use it. W3C trace context is parsed here, since OpenTelemetry, whose
+propagators `tracing` uses while traces are on, is an optional dependency.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from memgpt_runtime.principal import DEFAULT_TENANT, Principal
 
 REQUEST_ID_KEY = "x-request-id"
 TRACEPARENT_KEY = "traceparent"
+TRACESTATE_KEY = "tracestate"
+BAGGAGE_KEY = "baggage"
 PRINCIPAL_KEY = "x-memgpt-principal"
 """Internal metadata key: a service sends another one the principal of a call. Refused from all other callers."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header; version ff and ids of zeros are invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+
+_MAX_TRACESTATE = 512
+_MAX_BAGGAGE = 8192
+"""Characters, as in https://www.w3.org/TR/baggage/#limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class RequestContext:
         trace_id: 32 hexadecimal digits, from ``traceparent`` or created here.
         span_id: 16 hexadecimal digits, this call's own.
         trace_flags: 2 hexadecimal digits, passed on unchanged.
+        trace_state: The caller's ``tracestate``, passed on unchanged.
+        baggage: The caller's ``baggage``, passed on unchanged.
         principal: The principal of the call.
         peer: The caller's address, as gRPC writes it.
         deadline: When the call must end, on the clock of `time.monotonic`; None for no deadline.
@@ -48,6 +56,8 @@ class RequestContext:
     trace_id: str
     span_id: str
     trace_flags: str = "00"
+    trace_state: str = ""
+    baggage: str = ""
     principal: Principal = field(default_factory=Principal)
     peer: str = ""
     deadline: float | None = None
@@ -97,10 +107,24 @@ def make_request(
         trace_id=trace[1] if trace else os.urandom(16).hex(),
         span_id=os.urandom(8).hex(),
         trace_flags=trace[3] if trace else "00",
+        trace_state=_bounded(entries.get(TRACESTATE_KEY, ""), _MAX_TRACESTATE) if trace else "",
+        baggage=_bounded(entries.get(BAGGAGE_KEY, ""), _MAX_BAGGAGE),
         principal=principal or Principal(),
         peer=peer,
         deadline=None if timeout is None else time.monotonic() + timeout,
     )
+
+
+def _bounded(text: str, most: int) -> str:
+    return text if len(text) <= most else ""
+
+
+def with_trace(request: RequestContext, ids: tuple[str, str, str] | None) -> RequestContext:
+    """Return the same call with the trace id, span id and flags of its span."""
+    if ids is None:
+        return request
+    trace_id, span_id, flags = ids
+    return replace(request, trace_id=trace_id, span_id=span_id, trace_flags=flags)
 
 
 def with_principal(request: RequestContext, principal: Principal) -> RequestContext:
@@ -134,6 +158,8 @@ def background(
             request_id=outer.request_id,
             trace_id=outer.trace_id,
             trace_flags=outer.trace_flags,
+            trace_state=outer.trace_state,
+            baggage=outer.baggage,
             peer=outer.peer,
         )
     token = _current.set(request)
@@ -172,12 +198,15 @@ def remaining(limit: float | None = None) -> float | None:
 
 
 def outgoing_metadata() -> list[tuple[str, str]]:
-    """Return the metadata for a downstream call: request id, trace and principal; empty outside of a call."""
+    """Return the metadata for a downstream call: request id, trace, baggage, principal; empty outside of a call."""
     request = _current.get()
     if request is None:
         return []
-    return [
+    metadata = [
         (REQUEST_ID_KEY, request.request_id),
         (TRACEPARENT_KEY, f"00-{request.trace_id}-{request.span_id}-{request.trace_flags}"),
+        (TRACESTATE_KEY, request.trace_state),
+        (BAGGAGE_KEY, request.baggage),
         (PRINCIPAL_KEY, request.principal.encode()),
     ]
+    return [(key, value) for key, value in metadata if value]

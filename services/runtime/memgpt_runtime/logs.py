@@ -1,7 +1,7 @@
 """Logging by structlog; lines of the standard library's loggers (grpc, pymilvus, openai, httpx) look the same.
 
-Lines go to standard error, each with time, level, service and, within a call, request id, trace id and method. Secrets
-are redacted last, in keys, messages and tracebacks alike.
+Lines go to standard error, each with time, level, service and, within a call, request id, trace id, span id and method.
+Secrets are redacted last, in keys, messages and tracebacks alike.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 import structlog.typing
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from memgpt_runtime import context
+from memgpt_runtime import context, tracing
 
 REDACTED = "[redacted]"
 
@@ -83,7 +83,9 @@ def _add_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventD
     if request is not None:
         event.setdefault("method", request.method)
         event.setdefault("request_id", request.request_id)
-        event.setdefault("trace_id", request.trace_id)
+        trace_id, span_id, _ = tracing.ids() or (request.trace_id, request.span_id, "")
+        event.setdefault("trace_id", trace_id)
+        event.setdefault("span_id", span_id)
     return event
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -15,10 +17,17 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class ServerMetrics:
-    """The ``grpc_server_*`` metrics, in a registry to which services may add their own."""
+    """The ``grpc_server_*`` metrics and those of the process, in a registry to which services may add their own."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, *, service: str = "") -> None:
+        """Register the metrics; with the name of a service, also its version and the figures of the process."""
         self.registry = registry or CollectorRegistry()
+        if service:
+            ProcessCollector(registry=self.registry)
+            build = Gauge(
+                "memgpt_build_info", "Version of the service.", ("service", "version", "python"), registry=self.registry
+            )
+            build.labels(service, version("memgpt-milvus-runtime"), platform.python_version()).set(1)
         labels = ("grpc_type", "grpc_service", "grpc_method")
         self._started = Counter("grpc_server_started", "RPCs started.", labels, registry=self.registry)
         self._handled = Counter(

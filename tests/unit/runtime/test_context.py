@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
 import pytest
 from memgpt_runtime import context
-from memgpt_runtime.context import background, make_request, outgoing_metadata, remaining, tenant
+from memgpt_runtime.context import background, make_request, outgoing_metadata, remaining, set_current, tenant
 from memgpt_runtime.principal import CredentialKind, Principal, Role
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -74,6 +75,26 @@ async def test_background_keeps_ids_and_principal_but_not_the_deadline() -> None
         await asyncio.create_task(work())
         assert context.current() is outer
     assert context.current() is None
+
+
+def test_trace_state_and_baggage_are_passed_on() -> None:
+    sent = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=x", "baggage": "project=y"}
+    passed = {"tracestate": "vendor=x", "baggage": "project=y"}.items()
+
+    def call() -> None:
+        set_current(make_request("/x/y", sent))
+        assert passed <= dict(outgoing_metadata()).items()
+        with background("turn"):
+            assert passed <= dict(outgoing_metadata()).items()
+
+    copy_context().run(call)
+
+
+def test_trace_state_needs_a_parent_and_both_have_limits() -> None:
+    assert make_request("/x/y", {"tracestate": "vendor=x"}).trace_state == ""
+    parent = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    long = make_request("/x/y", {**parent, "tracestate": "v=" + "x" * 511, "baggage": "p=" + "y" * 8191})
+    assert (long.trace_state, long.baggage) == ("", "")
 
 
 def test_outgoing_metadata() -> None:

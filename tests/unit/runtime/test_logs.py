@@ -39,7 +39,8 @@ def test_line_within_a_call_has_its_ids(out: io.StringIO) -> None:
         get_logger("here").info("something")
         logging.getLogger("somebody.else").warning("by the %s library", "other")
     for line in _lines(out):
-        assert (line["request_id"], line["trace_id"], line["method"]) == (request.request_id, request.trace_id, "load")
+        assert (line["request_id"], line["method"]) == (request.request_id, "load")
+        assert (line["trace_id"], line["span_id"]) == (request.trace_id, request.span_id)
     assert _lines(out)[1]["event"] == "by the other library"
     assert _lines(out)[1]["logger"] == "somebody.else"
 

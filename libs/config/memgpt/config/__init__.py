@@ -103,6 +103,19 @@ class ServerSettings(Section):
     log_format: Literal["json", "console"] = Field(
         default="console", description="Format of the log: one JSON object per line, or text for people."
     )
+    traces: Literal["off", "otlp"] = Field(
+        default="off",
+        description="Whether traces are sent to an OpenTelemetry collector (OTLP over gRPC). The standard OTEL_* "
+        "variables set the rest, such as sampling; OpenTelemetry is in the extra otel.",
+    )
+    traces_endpoint: str = Field(
+        default="",
+        description="Address of the collector; OTEL_EXPORTER_OTLP_ENDPOINT, else http://localhost:4317, by default.",
+    )
+    traces_contents: bool = Field(
+        default=False,
+        description="Whether traces contain prompts, answers, and the arguments and results of functions.",
+    )
     reflection: bool = Field(
         default=True, description="Whether to serve gRPC reflection, which clients such as grpcurl use."
     )

@@ -9,12 +9,14 @@ large pieces, and none of a step that was committed in the meantime.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from memgpt_agent.domain import Step, Turn
 from memgpt_agent.loop.event_mapper import EventMapper
 from memgpt_agent.loop.events import (
+    AssistantMessage,
     Delta,
     Done,
     Event,
@@ -23,6 +25,7 @@ from memgpt_agent.loop.events import (
     Started,
     StepRestarted,
 )
+from memgpt_agent.loop.observer import TurnTimes
 from memgpt_agent.models.base import DeltaKind
 
 
@@ -66,11 +69,27 @@ class EventStream:
         self._failure: BaseException | None = None
         self._closed = False
         self._attempt = 1
+        self._requested = time.monotonic()
+        self._held: float | None = None
+        self._spoke: float | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the stream contains the turn's end or its failure."""
         return self._closed
+
+    def times(self, suspended: str) -> TurnTimes | None:
+        """Return the times of the turn until now; None if it did not run here.
+
+        Args:
+            suspended: The state of a turn that has not ended.
+        """
+        if self._held is None:
+            return None
+        done = self._events[-1].body if self._events else None
+        state = done.state.value if isinstance(done, Done) else suspended
+        first_text = None if self._spoke is None else self._spoke - self._requested
+        return TurnTimes(state, self._held - self._requested, first_text, time.monotonic() - self._requested)
 
     # Written by the turn.
 
@@ -83,9 +102,16 @@ class EventStream:
         self.turn_id = turn_id
         self._changed.set()
 
+    def held(self) -> None:
+        """Record that the turn runs here."""
+        self._held = self._held or time.monotonic()
+
     def step(self, step: Step) -> None:
         """Add the events of a committed step, unless the stream has them already."""
-        self._add(self.mapper.step(step))
+        events = self.mapper.step(step)
+        if self._spoke is None and any(isinstance(event.body, AssistantMessage) for event in events):
+            self._spoke = time.monotonic()
+        self._add(events)
         self._attempt = 1
 
     def end(self, turn: Turn) -> None:
@@ -104,6 +130,8 @@ class EventStream:
         """Add text of the running step."""
         if not text:
             return
+        if self._spoke is None and kind is DeltaKind.MESSAGE:
+            self._spoke = time.monotonic()
         last = self._running[-1] if self._running else None
         if isinstance(last, _Text) and last.kind is kind:
             last.pieces.append(text)

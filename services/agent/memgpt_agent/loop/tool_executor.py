@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from memgpt_runtime import errors
+from memgpt_runtime import errors, tracing
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
@@ -14,6 +16,7 @@ from memgpt_agent.domain import NO_EFFECTS, Context, Effects, FunctionCall, Mess
 from memgpt_agent.functions import Call, FunctionError, FunctionOutput, MemorySearch, functions_of, parse_call
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.loop import final_reply
+from memgpt_agent.loop.observer import Observer
 from memgpt_agent.models.base import Completion
 from memgpt_agent.remote_tools.port import ToolCall, Tools
 
@@ -40,13 +43,24 @@ class StepResult:
     failed: bool = False
 
 
+@dataclass(slots=True)
+class _Made:
+    """The outcome of a call, as it is recorded."""
+
+    ok: bool = True
+    text: str = ""
+
+
 class ToolExecutor:
     """Runs the functions that models call."""
 
-    def __init__(self, memory: MemorySearch, tools: Tools, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, memory: MemorySearch, tools: Tools, now: Callable[[], datetime], observer: Observer | None = None
+    ) -> None:
         self._memory = memory
         self._tools = tools
         self._now = now
+        self._observer = observer or Observer()
 
     async def act(self, context: Context, completion: Completion, *, asked: bool = True) -> StepResult:
         """Run the called function, unless it is a remote tool's.
@@ -75,7 +89,9 @@ class ToolExecutor:
             if call.function.tool is not None:
                 return StepResult((answer,), open=True)
             _must_be_new(context, call)
-            output = await execute(call, replace(context, now=self._now()), self._memory)
+            with self._observed(call, completion.call) as made:
+                output = await execute(call, replace(context, now=self._now()), self._memory)
+                made.text = output.text
             ok, text, effects = True, output.text, output.effects
         except FunctionError as error:
             ok, text = False, str(error)
@@ -95,8 +111,12 @@ class ToolExecutor:
             call = parse_call(open_call, functions_of(context))
             if call.function.tool is None:
                 raise FunctionError(f"{open_call.name} is no longer available.")
-            made = ToolCall(call.function.tool, envelopes.dumps(call.values), context.agent.agent_id, turn_id, step)
-            outcome = await self._tools.call(made)
+            tool_call = ToolCall(
+                call.function.tool, envelopes.dumps(call.values), context.agent.agent_id, turn_id, step
+            )
+            with self._observed(call, open_call) as made:
+                outcome = await self._tools.call(tool_call)
+                made.ok, made.text = outcome.ok, outcome.text
             ok, text = outcome.ok, outcome.text
         except FunctionError as error:
             # The tool was registered again, or removed, since the call was committed.
@@ -123,6 +143,30 @@ class ToolExecutor:
             )
         result = self._result(context, answer.function_call, False, cut(None, text))
         return StepResult((answer, result), reason=prompt.HEARTBEAT_FAILED, failed=True)
+
+    @contextmanager
+    def _observed(self, call: Call, written: FunctionCall) -> Iterator[_Made]:
+        """Time a call, and record its span."""
+        function, made, returned, began = call.function, _Made(), False, time.perf_counter()
+        attributes: tracing.Attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": function.name,
+            "gen_ai.tool.type": "function",
+            "gen_ai.tool.call.id": written.call_id,
+        }
+        try:
+            with tracing.span(f"execute_tool {function.name}", attributes) as span:
+                span.set_contents(lambda: {"gen_ai.tool.call.arguments": written.arguments})
+                yield made
+                span.set_contents(lambda: {"gen_ai.tool.call.result": made.text})
+                if not made.ok:
+                    span.fail("tool_failed")
+            returned = True
+        finally:
+            seconds = time.perf_counter() - began
+            self._observer.function_called(
+                function.name, seconds, ok=returned and made.ok, remote=function.tool is not None
+            )
 
     def _result(self, context: Context, call: FunctionCall, ok: bool, text: str) -> Message:
         time = envelopes.format_time(self._now(), context.agent.time_zone)

@@ -24,6 +24,7 @@ from memgpt_agent.loop import final_reply, summary
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.held_turn import HeldTurn, LeaseLostError, StepRefusedError, TurnFailedError
 from memgpt_agent.loop.lease_renewer import LeaseRenewer
+from memgpt_agent.loop.observer import Observer
 from memgpt_agent.loop.settings import LoopSettings
 from memgpt_agent.loop.step_runner import StepRunner, refusal
 from memgpt_agent.loop.tool_executor import ToolExecutor, cancelled_call, interrupted_call
@@ -62,6 +63,7 @@ class TurnLoop:
         count: CountTokens,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         calibration: TokenCalibration | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._memory = memory
         self._model = model
@@ -71,7 +73,7 @@ class TurnLoop:
         self._calibration = calibration or TokenCalibration()
         self._steps = StepRunner(
             model,
-            ToolExecutor(memory, tools, now),
+            ToolExecutor(memory, tools, now, observer or Observer()),
             self.view,
             settings.max_steps,
             now,
@@ -106,6 +108,7 @@ class TurnLoop:
             try:
                 if lease is None:
                     raise LeaseLostError
+                stream.held()
                 await self._hold(request.with_options(granted.grant.options), granted, lease, stream)
             except LeaseLostError:
                 # Another replica runs the turn now, or will end it.

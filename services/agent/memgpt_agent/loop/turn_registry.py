@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import structlog
-from memgpt_runtime import context, reasons
+from memgpt_runtime import context, reasons, tracing
 from memgpt_runtime.errors import ServiceError
 
 from memgpt_agent.loop.event_stream import EventStream
+from memgpt_agent.loop.observer import Observer
 from memgpt_agent.loop.turn_loop import TurnLoop
 from memgpt_agent.loop.turn_request import TurnRequest
 
@@ -18,8 +19,9 @@ _log = structlog.get_logger(__name__)
 class TurnRegistry:
     """Runs each turn in a task of its own, which continues when its callers disconnect."""
 
-    def __init__(self, loop: TurnLoop) -> None:
+    def __init__(self, loop: TurnLoop, observer: Observer | None = None) -> None:
         self._loop = loop
+        self._observer = observer or Observer()
         self._running: dict[tuple[str, str, str], tuple[TurnRequest, EventStream, asyncio.Task[None]]] = {}
         self._closing = False
 
@@ -68,15 +70,41 @@ class TurnRegistry:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, request: TurnRequest, stream: EventStream) -> None:
-        with context.background("turn"):
+        attributes: tracing.Attributes = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.provider.name": "memgpt",
+            "gen_ai.agent.id": request.agent_id,
+            "gen_ai.conversation.id": request.agent_id,
+            "memgpt.turn.request_id": request.request_id,
+        }
+        with context.background("turn"), tracing.span("invoke_agent", attributes) as span:
             try:
                 await self._loop.run(request, stream)
             except ServiceError as error:
+                span.fail(str(error.reason))
                 _log.info("turn_suspended", agent_id=request.agent_id, reason=error.reason, message=error.message)
                 stream.fail(error)
             except asyncio.CancelledError:
                 stream.fail(reasons.shutting_down("the Agent is shutting down; send the same request again"))
                 raise
             except Exception as error:  # noqa: BLE001 - a bug: the readers' calls raise it, and the server maps it
+                span.fail(type(error).__name__)
                 _log.exception("turn_crashed", agent_id=request.agent_id)
                 stream.fail(error)
+            finally:
+                self._report(stream, span)
+
+    def _report(self, stream: EventStream, span: tracing.Span) -> None:
+        times, usage = stream.times("suspended"), stream.mapper.usage
+        if times is None:  # another replica ran the turn
+            return
+        self._observer.turn_left(times)
+        span.set(
+            {
+                "memgpt.turn.id": stream.turn_id,
+                "memgpt.turn.state": times.state,
+                "memgpt.turn.steps": stream.mapper.model_steps,
+                "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                "gen_ai.usage.output_tokens": usage.completion_tokens,
+            }
+        )

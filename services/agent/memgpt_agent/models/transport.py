@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 import openai
 from memgpt.endpoints.address import Address
 from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
+from memgpt_runtime import tracing
 from openai import AsyncAPIResponse
 
 # It would log every request with its address, which may contain a password.
@@ -67,11 +68,12 @@ class Transport:
         try:
             # As plain dictionaries: converting every message of a long prompt, and every chunk, to the library's own
             # types takes longer than everything else that the Agent does in a step.
+            headers = {**tracing.outgoing_metadata(internal=False), **self._headers}
             response = await self._client.post(
                 path,
                 body=body,
                 cast_to=AsyncAPIResponse[object],
-                options={"headers": self._headers, "follow_redirects": False},
+                options={"headers": headers, "follow_redirects": False},
             )
         except openai.APIStatusError as error:
             raise self._refused(error) from None

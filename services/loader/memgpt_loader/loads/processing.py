@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
+from memgpt_runtime import tracing
 from memgpt_runtime.context import background
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.principal import Principal
@@ -82,11 +84,13 @@ class FileProcessor:
             return await self._pipeline.relabel(self._job(live, file), held.media_type)
 
     async def _process(self, live: LiveLoad, file: LoadFile, work: Callable[[], Awaitable[StoredFile]]) -> None:
-        name = file.manifest.name
+        name, began = file.manifest.name, time.perf_counter()
         with (
             background("load", principal=Principal(live.load.tenant)),
             bound_contextvars(load_id=live.load.load_id, file=name),
+            tracing.span("load_file", {"memgpt.load.id": live.load.load_id}) as span,
         ):
+            span.set_contents(lambda: {"memgpt.file.name": name})
             try:
                 stored = await work()
             except FileFailure as failure:
@@ -107,7 +111,11 @@ class FileProcessor:
             finally:
                 live.cancellable.discard(name)
                 live.tasks.pop(name, None)
+            span.set({"memgpt.file.state": file.state.lower(), "memgpt.file.passages": file.passages})
+            if file.state is FileState.FAILED:
+                span.fail(str(file.reason).lower())
             self._stats.files_ended[file.state] += 1
+            self._stats.observe_file(file.state, time.perf_counter() - began)
             await self._lifecycle.settle(live)
 
     async def _settle(self, live: LiveLoad) -> None:

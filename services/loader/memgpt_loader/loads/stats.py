@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memgpt_loader.model import FileState
@@ -15,7 +16,9 @@ class LoadStats:
     Attributes:
         files_ended: Files that ended here, by state.
         passages_stored: Passages of the files that were loaded here.
+        observe_file: Called with the state and the duration in seconds of every file that ended here.
     """
 
     files_ended: Counter[FileState] = field(default_factory=Counter)
     passages_stored: int = 0
+    observe_file: Callable[[FileState, float], None] = lambda _state, _seconds: None

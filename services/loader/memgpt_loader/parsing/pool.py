@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+from memgpt_runtime import tracing
 from memgpt_runtime.fair_semaphore import FairSemaphore
 
 from memgpt_loader.failures import FileFailure
@@ -22,6 +24,9 @@ class ParserPool:
     """Parses files in separate processes.
 
     A file that exhausts memory or time costs its own process, which is killed and replaced; other files go on.
+
+    Attributes:
+        observe: Called with the time in seconds that parsing a file took, and whether it was parsed to its end.
     """
 
     def __init__(self, limits: ParserLimits) -> None:
@@ -31,6 +36,7 @@ class ParserPool:
         self._all: set[ParserProcess] = set()
         self._prestart: asyncio.Task[None] | None = None
         self._closed = False
+        self.observe: Callable[[float, bool], None] = lambda _seconds, _parsed: None
 
     @property
     def waiting(self) -> int:
@@ -60,16 +66,23 @@ class ParserPool:
         """
         async with self._slots.slot(owner):
             parser = await self._take()
-            reusable = False
+            reusable, seconds, resumed = False, 0.0, time.perf_counter()
+            span = tracing.span("parse_file", {})
             try:
                 async with contextlib.aclosing(parser.parse(path, name, self._limits)) as results:
                     async for result in results:
+                        # Without the time in which the caller stores a result.
+                        seconds += time.perf_counter() - resumed
                         yield result
+                        resumed = time.perf_counter()
                 reusable = True
-            except FileFailure:
+            except FileFailure as failure:
                 reusable = parser.usable
+                span.fail(str(failure.reason).lower())
                 raise
             finally:
+                self.observe(seconds, reusable)
+                span.end()
                 if reusable and not self._closed and parser.files < _FILES_PER_PROCESS:
                     self._idle.append(parser)
                 else:

@@ -12,6 +12,7 @@ from memgpt_memory.embedding._models import (
     WordLlama,
     unit_vectors,
 )
+from memgpt_memory.embedding._observed import ObservedEmbedder
 
 __all__ = [
     "WORDLLAMA",
@@ -19,6 +20,7 @@ __all__ = [
     "EmbeddingEndpointSettings",
     "ModelChoice",
     "Models",
+    "ObservedEmbedder",
     "OpenAIEmbedder",
     "Vectors",
     "WordLlama",

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from memgpt.endpoints.address import parse_address
 from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
-from memgpt_runtime import reasons
+from memgpt_runtime import reasons, tracing
 from memgpt_runtime.errors import (
     ServiceError,
 )
@@ -171,9 +171,9 @@ class OpenAIEmbedder:
         body: dict[str, object] = {"model": self.model, "input": list(texts), **self._options}
         if self._input_types is not None:
             body["input_type"] = self._input_types[0 if query else 1]
-        headers: dict[str, str | openai.Omit] = {}
+        headers: dict[str, str | openai.Omit] = {**tracing.outgoing_metadata(internal=False)}
         if self._settings.api_key and self._address.key_header != "Authorization":
-            headers = {**self._address.credential(self._settings.api_key), "Authorization": openai.Omit()}
+            headers |= {**self._address.credential(self._settings.api_key), "Authorization": openai.Omit()}
         try:
             response = await self._client.post(
                 self._paths[0], body=body, cast_to=object, options={"headers": headers, "follow_redirects": False}

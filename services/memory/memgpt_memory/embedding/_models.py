@@ -77,8 +77,14 @@ class Models:
         target: Returns the model to move to, if any, as the configuration currently names it.
     """
 
-    def __init__(self, configured: ModelChoice, target: Callable[[], ModelChoice | None]) -> None:
-        """Keep the choices; `make` creates models."""
+    def __init__(
+        self,
+        configured: ModelChoice,
+        target: Callable[[], ModelChoice | None],
+        wrap: Callable[[Embedder], Embedder] = lambda embedder: embedder,
+    ) -> None:
+        """Keep the choices; `make` creates models, each wrapped by `wrap`."""
+        self._wrap = wrap
         self.configured = configured
         self.target = target
         self._made: dict[ModelChoice, Embedder] = {}
@@ -86,7 +92,7 @@ class Models:
     async def make(self, choice: ModelChoice) -> Embedder:
         """Create a model, which is open until `close`."""
         if choice not in self._made:
-            self._made[choice] = await asyncio.to_thread(choice.make)
+            self._made[choice] = self._wrap(await asyncio.to_thread(choice.make))
         return self._made[choice]
 
     async def close(self) -> None:

@@ -39,9 +39,10 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         position = Position.parse(payload) if payload else None
         mode = core.archive.mode(_MODES.get(request.mode))
         wanted = _filter(request.filter)
-        hits, following, total = await core.archive.search(
-            scope, request.query, mode, wanted, size, 0 if position else request.skip, position
-        )
+        with core.timed_search("archival", mode.value):
+            hits, following, total = await core.archive.search(
+                scope, request.query, mode, wanted, size, 0 if position else request.skip, position
+            )
         return pb.SearchPassagesResponse(
             hits=[
                 passage_pb2.PassageHit(

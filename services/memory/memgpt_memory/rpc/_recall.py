@@ -49,8 +49,9 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
             request.before_sequence if request.HasField("before_sequence") else None,
             request.neighbors,
         )
-        found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
-        around = await self._core.recall.neighbors(live, query, found.messages)
+        with self._core.timed_search("recall", mode.value):
+            found = await self._core.recall.search(live, query, size, 0 if payload else request.skip, payload)
+            around = await self._core.recall.neighbors(live, query, found.messages)
         return pb.SearchMessagesResponse(
             messages=[convert.message(message, live.state.rewinds) for message in found.messages],
             next_page_token=self._token(request, found.following),

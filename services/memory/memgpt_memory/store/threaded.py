@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
+from memgpt_runtime import tracing
 from memgpt_runtime.errors import Unavailable
 
 from memgpt_memory.store.batching import Batcher
@@ -25,6 +26,9 @@ _R = TypeVar("_R", bound=Row)
 
 MAX_KEYS = 1_000
 """Most keys of one call."""
+
+_ATTRIBUTES = {each: {"db.system.name": "milvus", "db.operation.name": each.value} for each in Operation}
+"""Attributes of the spans of calls."""
 
 _MAX_BATCH_ROWS = 512
 _MAX_WAITING_ROWS = 20_000
@@ -121,7 +125,8 @@ class ThreadedStore(ABC):
     def _timed(self, operation: Operation) -> Iterator[None]:
         begin = time.perf_counter()
         try:
-            yield
+            with tracing.span(f"milvus {operation.value}", _ATTRIBUTES[operation], "client"):
+                yield
         finally:
             self._observe(operation, time.perf_counter() - begin)
 

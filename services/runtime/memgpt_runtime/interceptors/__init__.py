@@ -6,6 +6,7 @@ handler, each a module of this package. Outermost first:
 
 ================= ====================================================================================
 `request_context` sets a context variable with ids and deadline, for handlers, logs and outgoing calls
+`rpc_spans`       a span of each RPC, while traces are on
 `access_log`      one line per RPC (health and reflection at debug level)
 `rpc_metrics`     ``grpc_server_*``
 `audit_log`       one line per change and per refusal, in a log of its own
@@ -32,6 +33,7 @@ from collections.abc import Mapping
 from google.protobuf.message import Message
 from memgpt.config import ServerSettings
 
+from memgpt_runtime import tracing
 from memgpt_runtime.audit import AuditLog
 from memgpt_runtime.auth.restrictions import check_request
 from memgpt_runtime.context import principal
@@ -49,6 +51,7 @@ from memgpt_runtime.interceptors.receiving import ReceiveLimiter
 from memgpt_runtime.interceptors.request_context import ContextStage
 from memgpt_runtime.interceptors.rpc import Stage
 from memgpt_runtime.interceptors.rpc_metrics import RpcMetrics
+from memgpt_runtime.interceptors.rpc_spans import RpcSpans
 from memgpt_runtime.metrics import ServerMetrics
 from memgpt_runtime.validation import validate
 
@@ -92,6 +95,7 @@ def server_interceptor(
     """
     stages: list[Stage] = [
         ContextStage(),
+        *([RpcSpans()] if tracing.enabled() else []),
         AccessLog(),
         RpcMetrics(metrics),
         Audit(audit),

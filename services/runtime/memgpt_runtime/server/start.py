@@ -13,7 +13,7 @@ from memgpt.common.v1 import identity_service_pb2_grpc
 from memgpt.common.v1.permission_pb2 import Permission
 from memgpt.config import Config
 
-from memgpt_runtime import logs
+from memgpt_runtime import logs, tracing
 from memgpt_runtime.audit import open_audit_log
 from memgpt_runtime.auth.authenticator import Authenticator
 from memgpt_runtime.auth.exposure import check_exposure
@@ -23,6 +23,7 @@ from memgpt_runtime.health import HealthServicer, Readiness
 from memgpt_runtime.identity import IdentityServicer
 from memgpt_runtime.interceptors import Authorization, InFlight, server_interceptor
 from memgpt_runtime.metrics import ServerMetrics
+from memgpt_runtime.otlp import start_traces
 from memgpt_runtime.parent import Announcer
 from memgpt_runtime.reflection import add_reflection
 from memgpt_runtime.server.http_endpoint import HttpEndpoint
@@ -58,10 +59,13 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
         StartError: The address is taken, the setup failed, or a method declares no permission.
     """
     settings, section = config.server, config.service
+    stop_traces = start_traces(spec.name, settings)
+    if stop_traces is not None:
+        stack.push_async_callback(asyncio.to_thread, stop_traces)
     authenticator = Authenticator(settings)
     stack.push_async_callback(authenticator.close)
     permissions: dict[str, Permission.ValueType] = {}
-    metrics, in_flight, readiness = ServerMetrics(), InFlight(), Readiness()
+    metrics, in_flight, readiness = ServerMetrics(service=spec.name), InFlight(), Readiness()
     audit = open_audit_log(spec.name, settings, config.home, metrics)
     if audit is not None:
         stack.callback(audit.close)
@@ -108,6 +112,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
         "serving",
         address=f"{section.host}:{port}",
         tls=settings.tls_cert is not None,
+        traces=tracing.enabled(),
         credentials_required=authenticator.required,
         reflection=settings.reflection,
         config=str(config.path) if config.path else None,

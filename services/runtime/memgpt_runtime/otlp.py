@@ -1,0 +1,73 @@
+"""Traces by OpenTelemetry's protocol (OTLP over gRPC), as the settings and the standard ``OTEL_*`` variables say.
+
+OpenTelemetry is imported only if traces are on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+from memgpt.config import ConfigError, ServerSettings
+
+from memgpt_runtime import tracing
+
+_FLUSH_MILLISECONDS = 3_000
+"""How long a server that stops waits for its collector."""
+
+
+def start_traces(
+    name: str, settings: ServerSettings, environ: Mapping[str, str] | None = None
+) -> Callable[[], None] | None:
+    """Record spans from now on.
+
+    Args:
+        name: The service, such as ``agent``.
+        settings: The settings of every server.
+        environ: Environment variables; by default the process's own.
+
+    Returns:
+        A function that sends what is left and stops; None if traces are off.
+
+    Raises:
+        ConfigError: OpenTelemetry is not installed, or the environment demands another protocol.
+    """
+    env = os.environ if environ is None else environ
+    if settings.traces == "off" or _switched_off(env):
+        return None
+    protocol = env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
+    if protocol != "grpc":
+        raise ConfigError(f"environment: OTEL_EXPORTER_OTLP_PROTOCOL: {protocol} is not supported; set it to grpc")
+    try:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise ConfigError(
+            f'server.traces needs OpenTelemetry; install memgpt-milvus-{name}[otel], or set server.traces to "off"'
+        ) from error
+    attributes = {"service.name": f"memgpt-{name}", "service.version": version("memgpt-milvus-runtime")}
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
+    resource = Resource(attributes).merge(Resource.create({})) if _named(env) else Resource.create(attributes)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_endpoint or None))
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("memgpt", attributes["service.version"])
+    tracing.enable(tracing.Recorder(tracer, contents=settings.traces_contents))
+
+    def stop() -> None:
+        tracing.enable(None)
+        provider.force_flush(_FLUSH_MILLISECONDS)
+        provider.shutdown()
+
+    return stop
+
+
+def _switched_off(env: Mapping[str, str]) -> bool:
+    return env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none"
+
+
+def _named(env: Mapping[str, str]) -> bool:
+    return bool(env.get("OTEL_SERVICE_NAME")) or "service.name=" in env.get("OTEL_RESOURCE_ATTRIBUTES", "")
