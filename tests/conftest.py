@@ -181,6 +181,12 @@ def helm() -> Path:
     return _tool("helm")
 
 
+@pytest.fixture(scope="session")
+def kustomize() -> Path:
+    """The program `kustomize`."""
+    return _tool("kustomize")
+
+
 def _tool(name: str) -> Path:
     found = _ROOT / ".tools" / "bin" / name
     if not found.exists():

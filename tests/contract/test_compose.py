@@ -1,0 +1,46 @@
+"""The Compose profile with two Agents behind Envoy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.envoy import Variant, render
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+
+
+def test_envoy_finds_both_agents_by_one_name() -> None:
+    config = yaml.safe_load(render(Variant(plaintext=True)))
+    hosts = {}
+    for cluster in config["static_resources"]["clusters"]:
+        (group,) = cluster["load_assignment"]["endpoints"]
+        (endpoint,) = group["lb_endpoints"]
+        hosts[cluster["name"]] = endpoint["endpoint"]["address"]["socket_address"]["address"]
+        assert cluster["type"] == "STRICT_DNS", "all addresses of the name"
+    assert hosts == {"agent": "agent", "loader": "loader"}
+    second = COMPOSE["agent-2"]
+    assert second["networks"]["suite"]["aliases"] == ["agent"]
+    assert second["image"] == COMPOSE["agent"]["image"]
+    assert second["environment"] == COMPOSE["agent"]["environment"]
+    assert second["ports"] == [], "the first one has the port"
+
+
+def test_only_the_profile_starts_them() -> None:
+    assert {name for name, service in COMPOSE.items() if "edge" in service.get("profiles", ())} == {"agent-2", "edge"}
+    assert COMPOSE["edge"]["ports"] == ["${EDGE_PUBLISH:-127.0.0.1:8080}:8080"], "on loopback: it has no TLS"
+    assert "memory" not in COMPOSE["edge"]["depends_on"]
+
+
+def test_the_image_has_what_the_configuration_names() -> None:
+    dockerfile = (ROOT / "deploy/envoy/Dockerfile").read_text()
+    files = set(re.findall(r"/etc/envoy/[\w./]+", render(Variant(plaintext=True, tokens=False))))
+    assert files == {"/etc/envoy/memgpt.pb"}
+    assert all(file in dockerfile for file in files)
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for source in re.findall(r"^COPY ((?!--)[\w./ ]+) \S+$", dockerfile, re.MULTILINE):
+        assert all(f"!{each}" in allowed for each in source.split())
