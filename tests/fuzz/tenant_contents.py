@@ -69,8 +69,8 @@ class _Stubs:
 def fill(suite: GuardedSuite, tenant: str, metadata: Metadata) -> Contents:
     """Create two things of every kind in a tenant: one that others may know, and one that is secret."""
     call, word = _Stubs(suite, metadata), f"vault{secrets.token_hex(8)}"
-    known = [*_create(call, f"known {tenant}", word), ("tenant", tenant)]
-    hidden = [value for _, value in _create(call, f"hidden {secrets.token_hex(8)}", word)]
+    known = [*_create(call, f"known-{tenant}", word), ("tenant", tenant)]
+    hidden = [value for _, value in _create(call, f"hidden-{secrets.token_hex(8)}", word)]
     # The second page follows the thing that others know.
     for stub, method, request in (
         ("agents", "ListAgents", agent_pb.ListAgentsRequest(page_size=1)),
@@ -96,12 +96,12 @@ def _create(call: _Stubs, name: str, word: str) -> Iterator[tuple[str, str]]:
             persona=name,
             description=description,
             blocks=blocks,
-            user_id=f"user {name}",
-            tags=[f"tag {name}"],
+            user_id=f"user-{name}",
+            tags=[f"tag-{name}"],
         ),
     ).agent
-    yield from (("agent_id", agent.agent_id), ("name", name), ("user_id", f"user {name}"), ("tags", f"tag {name}"))
-    request_id = f"request {name}".replace(" ", "-")
+    yield from (("agent_id", agent.agent_id), ("name", name), ("user_id", f"user-{name}"), ("tags", f"tag-{name}"))
+    request_id = f"request-{name}"
     turn = agent_pb.SendMessageRequest(agent_id=agent.agent_id, text=f"Keep the {word}.", request_id=request_id)
     list(call("agents", "SendMessage", turn))
     yield "request_id", request_id
@@ -123,9 +123,7 @@ def _create(call: _Stubs, name: str, word: str) -> Iterator[tuple[str, str]]:
 
 def _load(call: _Stubs, name: str, data: bytes) -> Any:
     manifest = FileManifest(name=f"{name}.txt", size=len(data), sha256=hashlib.sha256(data).hexdigest())
-    wanted = loader_pb.CreateLoadRequest(
-        source_name=name, files=[manifest], request_id=f"load-{name}".replace(" ", "-")
-    )
+    wanted = loader_pb.CreateLoadRequest(source_name=name, files=[manifest], request_id=f"load-{name}")
     load = call("loader", "CreateLoad", wanted).load
     header = loader_pb.UploadFileRequest.Header(load_id=load.load_id, name=manifest.name)
     pieces = [loader_pb.UploadFileRequest(header=header), loader_pb.UploadFileRequest(chunk=data)]
