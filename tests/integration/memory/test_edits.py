@@ -55,7 +55,7 @@ def answer(text: str, call_id: str = "") -> list[message_pb2.NewMessage]:
             role=message_pb2.ROLE_ASSISTANT,
             text=f"I think of {text}",
             function_call=call,
-            usage=message_pb2.Usage(prompt_tokens=7, completion_tokens=3),
+            usage=message_pb2.Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5),
         ),
         message_pb2.NewMessage(role=message_pb2.ROLE_TOOL, text='{"status": "OK"}', call_id=id_),
     ]

@@ -108,7 +108,7 @@ async def full(memory: Memory, name: str) -> str:
                     role=message_pb2.ROLE_ASSISTANT,
                     text="I think",
                     function_call=call,
-                    usage=message_pb2.Usage(prompt_tokens=7, completion_tokens=3),
+                    usage=message_pb2.Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5),
                 ),
                 message_pb2.NewMessage(role=message_pb2.ROLE_TOOL, text="ok", call_id="c1"),
             ],

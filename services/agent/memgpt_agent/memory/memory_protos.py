@@ -203,7 +203,7 @@ def _hit(proto: passage_pb2.Passage) -> PassageHit:
 
 
 def _usage(proto: message_pb2.Usage) -> Usage:
-    return Usage(proto.prompt_tokens, proto.completion_tokens)
+    return Usage(proto.prompt_tokens, proto.completion_tokens, proto.cached_tokens)
 
 
 # To Memory.
@@ -211,7 +211,11 @@ def _usage(proto: message_pb2.Usage) -> Usage:
 
 def usage_proto(value: Usage) -> message_pb2.Usage:
     """Convert a count of tokens."""
-    return message_pb2.Usage(prompt_tokens=value.prompt_tokens, completion_tokens=value.completion_tokens)
+    return message_pb2.Usage(
+        prompt_tokens=value.prompt_tokens,
+        completion_tokens=value.completion_tokens,
+        cached_tokens=value.cached_tokens,
+    )
 
 
 def new_message(value: Message) -> message_pb2.NewMessage:

@@ -56,6 +56,8 @@ def message_rows(
         head["call_id"] = new.call_id
     if new.usage:
         head["usage"] = [new.usage.prompt_tokens, new.usage.completion_tokens]
+        if new.usage.cached_tokens:
+            head["usage"].append(new.usage.cached_tokens)
     if new.replaces is not None:
         head["replaces"] = new.replaces
     first = message_id(agent_id, sequence)

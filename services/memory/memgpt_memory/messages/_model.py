@@ -28,10 +28,11 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call of the model."""
+    """Tokens of one call of the model; ``cached_tokens`` are those of the prompt that its endpoint had cached."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
     @property
     def total(self) -> int:

@@ -108,8 +108,12 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
         proto.text,
         FunctionCall(call.call_id, call.name, call.arguments) if proto.HasField("function_call") else None,
         proto.call_id,
-        Usage(proto.usage.prompt_tokens, proto.usage.completion_tokens) if proto.HasField("usage") else None,
+        _usage(proto.usage) if proto.HasField("usage") else None,
     )
+
+
+def _usage(proto: message_pb2.Usage) -> Usage:
+    return Usage(proto.prompt_tokens, proto.completion_tokens, proto.cached_tokens)
 
 
 def new_messages(protos: Iterable[message_pb2.NewMessage]) -> list[NewMessage]:
@@ -130,7 +134,11 @@ def message(value: Message, rewinds: Rewinds) -> message_pb2.Message:
         if call
         else None,
         call_id=value.call_id,
-        usage=message_pb2.Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        usage=message_pb2.Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
+        )
         if usage
         else None,
         turn_id=value.turn_id,

@@ -35,6 +35,18 @@ def show_context(ui: Ui, context: GetContextResponse) -> None:
     for name, mark, style, tokens in parts:
         ui.piece(f"  {mark}", style)
         ui.line(f" {name:<14} {tokens:>9,}  {tokens / max(context.context_window, 1):>6.1%}")
+    if cached := cached_line(context):
+        ui.line(cached, "dim")
+
+
+def cached_line(context: GetContextResponse) -> str:
+    """Return how much of the last prompt the endpoint had in its cache; empty if it reported nothing of the kind."""
+    usages = [shown.message.usage for shown in context.messages if shown.message.HasField("usage")]
+    last = usages[-1] if usages else None
+    if last is None or not last.cached_tokens:
+        return ""
+    share = last.cached_tokens / max(last.prompt_tokens, last.cached_tokens)
+    return f"cached by the endpoint: {last.cached_tokens:,} of {last.prompt_tokens:,} tokens read last ({share:.0%})"
 
 
 def cells(sizes: Sequence[int], width: int) -> list[int]:

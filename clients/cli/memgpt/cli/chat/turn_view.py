@@ -7,6 +7,7 @@ from memgpt.cli.chat.messages import SEARCHES, argument_line, call_line, page_of
 from memgpt.cli.terminal.busy import Busy
 from memgpt.cli.terminal.markdown import MarkdownStream
 from memgpt.cli.terminal.ui import Ui, plural, printable
+from memgpt.memory.v1.message_pb2 import Usage
 from memgpt.memory.v1.turn_pb2 import TurnState
 
 THINKING = "Thinking..."
@@ -72,7 +73,7 @@ class TurnView:
                 if not self._strip:
                     self._ui.note(f"📝 {event.notice.text}")
             case "usage":
-                self._usage(event.usage.prompt_tokens, event.usage.completion_tokens)
+                self._usage(event.usage)
             case "done":
                 self._done(event.done.state, event.done.reason)
             case _:
@@ -165,13 +166,14 @@ class TurnView:
         if self._debug:
             self._ui.note(f"   {result.text}")
 
-    def _usage(self, read: int, written: int) -> None:
+    def _usage(self, usage: Usage) -> None:
         self._streamed.clear()
-        self._read += read
-        self._written += written
+        self._read += usage.prompt_tokens
+        self._written += usage.completion_tokens
         self._busy.say(f"Thinking; {self._read:,} tokens read, {self._written:,} written...")
         if self._debug:
-            self._ui.note(f"   {read} + {written} tokens")
+            cached = f", {usage.cached_tokens} of them cached" if usage.cached_tokens else ""
+            self._ui.note(f"   {usage.prompt_tokens} + {usage.completion_tokens} tokens{cached}")
 
     def _done(self, state: TurnState.ValueType, reason: str) -> None:
         self.state = state

@@ -154,8 +154,10 @@ type Usage struct {
 	PromptTokens int64 `protobuf:"varint,1,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"`
 	// Tokens of the completion.
 	CompletionTokens int64 `protobuf:"varint,2,opt,name=completion_tokens,json=completionTokens,proto3" json:"completion_tokens,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Tokens of the prompt that the endpoint had in its cache; part of `prompt_tokens`. 0 if it does not report them.
+	CachedTokens  int64 `protobuf:"varint,3,opt,name=cached_tokens,json=cachedTokens,proto3" json:"cached_tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
@@ -198,6 +200,13 @@ func (x *Usage) GetPromptTokens() int64 {
 func (x *Usage) GetCompletionTokens() int64 {
 	if x != nil {
 		return x.CompletionTokens
+	}
+	return 0
+}
+
+func (x *Usage) GetCachedTokens() int64 {
+	if x != nil {
+		return x.CachedTokens
 	}
 	return 0
 }
@@ -502,10 +511,11 @@ const file_memgpt_memory_v1_message_proto_rawDesc = "" +
 	"\fFunctionCall\x12\"\n" +
 	"\acall_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1dR\x06callId\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04name\x12'\n" +
-	"\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\targuments\"k\n" +
+	"\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\targuments\"\x99\x01\n" +
 	"\x05Usage\x12,\n" +
 	"\rprompt_tokens\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpromptTokens\x124\n" +
-	"\x11completion_tokens\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10completionTokens\"\xfb\x01\n" +
+	"\x11completion_tokens\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10completionTokens\x12,\n" +
+	"\rcached_tokens\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fcachedTokens\"\xfb\x01\n" +
 	"\n" +
 	"NewMessage\x128\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.memgpt.memory.v1.RoleB\f\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01R\x04role\x12\x1d\n" +
