@@ -10,7 +10,11 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 OPENAI_URL = "https://api.openai.com/v1"
 """The address of OpenAI's own service."""
 
-_OPERATION = re.compile(r"/(?:chat/completions|completions|embeddings|models|responses)/*\Z")
+_OPERATION = re.compile(
+    r"/(?:chat/completions|completions|embeddings|models|responses|api/(?:chat|generate|tags|embed|show))/*\Z"
+)
+"""An operation, also one of Ollama's own API, next to which it serves OpenAI's."""
+
 _VERSION = re.compile(r"/(?:v\d+\w*|deployments)(?:/|\Z)")
 _AZURE = re.compile(r"\.(?:openai\.azure|cognitiveservices\.azure|services\.ai\.azure|azure-api)\.(?:com|us|cn|net)\Z")
 

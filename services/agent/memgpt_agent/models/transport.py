@@ -145,7 +145,7 @@ class Transport:
 
 
 class _EventReader:
-    """A reader of server-sent events, or of the body if there are none.
+    """A reader of server-sent events, of JSON by lines, or of the body if there is neither.
 
     Comments, empty events and a byte order mark are skipped. ``rest`` is the body if there were no events.
     """
@@ -187,16 +187,18 @@ class _EventReader:
             return ended
         if not text.strip():
             return self._flush()
-        if self.events and text.startswith("{"):
-            return [*self._flush(), text]  # an error in the middle of a stream, without the form of an event
+        if text.startswith("{") and (self.events or (not self.rest and _is_json(text))):
+            # A line of JSON: an error in the middle of a stream, or a stream in Ollama's own form.
+            return [*self._flush(), *self._event(text)]
         if not self.events and not text.startswith((":", "event:", "id:", "retry:")):
             self.rest += text + "\n"
         return []
 
     def _flush(self) -> list[str]:
         data, self._data = "\n".join(self._data).strip(), []
-        if not data:
-            return []
+        return self._event(data) if data else []
+
+    def _event(self, data: str) -> list[str]:
         self.events += 1
         return [data]
 

@@ -391,6 +391,8 @@ async def test_cached_tokens_are_read(scripted_llm: Start) -> None:
         {"prompt_tokens": 900, "completion_tokens": 5, "cached_tokens": 800},
         {"prompt_tokens": 900, "completion_tokens": 5, "cache_read_input_tokens": 800, "prompt_tokens_details": None},
         {"input_tokens": 900, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 800}},
+        {"input_tokens": 60, "output_tokens": 5, "cache_read_input_tokens": 800, "cache_creation_input_tokens": 40},
+        {"prompt_tokens": 900, "completion_tokens": 5, "prompt_tokens_details": [], "num_cached_tokens": 800.0},
     ]
     for usage in spellings:
         end = json.dumps({"choices": [], "usage": usage})

@@ -14,7 +14,7 @@ from memgpt_agent.models.answer.reasoning import ReasoningFilter, without_reason
 from memgpt_agent.models.answer.repetition import RepetitionDetector
 from memgpt_agent.models.answer.surrogates import SurrogateJoiner, whole
 from memgpt_agent.models.answer.text_calls import looks_like_a_call
-from memgpt_agent.models.answer.usage import read_usage, reasoning_tokens
+from memgpt_agent.models.answer.usage import larger, read_usage, reasoning_tokens
 from memgpt_agent.models.base import DeltaKind, Sink
 
 MAX_CHARACTERS = 500_000
@@ -72,11 +72,12 @@ class AnswerReader:
         """
         if not isinstance(chunk, dict):
             return
-        self._usage = read_usage(chunk) or self._usage
+        self._usage = larger(self._usage, read_usage(chunk))
         self._reasoning_tokens = reasoning_tokens(chunk) or self._reasoning_tokens
         choices = chunk.get("choices")
         choice = next((c for c in choices if isinstance(c, dict)), None) if isinstance(choices, list) else None
         if choice is None:
+            self._native(chunk)
             return
         if choice.get("finish_reason"):
             self._finish = finish_of(choice["finish_reason"])
@@ -87,6 +88,13 @@ class AnswerReader:
             self._message(message)
         elif isinstance(choice.get("text"), str):
             self._write(choice["text"])
+
+    def _native(self, chunk: dict[str, object]) -> None:
+        """Add a chunk in Ollama's own form, in which each has a ``message`` with the next piece."""
+        if isinstance(message := chunk.get("message"), dict):
+            self._delta(message)
+        if chunk.get("done") is True:
+            self._finish = finish_of(chunk.get("done_reason"))
 
     def answer(self) -> Answer:
         """Return the answer, after its last chunk."""

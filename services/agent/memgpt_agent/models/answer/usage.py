@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from memgpt_agent.domain import Usage
 
-_PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokens")
-_COMPLETION = ("completion_tokens", "output_tokens", "eval_count", "completionTokens")
+_PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokens", "promptTokenCount")
+_COMPLETION = ("completion_tokens", "output_tokens", "eval_count", "completionTokens", "candidatesTokenCount")
 _CACHED = (
     "cached_tokens",
     "prompt_cache_hit_tokens",
@@ -22,7 +22,9 @@ _DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_details", "
 
 def read_usage(chunk: Mapping[str, object]) -> Usage | None:
     """Return the usage in a chunk, or in its choice; None if there is none."""
-    usage = chunk.get("usage") or _in_choice(chunk) or _in_extension(chunk)
+    usage = chunk.get("usage") or chunk.get("usageMetadata") or _in_choice(chunk) or _in_extension(chunk)
+    if not usage and chunk.get("done") is True:
+        usage = chunk  # Ollama's own form
     if not isinstance(usage, Mapping):
         return None
     cached = _first(usage, _CACHED) or max((_first(usage.get(key), _CACHED) for key in _DETAILS), default=0)
@@ -30,7 +32,21 @@ def read_usage(chunk: Mapping[str, object]) -> Usage | None:
     if not cached and isinstance(timings, Mapping):
         cached = _number(timings.get("cache_n"))  # llama.cpp
     prompt = _first(usage, _PROMPT)
+    if prompt and not _first(usage, ("prompt_tokens",)):
+        # Anthropic's own form counts what was read from its cache, and written to it, apart.
+        prompt += _first(usage, ("cache_read_input_tokens",)) + _first(usage, ("cache_creation_input_tokens",))
     return Usage(prompt, _first(usage, _COMPLETION), min(cached, prompt) if prompt else cached)
+
+
+def larger(one: Usage, other: Usage | None) -> Usage:
+    """Return the larger counts of both: some endpoints report a part of them in each chunk, or zeros at the end."""
+    if other is None:
+        return one
+    return Usage(
+        max(one.prompt_tokens, other.prompt_tokens),
+        max(one.completion_tokens, other.completion_tokens),
+        max(one.cached_tokens, other.cached_tokens),
+    )
 
 
 def reasoning_tokens(chunk: Mapping[str, object]) -> int:
