@@ -18,6 +18,7 @@ from memgpt.endpoints import wordings
 
 _MAX_TEXT = 4_000
 _MAX_QUOTE = 240
+_MAX_GENERATED = 200_000
 _MAX_DEPTH = 6
 _REDACTED = "[redacted]"
 _SECRET = re.compile(
@@ -78,6 +79,7 @@ class Refusal:
         text: The error's code and whole text, for further search; may be long, and is not for people.
         quote: The endpoint's own message, for people; empty if it had none.
         retry_after: Seconds after which to retry; None if the endpoint does not say.
+        generated: What the model wrote, if the endpoint could not read it; empty if it does not say.
     """
 
     meaning: Meaning
@@ -85,6 +87,7 @@ class Refusal:
     text: str = ""
     quote: str = ""
     retry_after: float | None = None
+    generated: str = ""
 
 
 def understand(
@@ -101,12 +104,15 @@ def understand(
     code, said, whole = _words(body)
     text = f"{code} {whole}".strip()[:_MAX_TEXT]
     wait = _retry_after(headers or {}, text)
-    meaning = _meaning(status, code, text, wait)
+    # An error inside an answer of status 200 may name its own status.
+    inner = next(filter(None, map(_http_status, code.split())), status) if status == 200 else status
+    meaning = _meaning(inner, code, text, wait)
     quote = said
     for secret in secrets:
         if secret:
             quote = quote.replace(secret, _REDACTED)
-    return Refusal(meaning, status, text, _shortened(_SECRET.sub(_REDACTED, quote)), wait)
+    generated = _generated(body) if meaning is Meaning.GENERATION_FAILED else ""
+    return Refusal(meaning, status, text, _shortened(_SECRET.sub(_REDACTED, quote)), wait, generated)
 
 
 def error_in(value: object) -> object | None:
@@ -115,8 +121,10 @@ def error_in(value: object) -> object | None:
         value = value[0]
     if not isinstance(value, dict):
         return None
-    if value.get("error"):
+    if value.get("error") or _blocked(value):
         return value
+    if (inner := _error_in_choice(value)) is not None:
+        return inner
     if value.get("choices") or value.get("data") or value.get("embeddings"):
         return None
     base = value.get("base_resp")
@@ -128,7 +136,35 @@ def error_in(value: object) -> object | None:
         value.get(key) for key in ("detail", "errors", "error_msg", "error_message", "error_code", "errorMessage")
     )
     coded = value.get("code") not in (None, 0, 200, "", "0", "200") and bool(value.get("message") or value.get("msg"))
-    return value if named or coded else None
+    return value if named or coded or _is_gateways(value) else None
+
+
+def _blocked(value: Mapping[str, object]) -> bool:
+    """Whether Gemini has blocked the prompt, which it says in place of an answer."""
+    feedback = value.get("promptFeedback")
+    return isinstance(feedback, Mapping) and bool(feedback.get("blockReason"))
+
+
+def _error_in_choice(value: Mapping[str, object]) -> object | None:
+    """Return the error in the first choice, where OpenRouter puts that of a provider that broke off."""
+    choices = value.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return {"error": first["error"]} if isinstance(first, Mapping) and first.get("error") else None
+
+
+def _is_gateways(value: Mapping[str, object]) -> bool:
+    """Whether this is the error of a gateway in front of an endpoint: a message, and a status or nothing else."""
+    if not any(isinstance(value.get(key), str) and value[key] for key in ("message", "msg", "description")):
+        return False
+    states = [value[key] for key in ("status", "statusCode", "status_code", "ok") if key in value]
+    failed = any(state is False or state in ("error", "fail", "failed") or _http_status(state) for state in states)
+    return failed or value.keys() <= {"message", "request_id", "requestId"}
+
+
+def _http_status(code: object) -> int:
+    """Return the HTTP status of an error that a code names; 0 if it names none."""
+    text = str(code)
+    return int(text) if re.fullmatch(r"[45]\d\d", text) else 0
 
 
 def _meaning(status: int, code: str, text: str, wait: float | None) -> Meaning:
@@ -225,8 +261,8 @@ def _words(body: object) -> tuple[str, str, str]:
 
 
 _MESSAGES = ("message", "msg", "detail", "error_msg", "error_message", "errorMessage", "status_msg", "error", "reason")
-_CODES = ("code", "type", "error_code", "status", "status_code", "error_type", "param")
-_NAMED_CODES = ("retryDelay", "failed_generation", "raw")
+_CODES = ("code", "type", "error_code", "status", "status_code", "statusCode", "error_type", "param")
+_NAMED_CODES = ("retryDelay", "failed_generation", "raw", "blockReason")
 """Fields whose values have a meaning only together with their names."""
 
 
@@ -258,6 +294,18 @@ def _collect(value: object, codes: list[str], messages: list[str], depth: int) -
             messages.append(given.strip()[:_MAX_TEXT])
 
 
+def _generated(body: object, depth: int = 0) -> str:
+    """Return what the model wrote, from the error of an endpoint that could not read it."""
+    value = _unpacked(body)
+    if not isinstance(value, Mapping) or depth > _MAX_DEPTH:
+        return ""
+    given = value.get("failed_generation")
+    if given:
+        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+        return text[:_MAX_GENERATED]
+    return next(filter(None, (_generated(inner, depth + 1) for inner in value.values())), "")
+
+
 def _unpacked(value: object) -> object:
     """Return the error that a gateway has wrapped as JSON text in a message."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
@@ -285,7 +333,8 @@ def _shortened(text: str) -> str:
 
 
 _DELAY = re.compile(
-    r"(?:retryDelay\W{1,6}|(?:re)?try (?:again )?(?:in|after)\s*(?:about )?|wait (?:for )?|retry[_ -]after\W{1,4})"
+    r"(?:retryDelay\W{1,6}|(?:re)?try (?:again )?(?:in|after)\s*(?:about )?|wait (?:for )?|resets? (?:in|after) "
+    r"|retry[_ -]after\W{1,4})"
     r"(?:(\d{1,3})h)?(?:(\d{1,4})m(?!s))?(\d{1,6}(?:\.\d{1,9})?)?\s*(ms|milliseconds?|s\b|seconds?|minutes?|hours?)?",
     re.IGNORECASE,
 )

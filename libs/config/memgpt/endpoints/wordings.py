@@ -24,8 +24,10 @@ PER_TIME = _any(
     r"(?:request|call) (?:frequency|rate)",
     r"concurren(?:cy|t)[ \w]*(?:limit|exceed|reached)",
     r"resource[_ ]exhausted",
-    r"slow down",
-    r"速率|频率|限流|请求过多|并发数",
+    r"slow (?:down|your requests)|too many open requests|request limit (?:reached|exceeded)",
+    r"(?:tokens?|requests?)\b.{0,12}\bper \d+ ?(?:s\b|seconds?|minutes?|hours?)|(?:hourly|daily|weekly)\b.{0,20}\b(?:limit|quota)",
+    r"exhausted your capacity|capacity (?:limit )?exceeded|no capacity|quota will reset",
+    r"速率|频率|限流|请求过多|并发",
 )
 """A limit of requests or tokens per time: it passes, and a shorter prompt does not help permanently."""
 
@@ -36,6 +38,8 @@ OUT_OF_BALANCE = _any(
     r"exceeded your current quota",
     r"billing[ _-](?:hard[ _-]limit|not[ _-]active|details)",
     r"payment[ _-](?:is )?required|(?:spend(?:ing)?|budget)[ _-]limit",
+    r"monthly\b.{0,20}\b(?:limit|quota|budget)|spend(?:ing)? cap|\bkey limit exceeded",
+    r"purchase more|recharge|top[ -]up",
     r"arrear|overdue",
     r"account is (?:not active|deactivated|suspended)",
     r"余额不足|欠费|额度",
@@ -46,6 +50,8 @@ BAD_KEY = _any(
     r"(?:invalid|incorrect|wrong|missing|expired|no|malformed|revoked)[ _-](?:api[ _-]?|authentication[ _-]?|authorization[ _-]?|access[ _-]?)?(?:key|token|credentials?)\b(?!.{0,20}count)",
     r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired|not found|required)",
     r"authentication (?:fails?|failed|error|required)",
+    r"(?:token|key|credentials?) (?:is|are|has) (?:invalid|expired|revoked)|missing authentication",
+    r"authentication (?:parameter |header )?(?:is |was )?(?:missing|not received)",
     r"unauthori[sz]ed|unauthenticated|invalid authentication",
     r"令牌|密钥|鉴权|身份验证",
 )
@@ -54,6 +60,7 @@ COUNTRY = _any(
     r"unsupported_country",
     r"(?:country|region|territory|location)\b.{0,60}(?:not |un)(?:supported|available|allowed)",
     r"(?:not |un)(?:supported|available|allowed) in your (?:country|region|location)",
+    r"(?:country|region|location) is (?:restricted|blocked|forbidden)",
 )
 
 FILTERED = _any(
@@ -64,7 +71,8 @@ FILTERED = _any(
     r"(?:input|prompt|content|request|output|message|text)s?\b.{0,80}\b(?:flagged|blocked|moderat|sensitive|unsafe|harmful|violat)",
     r"(?:flagged|blocked)\b.{0,60}(?:safety|policy|moderation|filter|content)",
     r"moderation|safety (?:system|filter|settings|reasons?|check)",
-    r"usage polic(?:y|ies)|acceptable use",
+    r"usage polic(?:y|ies)|acceptable use|guardrail|block[ _]?reason",
+    r"(?:considered|deemed) (?:as )?high[ _-]?risk|new_sensitive|(?:disallowed|banned|forbidden) (?:words?|terms?|content)",
     r"敏感|违规|不安全|审核|风险",
 )
 """A content filter on the input or the output of the model."""
@@ -78,7 +86,9 @@ GENERATION_FAILED = _any(
     r"malformed[ _-]?(?:function|tool)[ _-]?call",
     r"(?:model|generated|output|generation|completion)\b.{0,60}\b(?:invalid|malformed|unparsable|not valid|did not match)\b.{0,40}(?:json|tool|function|schema|call)",
     r"(?:invalid|malformed|unparsable) (?:json|tool call|function call)\b.{0,40}\b(?:generated|produced|returned|output) by",
-    r"tool call validation failed",
+    r"tool call validation failed|did not call (?:a|any|the required) (?:tool|function)",
+    r"(?:generated|output|answer)\b.{0,40}\bcould not be (?:parsed|read|decoded)|failed to parse input at pos",
+    r"generated json does not match|output is not a valid",
     r"error parsing tool call|unexpected_tool_call",
 )
 """The model wrote something that its endpoint could not read: a retry may succeed."""
@@ -90,7 +100,7 @@ NO_TOOLS = _any(
     r"\b(?:tools?|functions?|function[ _-]call(?:s|ing)?|tool[ _-](?:use|calls?|calling))\b['\"`]?(?: parameters?| fields?)? (?:(?:is|are) )?(?:currently |yet )?(?:not |un|in)(?:supported|available|enabled|allowed|permitted|compatible)",
     r"unsupported (?:parameter|argument|field|feature|value)s?:? ['\"`]?(?:tools|functions)\b(?![ _-]?choice)",
     r"(?:extra inputs? (?:is|are) not permitted|un(?:known|recogni[sz]ed|expected) (?:request |keyword )?(?:name|argument|field|parameter|key)s?)\b.{0,30}\btools\b",
-    r"no endpoints? found that supports? tool",
+    r"no endpoints? found that supports? tool|\btools['\"`]?: extra inputs",
     r"不支持.{0,10}(?:工具|函数|function|tool)",
 )
 """The model, or its server as it was started, has no tools at all."""
@@ -101,22 +111,23 @@ TEMPLATE = _any(
     r"roles? must alternate|must alternate between",
     r"(?:system|tool|assistant|user) role (?:is )?not supported",
     r"(?:failed|error|unable) .{0,30}(?:apply|render|format)\w* .{0,20}template",
-    r"unexpected role|after role",
+    r"unexpected role|after role|system message must be|no user query found|cannot put tools in",
     r"(?:only|must) .{0,40}(?:user|assistant|system|tool) (?:and|or|messages?|roles?)\b.{0,60}(?:support|alternat|first|begin|start|follow)",
 )
 """The model's chat template does not accept the messages as they are."""
 
 CRASHED = _any(
     r"(?:model|runner|engine|worker|process|server)\b.{0,40}\b(?:crashed|terminated|stopped|died|is dead|has exited|killed|aborted)",
-    r"engine ?dead|engine core",
+    r"engine ?dead|engine ?core|model (?:is |was |has been )?unloaded",
     r"(?:cuda|hip|metal|gpu|vulkan)\b.{0,40}\b(?:error|out of memory|fail)",
-    r"out of memory|\boom\b|failed to allocate",
+    r"out ?of ?memory|\boom\b|(?:failed|unable) to allocate|insufficient memory",
     r"segmentation fault|exit (?:code|status)|signal: ",
 )
 
 LOADING = _any(
     r"(?:loading|warming up|starting|initiali[sz]ing|scaling).{0,20}model",
     r"model\b.{0,60}\b(?:is )?(?:currently |still )?(?:loading|warming|starting|initiali[sz]ing)",
+    r"model is being (?:loaded|deployed|downloaded|started)",
     r"not (?:yet )?ready|cold start",
 )
 
@@ -125,6 +136,7 @@ UNKNOWN_MODEL = _any(
     r"(?:model|deployment|engine)s?\b.{0,80}\b(?:(?:does|do) not exist|(?:is |was |be )?not (?:found|exist|available|supported|loaded|recogni[sz]ed|a valid|allowed)|unknown|invalid|could not be found)",
     r"(?:unknown|invalid|no such|unsupported|unrecogni[sz]ed|non-?existent|not a valid) model\b",
     r"no models? (?:is |are )?(?:loaded|found|available)|try pulling it|not have access to (?:the |it|model)",
+    r"model\b.{0,80}\b(?:decommissioned|retired|no longer (?:supported|available|served)|not enabled for)",
     r"deployment\w*[ _-]?not[ _-]?found",
     r"no (?:allowed providers|endpoints?) (?:are |is )?(?:found|available)(?! that)",
     r"模型(?:不存在|未找到)",

@@ -28,6 +28,7 @@ from memgpt_agent.models.answer.answer import FILTERED, LENGTH, Answer, Malforme
 from memgpt_agent.models.answer.completion import completion, cut_short, repair
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
+from memgpt_agent.models.answer.text_calls import calls_in
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
 from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.modes import Modes
@@ -237,6 +238,8 @@ class OpenAIModel:
                 return await self._adapted(request, mode, room, sink)
             except EndpointError as error:
                 refusal = error.refusal
+            if (rescued := _rescued(request, refusal)) is not None:
+                return self._counted(request, rescued)
             _log.warning(
                 "model_call_failed",
                 endpoint=self._address.shown, model=name, meaning=refusal.meaning.value, status=refusal.status,
@@ -325,6 +328,14 @@ class OpenAIModel:
         if refusal.meaning is Meaning.TOO_LONG:
             return ContextOverflowError()
         return refusal_errors.error_for(refusal, self._address.shown, model or self._settings.model)
+
+
+def _rescued(request: ModelRequest, refusal: Refusal) -> Answer | None:
+    """Return what the model wrote as its answer, if its endpoint could not read the calls in it and we can."""
+    if not calls_in(refusal.generated, FunctionNames(request.functions)).calls:
+        return None
+    _log.info("model_answer_rescued", quote=refusal.quote)
+    return Answer(refusal.generated)
 
 
 def _needs_room(answer: Answer) -> bool:

@@ -12,7 +12,7 @@ from memgpt.endpoints.address import parse_address
 from memgpt_agent.domain import Usage
 from memgpt_agent.models.endpoint import CallMode
 
-from tests.support.scripted_llm import Raw, Reply, ScriptedLLM, Stream, call, chunk
+from tests.support.scripted_llm import Raw, Reply, ScriptedLLM, Status, Stream, call, chunk
 from tests.unit.agent.models.asking import Sink, calls, model_at, question
 
 Start = Callable[..., ScriptedLLM]
@@ -66,3 +66,97 @@ def _whole() -> dict[str, Any]:
 def test_ollamas_own_address(path: str) -> None:
     assert parse_address(f"http://localhost:11434{path}").base_url == "http://localhost:11434/v1"
     assert parse_address("http://webui/api").base_url == "http://webui/api"
+
+
+GENERATED = [
+    '<function=send_message>{"message": "Hello."}</function>',
+    'send_message{"message": "Hello."}</function>',
+    '```\n{"tool_calls": [{"name": "send_message", "arguments": {"message": "Hello."}}]}\n```',
+    {"name": "send_message", "arguments": {"message": "Hello."}},
+]
+
+
+@pytest.mark.parametrize("generated", GENERATED)
+async def test_a_call_that_the_endpoint_could_not_read(scripted_llm: Start, generated: object) -> None:
+    error = {
+        "message": "Failed to call a function. Please adjust your prompt. See 'failed_generation' for more details.",
+        "type": "invalid_request_error", "code": "tool_use_failed", "failed_generation": generated,
+    }  # fmt: skip
+    assert await made(scripted_llm, Raw(json.dumps({"error": error}), code=400)) == HELLO
+    wrapped = {
+        "error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": json.dumps({"error": error})}}
+    }
+    assert await made(scripted_llm, Raw(json.dumps(wrapped), code=400)) == HELLO
+    assert await made(scripted_llm, Stream([json.dumps({"error": error})])) == HELLO
+
+
+async def test_a_generation_without_a_call_is_asked_for_again(scripted_llm: Start) -> None:
+    error = {"message": "Failed", "code": "tool_use_failed", "failed_generation": "I would rather talk."}
+    replies = (Raw(json.dumps({"error": error}), code=400), call("send_message", message="Hello."))
+    assert await made(scripted_llm, *replies, asked=2) == HELLO
+
+
+async def test_a_second_call_with_a_wrong_number_at_its_head(scripted_llm: Start) -> None:
+    entries: list[dict[str, Any]] = [
+        {
+            "index": 0,
+            "id": "a",
+            "function": {"name": "core_memory_append", "arguments": '{"name": "human", "content": "Ada"}'},
+        },
+        {"index": 0, "id": "b", "function": {"name": "send_message", "arguments": ""}},
+        {"index": 1, "id": None, "function": {"arguments": '{"message": '}},
+        {"index": 1, "id": " ", "function": {"name": None, "arguments": '"Hello."}'}},
+    ]
+    stream = Stream([*(chunk(tool_calls=[entry]) for entry in entries), chunk("tool_calls")])
+    assert await made(scripted_llm, stream) == [("core_memory_append", {"name": "human", "content": "Ada"}), *HELLO]
+
+
+async def test_calls_of_one_number_without_ids(scripted_llm: Start) -> None:
+    texts = ["one", "two", "three"]
+    entries = [
+        {
+            "index": 0,
+            "type": "function",
+            "function": {"name": "archival_memory_insert", "arguments": json.dumps({"content": text})},
+        }
+        for text in texts
+    ]
+    stream = Stream([*(chunk(tool_calls=[entry]) for entry in entries), chunk("tool_calls")])
+    assert await made(scripted_llm, stream) == [("archival_memory_insert", {"content": text}) for text in texts]
+
+
+async def test_a_provider_that_breaks_off_is_asked_again(scripted_llm: Start) -> None:
+    broken = Stream([chunk(content="Let me"), json.dumps({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error", "error": {"code": 502, "message": "Upstream idle timeout exceeded"}}]})])  # fmt: skip
+    assert await made(scripted_llm, broken, call("send_message", message="Hello."), asked=2) == HELLO
+
+
+@pytest.mark.parametrize(
+    "demand",
+    [
+        "Invalid schema for response_format 'function_call': In context=('properties', 'call'), 'additionalProperties' is required to be supplied and to be false.",
+        "invalid JSON schema for response_format: 'function_call': `additionalProperties:false` must be set on every object",
+    ],
+)
+async def test_a_keyword_that_is_demanded_is_not_dropped(scripted_llm: Start, demand: str) -> None:
+    replies = (Status(400, demand), call_as_json(), call_as_json())
+    llm = scripted_llm(list(replies))
+    async with model_at(llm, CallMode.JSON_SCHEMA) as model:
+        assert calls(await model.complete(question(), Sink())) == HELLO
+    assert '"additionalProperties": false' in json.dumps(llm.requests[1].json["response_format"])
+
+
+def call_as_json() -> Reply:
+    chosen = {"inner_thoughts": "", "call": {"function": "send_message", "arguments": {"message": "Hello."}}}
+    return Stream([chunk("stop", content=json.dumps(chosen))])
+
+
+async def test_usage_in_parts_and_zeros_at_the_end(scripted_llm: Start) -> None:
+    parts = [
+        json.dumps({"choices": [], "usage": {"input_tokens": 50, "output_tokens": 1, "cache_read_input_tokens": 850}}),
+        chunk(**_whole()),
+        json.dumps({"choices": [], "usage": {"output_tokens": 5}}),
+        json.dumps({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}),
+    ]
+    llm = scripted_llm([Stream(parts)])
+    async with model_at(llm) as model:
+        assert (await model.complete(question(), Sink())).usage == Usage(900, 5, 850)

@@ -168,6 +168,8 @@ class Dialect:
             word = match[0]
             if word not in used or (constrained and word in ("anyOf", "enum")):
                 continue
+            if options.DEMANDED.match(text, match.end()):
+                continue
             if word in options.ENGLISH_WORDS and not (_quoted(text, match) and options.ABOUT_SCHEMA.search(text)):
                 continue
             self._dropped |= {word}

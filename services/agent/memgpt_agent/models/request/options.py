@@ -60,6 +60,11 @@ QUIRKS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )  # fmt: skip
 BOOLEANS = _words(r"TYPE_STRING|enum")
 KEYWORD = re.compile("|".join(rf"(?<![\w$]){re.escape(word)}(?!\w)" for word in schemas.DROPPABLE))
+DEMANDED = _words(
+    r"\W{0,3}(?:false)?\W{0,3}\b(?:is required|(?:must|should|needs to) be (?:explicitly )?(?:set|supplied|present|false))"
+)
+"""Follows the name of a keyword that is missed rather than refused."""
+
 ENGLISH_WORDS = frozenset(
     [
         "format",
