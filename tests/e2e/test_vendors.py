@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -13,20 +14,22 @@ import pytest
 from tests.support.processes import service_environment
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.vendors import VENDORS
-from tests.support.vendors.server import MESSAGE, serve
+from tests.support.vendors.server import MESSAGE, SUMMARY, serve
 
 MEMGPT = str(Path(sys.executable).with_name("memgpt"))
 SEARCH = ("archival_memory_search", {"query": "tea", "page": 0, "request_heartbeat": True})
 NOTE = ("core_memory_append", {"name": "human", "content": "Name: Ada", "request_heartbeat": True})
 
 
-@pytest.mark.parametrize("name", ["Mistral", "Gemini, /v1beta/openai", "Qwen / DashScope", "OpenAI gpt-4o, gpt-4.1"])
-def test_a_vendor_from_configure_to_run(scripted_llm: Callable[..., ScriptedLLM], tmp_path: Path, name: str) -> None:
-    vendor = next(one for one in VENDORS if one.name == name)
-    _, model, address = serve(scripted_llm, vendor)
+Memgpt = Callable[..., str]
+
+
+@pytest.fixture
+def memgpt(tmp_path: Path) -> Memgpt:
+    """Run a command of `memgpt` in a new home; return its output."""
     environment = service_environment(tmp_path / "home", {})
 
-    def memgpt(*arguments: str, text: str = "") -> str:
+    def run(*arguments: str, text: str = "") -> str:
         done = subprocess.run(
             [MEMGPT, *arguments], input=text, env=environment, cwd=tmp_path, capture_output=True, encoding="utf-8",
             timeout=120, check=False,
@@ -34,6 +37,15 @@ def test_a_vendor_from_configure_to_run(scripted_llm: Callable[..., ScriptedLLM]
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
+    return run
+
+
+@pytest.mark.parametrize("name", ["Mistral", "Gemini, /v1beta/openai", "Qwen / DashScope", "OpenAI gpt-4o, gpt-4.1"])
+def test_a_vendor_from_configure_to_run(
+    scripted_llm: Callable[..., ScriptedLLM], memgpt: Memgpt, tmp_path: Path, name: str
+) -> None:
+    vendor = next(one for one in VENDORS if one.name == name)
+    _, model, address = serve(scripted_llm, vendor)
     (tmp_path / "tea.txt").write_text("".join(f"Tea number {n} is steeped for {n} minutes.\n\n" for n in range(400)))
     memgpt("configure", "--model", "m", "--model-endpoint", address, "--api-key", "k",
            "--embedding-model", "e", "--embedding-endpoint", address)  # fmt: skip
@@ -46,3 +58,27 @@ def test_a_vendor_from_configure_to_run(scripted_llm: Callable[..., ScriptedLLM]
     assert f"🤖 {MESSAGE}" in said
     assert "Name: Ada" in said
     assert not model.script
+
+
+# Order and ids of messages, signatures and schemas, reasoning that needs room, failed generations.
+FAMILIES = ("Mistral", "Gemini, /v1beta/openai", "DeepSeek V4", "Groq")
+
+
+@pytest.mark.parametrize("mode", ["tools", "json_schema"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_eviction_at_a_vendor(
+    scripted_llm: Callable[..., ScriptedLLM], memgpt: Memgpt, name: str, mode: str
+) -> None:
+    vendor = next(one for one in VENDORS if one.name == name)
+    llm, model, address = serve(scripted_llm, vendor)
+    memgpt("configure", "--model", "m", "--model-endpoint", address, "--api-key", "k", "--mode", mode,
+           "--context-window", "16384")  # fmt: skip
+    model.script += [NOTE]
+    lines = [f"Story {number}: {'the fox ran on ' * 700}" for number in range(6)]
+    said = memgpt("run", "--agent", "Ada", "--yes", text="\n".join([*lines, "/memory", ""]))
+    assert said.count(f"🤖 {MESSAGE}") > len(lines), "an answer to each line, and to the login"
+    assert "Name: Ada" in said
+    last = json.dumps(llm.requests[-1].messages)
+    assert SUMMARY in last
+    assert "Story 5" in last
+    assert "Story 0" not in last
