@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.setup.answers import Answers, current, default_uri, document, read_document, write_document
+from memgpt.cli.setup import questions
+from memgpt.cli.setup.answers import Answers, current, default_uri, document, extras, read_document, write_document
 from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
 from memgpt.cli.setup.configure import complete, endpoint_overrides, from_flags, quick, save, with_embedding
 from memgpt.cli.terminal.ui import Ui
@@ -196,3 +197,40 @@ def test_the_mode_that_was_found_is_told_and_not_written_down(scripted_llm, caps
     assert complete(Ui(), answers).mode == "auto"
     assert complete(Ui(), replace(answers, mode="tools"), test=True).mode == "tools"
     assert "tools now" in capsys.readouterr().out
+
+
+def test_extra_headers_stay_with_their_endpoint():
+    old = {
+        "agent": {"model": "m", "base_url": "http://one/v1", "headers": {"x-secret": "s"}, "query": {"v": "1"}},
+        "memory": {"embedding_base_url": "http://one/v1", "embedding_headers": {"x-secret": "s"}, "shards": 2},
+    }
+    same = document(old, Answers(model="n", base_url="http://one/v1"))
+    assert same["agent"]["headers"] == {"x-secret": "s"}
+    assert extras(same, "agent", "", "http://one/v1") == ({"x-secret": "s"}, {"v": "1"})
+    other = document(old, Answers(model="n", base_url="http://two/v1"))
+    assert "headers" not in other["agent"]
+    assert "query" not in other["agent"]
+    assert "embedding_headers" not in other["memory"]
+    assert other["memory"]["shards"] == 2
+    assert extras(old, "agent", "", "http://two/v1") == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "address"),
+    [
+        ("https://a.openai.azure.com/openai/deployments/d", True, "https://a.openai.azure.com/openai/deployments/d?api-version=2025-01-01"),
+        ("https://a.openai.azure.com/openai/deployments/d?api-version=2024-10-21", False, ""),
+        ("https://a.openai.azure.com/openai/v1", False, ""),
+        ("http://localhost:11434/v1", False, ""),
+    ],
+)  # fmt: skip
+def test_only_azures_deployments_are_asked_for_a_version(url, asked, address):
+    heard = []
+
+    class Person:
+        def ask(self, question, *, default=""):
+            heard.append(question)
+            return "2025-01-01"
+
+    assert questions._with_version(Person(), url) == (address or url)
+    assert bool(heard) is asked

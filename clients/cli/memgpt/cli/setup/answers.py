@@ -76,11 +76,29 @@ def document(old: dict[str, Any], answers: Answers) -> dict[str, Any]:
         "embedding_api_key": "" if bundled else answers.embedding_api_key,
     }
     new = dict(old)
+    for section, prefix, url in (("agent", "", answers.base_url), ("memory", "embedding_", answers.embedding_base_url)):
+        if old.get(section, {}).get(f"{prefix}base_url", "") != url:
+            # Extra headers may be secrets of the former endpoint.
+            new[section] = {k: v for k, v in old.get(section, {}).items() if k not in _extras(prefix)}
     for section, values in (("agent", agent), ("memory", memory)):
         # Empty answers remove earlier ones, so that the service's defaults apply.
-        kept = {key: value for key, value in old.get(section, {}).items() if key not in values}
+        kept = {key: value for key, value in new.get(section, {}).items() if key not in values}
         new[section] = kept | {key: value for key, value in values.items() if value}
     return new
+
+
+def _extras(prefix: str) -> tuple[str, str]:
+    """Return the settings of extra headers and query parameters."""
+    return f"{prefix}headers", f"{prefix}query"
+
+
+def extras(document: dict[str, Any], section: str, prefix: str, url: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the extra headers and query parameters that the configuration has for the endpoint at ``url``."""
+    settings = document.get(section, {})
+    if settings.get(f"{prefix}base_url", "") != url:
+        return {}, {}
+    headers, query = (dict(settings.get(key) or {}) for key in _extras(prefix))
+    return headers, query
 
 
 def current(document: dict[str, Any]) -> Answers:

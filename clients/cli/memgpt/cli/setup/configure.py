@@ -14,6 +14,7 @@ from memgpt.cli.setup.answers import (
     current,
     default_uri,
     document,
+    extras,
     keep_former,
     read_document,
     write_document,
@@ -36,8 +37,10 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
     Raises:
         CliError: The dimension of the embeddings is unknown.
     """
+    former = read_document(config_path())
     if answers.model != OFFLINE and (test or answers.mode == "auto"):
-        endpoint = Endpoint(answers.base_url or OPENAI_URL, answers.api_key)
+        more = extras(former, "agent", "", answers.base_url)
+        endpoint = Endpoint(answers.base_url or OPENAI_URL, answers.api_key, *more)
         begin = time.monotonic()
         try:
             with ui.busy(f"Sending {answers.model} a test message..."):
@@ -49,7 +52,8 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
         except ProbeError as error:
             ui.warning(f"{error}; it is saved all the same, and tried again with the first message")
     if answers.embedding_model != WORDLLAMA and (test or not answers.embedding_dimension):
-        endpoint = Endpoint(answers.embedding_base_url or OPENAI_URL, answers.embedding_api_key)
+        more = extras(former, "memory", "embedding_", answers.embedding_base_url)
+        endpoint = Endpoint(answers.embedding_base_url or OPENAI_URL, answers.embedding_api_key, *more)
         begin = time.monotonic()
         try:
             with ui.busy(f"Asking {answers.embedding_model} for a test embedding..."):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from memgpt.cli.endpoint_probe import OPENAI_URL
 from memgpt.cli.errors import CliError
@@ -12,11 +13,13 @@ from memgpt.cli.setup import discovery
 from memgpt.cli.setup.answers import COMPATIBLE, OFFLINE, OPENAI, WORDLLAMA, Answers, default_uri
 from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
 from memgpt.cli.terminal.ui import Choice, Ui, plural
+from memgpt.endpoints.address import parse_address
 
 _OPENAI_MODEL = "gpt-4o-mini"
 _OPENAI_WINDOW = 128_000
 _LOCAL_URL = "http://localhost:11434/v1"
 _LOCAL_WINDOW = 8192
+_AZURE_VERSION = "2024-10-21"
 _EMBEDDING_MODEL = "text-embedding-3-small"
 _OTHER = "\0other"
 
@@ -80,7 +83,7 @@ def _ask_openai(ui: Ui, before: Answers) -> Answers:
 def _ask_compatible(ui: Ui, before: Answers, url: str) -> Answers:
     if not url:
         offered = before.base_url if before.base_url not in ("", OPENAI_URL) else _LOCAL_URL
-        url = _ask(ui, "Enter the base URL of the endpoint:", offered, check_url)
+        url = _with_version(ui, _ask(ui, "Enter the base URL of the endpoint:", offered, check_url))
     same = url == before.base_url
     local = any(url == f"http://localhost:{port}/v1" for _, port in discovery.SERVERS)
     key = (
@@ -102,6 +105,18 @@ def _ask_compatible(ui: Ui, before: Answers, url: str) -> Answers:
     return replace(
         before, model=model, base_url=url, api_key=key, context_window=tokens, mode=_mode(before, model, url)
     )
+
+
+def _with_version(ui: Ui, url: str) -> str:
+    """Return the address with the version of the API, which only Azure's deployments demand."""
+    try:
+        address = parse_address(url)
+    except ValueError:
+        return url
+    if "/deployments/" not in address.base_url or "api-version" in address.query:
+        return url
+    version = _ask(ui, "Enter the version of Azure's API (api-version):", _AZURE_VERSION, _named)
+    return f"{url}{'&' if address.query else '?'}{urlencode({'api-version': version})}"
 
 
 def _mode(before: Answers, model: str, url: str) -> str:
@@ -133,7 +148,7 @@ def _ask_embedding(ui: Ui, answers: Answers, before: Answers) -> Answers:
             answers, embedding_model=WORDLLAMA, embedding_base_url="", embedding_api_key="", embedding_dimension=0
         )
     offered = before.embedding_base_url or answers.base_url or OPENAI_URL
-    url = _ask(ui, "Enter the base URL of the embedding endpoint:", offered, check_url)
+    url = _with_version(ui, _ask(ui, "Enter the base URL of the embedding endpoint:", offered, check_url))
     if url == answers.base_url:
         key = answers.api_key
     else:
