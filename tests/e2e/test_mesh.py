@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 
 from tests.support.envoy import Envoy
 from tests.support.processes import ServiceProcess
-from tests.support.scripted_llm import ScriptedLLM, call
+from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call, say
 
 Llm = Callable[..., ScriptedLLM]
 
@@ -91,3 +92,53 @@ def test_a_load_is_watched_through_a_proxy(tmp_path: Path) -> None:
                     stub.UploadFile(iter(upload))
     assert event.ended.state == load_pb2.LOAD_STATE_COMPLETED
     assert event.ended.passage_count == 1
+
+
+def test_a_summary_outlives_the_proxy_that_gives_up(tmp_path: Path, scripted_llm: Llm) -> None:
+    """The same request again joins the summary instead of asking the model again, and gets its result."""
+    gate, summaries = threading.Event(), []
+
+    def answer(request: Request) -> Reply:
+        if request.functions:
+            return call("send_message", message="Words. " * 200)
+        summaries.append(request)
+        assert gate.wait(60)
+        return say("They spoke.")
+
+    llm = scripted_llm(answer)
+    settings = {
+        "MEMGPT_AGENT_MODEL": "scripted",
+        "MEMGPT_AGENT_BASE_URL": llm.base_url,
+        "MEMGPT_AGENT_MODE": "tools",
+        "MEMGPT_AGENT_CONTEXT_WINDOW": "32768",
+    }
+    with ServiceProcess("memgpt_memory", tmp_path) as memory:
+        address = memory.wait_ready()
+        with (
+            ServiceProcess("memgpt_agent", tmp_path, MEMGPT_AGENT_MEMORY_ADDRESS=address, **settings) as agent,
+            Envoy(tmp_path, agent.wait_ready(), timeout="1s") as envoy,
+            grpc.insecure_channel(agent.wait_ready()) as direct,
+            grpc.insecure_channel(envoy.address) as channel,
+        ):
+            agent_id = AgentServiceStub(direct).CreateAgent(pb.CreateAgentRequest()).agent.agent_id
+            for _ in range(6):
+                list(
+                    AgentServiceStub(direct).SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="Word. " * 200))
+                )
+            request = pb.SummarizeRequest(agent_id=agent_id, request_id="once")
+            for _ in range(3):
+                with pytest.raises(grpc.RpcError) as caught:
+                    AgentServiceStub(channel).Summarize(request, timeout=30)
+                assert "timeout" in str(caught.value.details())
+            gate.set()
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    response = AgentServiceStub(channel).Summarize(request, timeout=30)
+                    break
+                except grpc.RpcError:
+                    assert time.monotonic() < deadline
+            assert response.evicted_count > 0
+            assert response.summary == "They spoke."
+            assert AgentServiceStub(channel).Summarize(request, timeout=30) == response, "the result is remembered"
+    assert len(summaries) == 1, "the model was asked once"

@@ -27,19 +27,20 @@ class Envoy:
         address: Address that it listens on.
     """
 
-    def __init__(self, folder: Path, *targets: str, idle: str = "300s") -> None:
+    def __init__(self, folder: Path, *targets: str, idle: str = "300s", timeout: str = "0s") -> None:
         """Prepare the proxy; entering the context starts it.
 
         Args:
             folder: Folder for its configuration and log.
             targets: ``host:port`` of each server, which need not run yet.
             idle: Idle time after which it ends a stream.
+            timeout: Time after which it ends any call; ``0s`` for never.
         """
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
         self._log = folder / "envoy.log"
         self._config = folder / "envoy.json"
-        self._config.write_text(json.dumps(_config(self._port, targets, idle)))
+        self._config.write_text(json.dumps(_config(self._port, targets, idle, timeout)))
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
@@ -71,7 +72,7 @@ class Envoy:
         self._stop()
 
 
-def _config(port: int, targets: Sequence[str], idle: str) -> dict[str, Any]:
+def _config(port: int, targets: Sequence[str], idle: str, timeout: str) -> dict[str, Any]:
     endpoints = [
         {"endpoint": {"address": _address(host, int(number))}}
         for host, _, number in (target.rpartition(":") for target in targets)
@@ -86,7 +87,7 @@ def _config(port: int, targets: Sequence[str], idle: str) -> dict[str, Any]:
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "servers", "timeout": "0s"}}],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "servers", "timeout": timeout}}],
                 }
             ]
         },

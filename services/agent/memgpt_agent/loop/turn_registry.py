@@ -15,6 +15,9 @@ from memgpt_agent.loop.turn_request import TurnRequest
 
 _log = structlog.get_logger(__name__)
 
+_REMEMBERED_SUMMARIES = 256
+"""Results of Summarize that are kept for repeated calls, the latest ones."""
+
 
 class TurnRegistry:
     """Runs each turn in a task of its own, which continues when its callers disconnect."""
@@ -23,6 +26,7 @@ class TurnRegistry:
         self._loop = loop
         self._observer = observer or Observer()
         self._running: dict[tuple[str, str, str], tuple[TurnRequest, EventStream, asyncio.Task[None]]] = {}
+        self._summaries: dict[tuple[str, str, str], asyncio.Task[tuple[int, str]]] = {}
         self._closing = False
 
     def __len__(self) -> int:
@@ -36,8 +40,7 @@ class TurnRegistry:
             InvalidArgument: A turn with this id runs with another input.
             Unavailable: The service is stopping.
         """
-        if self._closing:
-            raise reasons.shutting_down("the Agent is shutting down; send the same request again")
+        self._refuse_if_closing()
         key = (context.tenant(), request.agent_id, request.request_id)
         if key in self._running:
             running, stream, _ = self._running[key]
@@ -61,13 +64,51 @@ class TurnRegistry:
         async for _ in self.open(request).events(deltas=False):
             pass
 
+    async def summarize(self, agent_id: str, request_id: str) -> tuple[int, str]:
+        """Summarize as ``TurnLoop.summarize`` does, in a task that continues when its caller disconnects.
+
+        A model may take longer than a proxy waits: the same request again joins the task, or gets its result.
+
+        Raises:
+            Unavailable: The service is stopping.
+        """
+        self._refuse_if_closing()
+        key = (context.tenant(), agent_id, request_id)
+        task = self._summaries.get(key)
+        if task is None:
+            task = asyncio.create_task(self._summarize(agent_id, request_id), name=f"summarize:{request_id}")
+            self._summaries[key] = task
+            task.add_done_callback(lambda done: self._summary_ended(key, done))
+        return await asyncio.shield(task)
+
     async def close(self) -> None:
         """Stop every turn and release its lease; another replica, or the next request, continues it."""
         self._closing = True
-        tasks = [task for _, _, task in self._running.values()]
+        tasks: list[asyncio.Task[None] | asyncio.Task[tuple[int, str]]] = [
+            task for _, _, task in self._running.values()
+        ]
+        tasks += self._summaries.values()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise reasons.shutting_down("the Agent is shutting down; send the same request again")
+
+    async def _summarize(self, agent_id: str, request_id: str) -> tuple[int, str]:
+        with context.background("summarize"):
+            try:
+                return await self._loop.summarize(agent_id, request_id)
+            except asyncio.CancelledError:
+                raise reasons.shutting_down("the Agent is shutting down; send the same request again") from None
+
+    def _summary_ended(self, key: tuple[str, str, str], task: asyncio.Task[tuple[int, str]]) -> None:
+        if task.cancelled() or task.exception():
+            del self._summaries[key]
+        ended = [each for each, running in self._summaries.items() if running.done()]
+        for each in ended[:-_REMEMBERED_SUMMARIES]:
+            del self._summaries[each]
 
     async def _run(self, request: TurnRequest, stream: EventStream) -> None:
         attributes: tracing.Attributes = {

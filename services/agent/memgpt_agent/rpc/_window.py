@@ -51,5 +51,5 @@ class WindowRpcs(ServicerBase):
         return pb.DeleteBlockResponse()
 
     async def Summarize(self, request: pb.SummarizeRequest, context: Any) -> pb.SummarizeResponse:
-        count, summary = await self._loop.summarize(request.agent_id, request.request_id or new_id("req"))
+        count, summary = await self._turns.summarize(request.agent_id, request.request_id or new_id("req"))
         return pb.SummarizeResponse(evicted_count=count, summary=summary)
