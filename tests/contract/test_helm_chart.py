@@ -102,6 +102,14 @@ def test_pods_are_restricted_and_drain_in_time(chart: Chart, example: Path | Non
         assert pod["terminationGracePeriodSeconds"] >= stopping + 7
 
 
+def test_threads_follow_the_limits_of_the_container(chart: Chart) -> None:
+    for deployment in deployments(chart.render(None)).values():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        (threads,) = (each for each in container["env"] if each["name"] == "OPENBLAS_NUM_THREADS")
+        assert threads["valueFrom"] == {"resourceFieldRef": {"resource": "limits.cpu"}}
+    assert "MALLOC_ARENA_MAX=2" in (CHART.parents[2] / "Dockerfile").read_text()
+
+
 def test_memory_is_never_updated_by_rolling(chart: Chart) -> None:
     memory = deployments(chart.render(None))["memory"]
     assert memory["spec"]["strategy"] == {"type": "Recreate"}

@@ -159,7 +159,7 @@ class Uploads:
         self._ends = list(ends)
         self._lasting = lasting
 
-    def upload(self, _load_id: str, name: str, _path: Path) -> None:
+    def upload(self, _load_id: str, name: str, _path: Path, *, resume_seconds: float) -> None:
         self.asked.append(f"upload {name}")
         self._lasting()
         if (end := self._ends.pop(0)) is not None:

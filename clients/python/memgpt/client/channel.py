@@ -104,6 +104,8 @@ def channel_options(address: str) -> list[tuple[str, Any]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 20_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        # Replicas that moved are found as soon as DNS has them, not 30 s after the last query.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # Calls to this machine must not go through a network proxy.
         ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
         ("grpc.service_config", service_config()),

@@ -74,7 +74,7 @@ def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) ->
     while not stop.is_set():
         began = time.monotonic()
         try:
-            loads.upload(load_id, name, path)
+            loads.upload(load_id, name, path, resume_seconds=0)  # repeated below, until `stop`
         except DeadlineExceeded as error:
             stalls += 1
             if stalls == _STALLS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 RESUME_SECONDS = 120.0
 """Seconds for which a broken stream is resumed while the service does not respond; a restart takes less."""
+
+_LONG_SECONDS = 30.0
+"""An upload that lasted this many seconds had reached the Loader; only time after it counts toward the retries."""
 
 CHUNK_BYTES = 64 * 1024
 """Bytes of a file in a message of an upload: the maximum that the Loader accepts."""
@@ -69,12 +73,33 @@ class AsyncLoads:
         """Return the file formats that the Loader supports."""
         return (await call(self._stub.ListFormats, loader_pb.ListFormatsRequest(), CALL_TIMEOUT)).formats
 
-    async def upload(self, load_id: str, name: str, path: Path) -> LoadFile:
+    async def upload(self, load_id: str, name: str, path: Path, *, resume_seconds: float = RESUME_SECONDS) -> LoadFile:
         """Upload a file, and return its state once the Loader has received all of it.
+
+        An upload that breaks is sent again: the Loader may be restarting, or a proxy may have ended the connection.
+
+        Args:
+            load_id: The load.
+            name: Name of the file in the load's manifest.
+            path: The file.
+            resume_seconds: Seconds for which uploads may break before the last error is raised; 0 for one attempt.
 
         Raises:
             OSError: The file cannot be read.
         """
+        policy = RetryPolicy(resume_seconds)
+        while True:
+            began = time.monotonic()
+            try:
+                return await self._upload(load_id, name, path)
+            except ServiceError as error:
+                if not isinstance(error, Unavailable) and not is_resumable(error):
+                    raise
+                if time.monotonic() - began > _LONG_SECONDS:
+                    policy.renew()
+                await asyncio.sleep(policy.pause(error))
+
+    async def _upload(self, load_id: str, name: str, path: Path) -> LoadFile:
         failures: list[OSError] = []
 
         def pieces() -> Iterator[loader_pb.UploadFileRequest]:
