@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 # Terminals are forked off (pexpect): with gRPC's support for forks its poller starts anew in the child, finds its
@@ -25,7 +26,7 @@ _ROOT = Path(__file__).parents[1]
 _SERVER = pytest.StashKey[MilvusServer]()
 
 
-def _missing(reason: str) -> None:
+def missing_tool(reason: str) -> NoReturn:
     """Skip the test because a tool is missing; in CI, fail."""
     if os.environ.get("CI"):
         pytest.fail(reason)
@@ -101,7 +102,7 @@ def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
     `milvus_server`, so that the server is started early.
     """
     if reason := milvus.why_unavailable():
-        _missing(reason)
+        missing_tool(reason)
     server = _shared_server(request.config)
     server.wait_ready()
     return server
@@ -111,7 +112,7 @@ def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
 def stopped_milvus_server(tmp_path: Path) -> Iterator[MilvusServer]:
     """A Milvus server for one test, not yet started."""
     if reason := milvus.why_unavailable():
-        _missing(reason)
+        missing_tool(reason)
     server = MilvusServer(tmp_path / "milvus-server")
     try:
         yield server
@@ -190,5 +191,5 @@ def kustomize() -> Path:
 def _tool(name: str) -> Path:
     found = _ROOT / ".tools" / "bin" / name
     if not found.exists():
-        _missing(f"{name} is not installed; run `make tools`, which also says why if it cannot be had")
+        missing_tool(f"{name} is not installed; run `make tools`, which also says why if it cannot be had")
     return found

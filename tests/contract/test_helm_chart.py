@@ -23,7 +23,7 @@ SETTINGS: dict[str, type[ServiceSection]] = {
     "loader": LoaderSettings,
     "memory": MemorySettings,
 }
-CUSTOM_RESOURCES = ("ServiceMonitor",)
+CUSTOM_RESOURCES = ("ServiceMonitor", "PrometheusRule")
 
 Manifest = dict[str, Any]
 
@@ -167,3 +167,12 @@ def test_wrong_values_are_refused_by_name(chart: Chart, setting: str, problem: s
     done = chart.run("template", "memgpt", CHART, "--kube-version", "1.34.0", "--set", setting)
     assert done.returncode != 0
     assert problem in done.stderr
+
+
+def test_alerts_and_dashboards_are_those_of_the_repository(chart: Chart) -> None:
+    manifests = {manifest["kind"]: manifest for manifest in chart.render(CHART / "ci" / "production-values.yaml")}
+    monitoring = CHART.parents[1] / "monitoring"
+    assert manifests["PrometheusRule"]["spec"] == yaml.safe_load((monitoring / "alerts.yml").read_text())
+    dashboards = {f"memgpt-{file.name}": file.read_text() for file in (monitoring / "grafana/dashboards").iterdir()}
+    assert manifests["ConfigMap"]["data"] == dashboards
+    assert manifests["ConfigMap"]["metadata"]["labels"]["grafana_dashboard"] == "1"

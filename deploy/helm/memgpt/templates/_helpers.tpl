@@ -70,6 +70,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: MEMGPT_{{ $service }}_MEMORY_TLS_KEY, value: /etc/memgpt/tls/tls.key}
 {{- end }}
 {{- end }}
+{{- if .root.Values.traces.enabled }}
+- {name: MEMGPT_SERVER_TRACES, value: otlp}
+- {name: MEMGPT_SERVER_TRACES_ENDPOINT, value: {{ .root.Values.traces.endpoint | quote }}}
+{{- end }}
 {{- range $name, $value := (get .root.Values .service).env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
