@@ -75,6 +75,7 @@ class Core:
     user_data: UserData
     archive: Archive
     recall: Recall
+    message_index: MessageIndex
     forgetting: Forgetting
     profiles: Profiles
     loads: LoadRecords
@@ -117,6 +118,7 @@ class Core:
         await self.reembedding.close()
         await self.idempotency.close()
         await self.agents.close()
+        await self.message_index.close()
         await self.agents.repository.close()
         await self.quotas.close()
         await self.lease.release()
@@ -176,6 +178,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         transfers=Transfers(agents, sources, messages, indexed, clock, quotas),
         archive=Archive(indexed, sources, clock),
         recall=recall,
+        message_index=message_index,
         forgetting=Forgetting(agents, recall),
         profiles=Profiles(records),
         loads=LoadRecords(records, sources),

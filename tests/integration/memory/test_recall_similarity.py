@@ -14,6 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.memory.v1 import agent_pb2, message_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import recall_memory_service_pb2 as pb
+from memgpt_memory.recall import MessageIndex
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.rows import Key
 from memgpt_memory.store.threaded import ThreadedStore
@@ -210,7 +211,57 @@ async def index_rows(memory: Memory, agent_id: str) -> int:
     assert isinstance(store, ThreadedStore)
     names = collection_names(store, "memgpt_recall")
     assert len(names) == 1
+    await core.message_index._write_marks()  # otherwise written later
     return len(await store.query(store._ready[names[0]], Equals("owner", agent_id), Key))
+
+
+async def test_searches_after_every_message_write_few_marks(
+    serve: Serve, milvus_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server counts every mark as a text without words, and ranks words by the number and length of texts."""
+    written: list[str] = []
+    upsert = ThreadedStore.upsert
+
+    async def noting(store: ThreadedStore, collection: Any, rows: Any, **options: Any) -> None:
+        if collection.name.startswith("memgpt_recall"):
+            written.extend(row.id for row in rows)
+        await upsert(store, collection, rows, **options)
+
+    monkeypatch.setattr(ThreadedStore, "upsert", noting)
+    async with serve(milvus_uri) as memory:
+        agents = [(await memory.agent()).agent_id for _ in range(2)]
+        for number in range(5):
+            for agent_id in agents:
+                await memory.turn(agent_id, f"question {number}", f"answer {number}")
+                assert len(await walk(memory, agent_id)) == 2 * number + 2
+        assert len(written) == 20
+        assert not {f"{agent_id}-r" for agent_id in agents} & set(written)
+    assert sorted(written[20:]) == sorted(f"{agent_id}-r" for agent_id in agents)
+    async with serve(milvus_uri) as memory:
+        for agent_id in agents:
+            assert len(await walk(memory, agent_id)) == 10
+        assert len(written) == 22  # nothing was taken in again
+        await memory.turn(agents[0], *(f"{number}" for number in range(130)))
+        assert len(await walk(memory, agents[0])) == 140
+        assert written[22:].count(f"{agents[0]}-r") == 1
+
+
+async def test_after_a_crash_the_index_takes_in_again_what_has_no_mark(
+    serve: Serve, milvus_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crash(_: object) -> None:
+        pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MessageIndex, "close", crash)
+        async with serve(milvus_uri) as memory:
+            agent_id = (await memory.agent()).agent_id
+            await memory.turn(agent_id, "question", "answer")
+            before = await walk(memory, agent_id)
+    async with serve(milvus_uri) as memory:
+        assert await walk(memory, agent_id) == before
+        await memory.turn(agent_id, "another question", "another answer")
+        assert len(await walk(memory, agent_id)) == 4
 
 
 async def test_a_deleted_agent_leaves_nothing_in_the_index(serve: Serve, milvus_uri: str) -> None:

@@ -2,20 +2,26 @@
 
 It can be built again from the messages at any time. A commit writes nothing here: a search first indexes the messages
 since the last one, so only agents that are searched by similarity cost embeddings. How far the index reaches is written
-after the rows, under an id of its own; the ids of rows are derived from agent and message. So a crash costs at most one
-batch, which is then written again in place.
+after the rows, in a mark: a row under an id of its own. The ids of rows are derived from agent and message. A crash
+costs at most one batch, which is then written again in place.
+
+A mark is written once per batch and at the end of the process, not by every search. A server counts each of them as a
+text without words until it compacts, and with as many marks as messages it would rank words by wrong statistics.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from weakref import WeakValueDictionary
 
 import numpy as np
+import structlog
 from cachetools import LRUCache
 from memgpt_runtime.chunking import chunk
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.agents import LiveAgent
 from memgpt_memory.embedding import unit_vectors
@@ -27,6 +33,8 @@ from memgpt_memory.store.layout import Collection, message_index, partition_of
 from memgpt_memory.store.rows import IndexedMessageRow, Key, RowNumber
 from memgpt_memory.tasks import run_to_end
 
+_log = structlog.get_logger(__name__)
+
 _BATCH = 128
 """Messages that are indexed at a time: about what one call of an embedding endpoint takes."""
 
@@ -35,6 +43,19 @@ _MAX_PIECES = 32
 """Pieces of a long message that are embedded; their mean stands for the message."""
 
 _MAX_REMEMBERED = 10_000
+
+_MAX_UNMARKED = 1_000
+"""Agents whose marks may be outdated."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A mark that is to be written; the stored one ends at `first`."""
+
+    collection: Collection
+    partition: str
+    row: IndexedMessageRow
+    first: int
 
 
 def index_id(agent_id: str, sequence: int) -> str:
@@ -57,6 +78,14 @@ class MessageIndex:
         self._opening = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ends: LRUCache[tuple[str, str], int] = LRUCache(_MAX_REMEMBERED)
+        self._unmarked: dict[tuple[str, str], _Mark] = {}
+
+    async def close(self) -> None:
+        """Write the marks that are outdated. A failure costs the next process a part of a batch for each agent."""
+        try:
+            await self._write_marks()
+        except ServiceError as error:
+            _log.info("message_index_marks_failed", error=str(error))
 
     def collection(self, index: EmbeddingIndex) -> Collection:
         """Return the collection of the messages that a model has embedded."""
@@ -97,6 +126,7 @@ class MessageIndex:
                 rows = await self._passages.store.query(collection, condition, Key, partitions=[partition])
                 await self._passages.store.delete(collection, ids_of(rows), partition=partition, unread=True)
             self._ends.pop((collection.name, live.id), None)
+            self._unmarked.pop((collection.name, live.id), None)
 
     async def drop(self, live: LiveAgent, sequences: Iterable[int]) -> None:
         """Delete the index rows of forgotten messages, after those that are being written."""
@@ -121,8 +151,9 @@ class MessageIndex:
         async with self._opening:
             if not self._passages.store.is_open(collection):
                 # It is new, or was dropped when the store moved to another model: it is still empty.
-                for key in [key for key in self._ends if key[0] == collection.name]:
-                    del self._ends[key]
+                for ends in (self._ends, self._unmarked):
+                    for key in [key for key in ends if key[0] == collection.name]:
+                        del ends[key]
                 await self._passages.store.open([collection])
 
     async def _end(self, collection: Collection, live: LiveAgent) -> int:
@@ -169,9 +200,14 @@ class MessageIndex:
     async def _write(
         self, index: EmbeddingIndex, collection: Collection, live: LiveAgent, rows: list[IndexedMessageRow], end: int
     ) -> None:
-        store, partition = self._passages.store, partition_of(live.row.tenant, live.id)
-        await store.upsert(collection, rows, partition=partition)
-        mark = IndexedMessageRow(
+        partition = partition_of(live.row.tenant, live.id)
+        if rows:
+            await self._passages.store.upsert(collection, rows, partition=partition)
+        key = collection.name, live.id
+        former = self._unmarked.get(key)
+        first = former.first if former is not None else self._ends.get(key, 0)
+        self._ends[key] = end
+        row = IndexedMessageRow(
             id=_end_id(live.id),
             owner=live.id,
             sequence=end,
@@ -180,8 +216,25 @@ class MessageIndex:
             embedding=np.zeros(index.embedder.dimension, dtype=np.float32),
             words="",
         )
-        await store.upsert(collection, [mark], partition=partition)
-        self._ends[collection.name, live.id] = end
+        self._unmarked[key] = _Mark(collection, partition, row, first)
+        if end - first >= _BATCH:
+            await self._write_marks(key)
+        elif len(self._unmarked) > _MAX_UNMARKED:
+            await self._write_marks()
+
+    async def _write_marks(self, *keys: tuple[str, str]) -> None:
+        """Write the outdated marks of some agents, or of all."""
+        wanted = {key: self._unmarked[key] for key in keys or list(self._unmarked)}
+        groups: dict[tuple[str, str], list[_Mark]] = {}
+        for mark in wanted.values():
+            groups.setdefault((mark.collection.name, mark.partition), []).append(mark)
+        for (_, partition), marks in groups.items():
+            collection = marks[0].collection
+            if self._passages.store.is_open(collection):  # it was dropped if the store moved to another model
+                await self._passages.store.upsert(collection, [mark.row for mark in marks], partition=partition)
+        for key, mark in wanted.items():
+            if self._unmarked.get(key) is mark:
+                del self._unmarked[key]
 
 
 def _pieces(texts: list[str]) -> list[list[str]]:
