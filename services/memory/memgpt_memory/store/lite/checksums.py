@@ -56,15 +56,17 @@ class LogChecksums:
         """Return what is wrong with the logs; empty if nothing is."""
         for notes in sorted(self._folder.glob("*")):
             log = self._logs / notes.stem
-            complete, _, _ = notes.read_text().rpartition("\n")  # the last line may be torn
+            complete, _, _ = notes.read_text(errors="replace").rpartition("\n")  # the last line may be torn
             if complete and not log.exists() and is_due(self._logs.parent, log.name):
                 return f"the log {log.name} is missing"
             if complete and log.exists():
-                size, checksum = map(int, complete.rpartition("\n")[2].split())
+                noted = parse_note(complete.rpartition("\n")[2])
+                if noted is None:
+                    return f"the checksums of the log {log.name} cannot be read"
                 content = log.read_bytes()
-                if len(content) < size:
+                if len(content) < noted[0]:
                     return f"the log {log.name} is truncated"
-                if zlib.crc32(content[:size]) != checksum:
+                if zlib.crc32(content[: noted[0]]) != noted[1]:
                     return f"the log {log.name} has been altered"
         return ""
 
@@ -78,6 +80,14 @@ class LogChecksums:
             if not (self._logs / notes.stem).exists():
                 notes.unlink()
                 self._known.pop(notes.stem, None)
+
+
+def parse_note(line: str) -> tuple[int, int] | None:
+    """Return the length and the checksum of a log from a line of its checksums; None if the line is damaged."""
+    size, _, checksum = line.partition(" ")
+    if not (size.isascii() and size.isdecimal() and checksum.isascii() and checksum.isdecimal()):
+        return None
+    return int(size), int(checksum)
 
 
 def is_due(folder: Path, log: str) -> bool:

@@ -86,7 +86,7 @@ class Engine:
         """Return whether a collection exists."""
         return bool(self._database.has_collection(name))
 
-    def load(self, name: str) -> None:
+    def load(self, collection: Collection) -> None:
         """Read a collection's files, if it exists.
 
         Lite creates the folder first, and refuses to do so again: one that a crash or a full disk left empty is
@@ -96,6 +96,7 @@ class Engine:
             DamageError: A file is missing or altered.
             Exception: The libraries that read the files raise errors of any type; see `disk.is_damage`.
         """
+        name = collection.name
         folder = private.folder_of(self._database, name)
         if not self.has(name):
             (folder / "schema.json.tmp").unlink(missing_ok=True)
@@ -107,6 +108,11 @@ class Engine:
         self._remove_flushed_logs(folder)
         self._opened.add(name)
         found = self._database.get_collection(name)
+        # Those of earlier versions have further columns. Lite would read and write rows without the missing ones.
+        if missing := {field.name for field in _schema(collection).fields} - {
+            field.name for field in found.schema.fields
+        }:
+            raise DamageError(f"its schema has no column {min(missing)}")
         for index in found.list_indexes():
             found.release()
             found.drop_index(index)

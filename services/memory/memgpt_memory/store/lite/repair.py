@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from memgpt_memory.store.layout import MESSAGES, RECORDS, Collection, message_index, passages
 from memgpt_memory.store.lite import files, private
-from memgpt_memory.store.lite.checksums import CHECKSUM, find_damage, is_due, manifest_checksum
+from memgpt_memory.store.lite.checksums import CHECKSUM, find_damage, is_due, manifest_checksum, parse_note
 from memgpt_memory.store.lite.engine import write_schema
 
 _BATCH_ROWS = 1_024
@@ -82,7 +82,9 @@ def _mend_logs(folder: Path, checksums: Path) -> Iterator[str]:
         lines = notes.read_text(errors="replace").rpartition("\n")[0].splitlines()
         if lines and log.exists():
             whole = _whole_length(log, lines)
-            if whole < (expected := _length(lines[-1])):
+            if parse_note(lines[-1]) is None:
+                yield f"{log.name}: its checksums; what follows its first {whole:,} bytes is kept unchecked"
+            elif whole < (expected := _length(lines[-1])):
                 with log.open("r+b") as file:
                     file.truncate(whole)
                 yield f"{log.name}: the last {expected - whole:,} of {expected:,} bytes"
@@ -96,19 +98,19 @@ def _whole_length(log: Path, lines: Sequence[str]) -> int:
     content = log.read_bytes()
     whole = checksum = place = 0
     for line in lines:
-        size, _, expected = line.partition(" ")
-        if not (size.isdecimal() and expected.isdecimal()) or not place <= int(size) <= len(content):
+        noted = parse_note(line)
+        if noted is None or not place <= noted[0] <= len(content):
             continue
-        checksum = zlib.crc32(content[place : int(size)], checksum)
-        place = int(size)
-        if checksum == int(expected):
+        checksum = zlib.crc32(content[place : noted[0]], checksum)
+        place = noted[0]
+        if checksum == noted[1]:
             whole = place
     return whole
 
 
 def _length(line: str) -> int:
-    size = line.partition(" ")[0]
-    return int(size) if size.isdecimal() else 0
+    noted = parse_note(line)
+    return 0 if noted is None else noted[0]
 
 
 def _mend_manifest(folder: Path) -> Iterator[str]:

@@ -428,7 +428,7 @@ class LiteStore(ThreadedStore):
     def _load(self, collection: Collection) -> None:
         """Read a collection's files, if it exists; for errors, see `disk_errors`."""
         with disk_errors(self._path, collection):
-            self._open_engine.load(collection.name)
+            self._open_engine.load(collection)
 
     def _prepare(self, collection: Collection) -> None:
         """Create what is missing of a collection that was loaded, and open its search index.
