@@ -44,6 +44,14 @@ class Stop:
     release: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True)
+class Abort:
+    """The status of a call that is not forwarded."""
+
+    code: grpc.StatusCode
+    details: str
+
+
 class GrpcProxy(grpc.GenericRpcHandler):
     """Forwards any calls with one request. A context manager; it listens from construction on.
 
@@ -77,16 +85,27 @@ class GrpcProxy(grpc.GenericRpcHandler):
             self._stop = Stop(method, number, when)
             return self._stop
 
+    def answer(self, method: str, request: bytes) -> bytes | Abort | None:
+        """Answer a call in the server's place; None to forward it. For subclasses."""
+        return None
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         method: str = handler_call_details.method
         forward: Any = self._channel.unary_stream(method, None, None)
 
         def handle(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-            stop = self._counted(method.rpartition("/")[2])
+            name = method.rpartition("/")[2]
+            stop = self._counted(name)
             if stop is not None and stop.when == "before":
                 _wait(stop, context)
                 if not context.is_active():
                     return  # the caller was killed before sending it
+            own = self.answer(name, request)
+            if isinstance(own, Abort):
+                context.abort(own.code, own.details)
+            elif own is not None:
+                yield own
+                return
             left = context.time_remaining()
             timeout = left if left < _LONGEST else None  # without a deadline, the remaining time is centuries
             call = forward(request, metadata=context.invocation_metadata(), timeout=timeout)
