@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import protovalidate
+from memgpt.common.v1 import file_note_pb2
 
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import FieldViolation
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 
 _SIZE_RULES = ("string.max_bytes", "bytes.max_len")
+
+
+def prepare() -> None:
+    """Load the parser of rules, which takes a tenth of a second: the first call would wait for it."""
+    protovalidate.collect_violations(file_note_pb2.FileNote())
 
 
 def validate(message: Message) -> None:

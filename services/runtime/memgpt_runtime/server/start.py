@@ -31,6 +31,7 @@ from memgpt_runtime.server.listener import bind
 from memgpt_runtime.server.options import server_options
 from memgpt_runtime.server.running import Server
 from memgpt_runtime.server.spec import App, S, ServiceSpec, StartError
+from memgpt_runtime.validation import prepare
 
 _log = logs.get_logger(__name__)
 
@@ -93,8 +94,12 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     registrar = _Registrar(server)
     app = App(config, readiness, metrics, asyncio.Event(), authenticator, registrar)
     stack.push_async_callback(readiness.close)
-    with readiness.starting():
-        await stack.enter_async_context(spec.setup(app))
+    prepared = asyncio.create_task(asyncio.to_thread(prepare))
+    try:
+        with readiness.starting():
+            await stack.enter_async_context(spec.setup(app))
+    finally:
+        await prepared
     logs.adopt_loggers()
     app.add_servicer(identity_service_pb2_grpc.add_IdentityServiceServicer_to_server, IdentityServicer())
     names = list(registrar.names)
