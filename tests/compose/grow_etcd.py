@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from typing import Any
 
 import grpc
 
@@ -26,8 +27,8 @@ def put_request(key: bytes, value: bytes) -> bytes:
 def grow(address: str, count: int) -> None:
     """Write `count` entries."""
     with grpc.insecure_channel(address) as channel:
-        put = channel.unary_unary("/etcdserverpb.KV/Put", None, None)
-        pending: deque[grpc.Future] = deque()
+        put: Any = channel.unary_unary("/etcdserverpb.KV/Put", None, None)
+        pending: deque[Any] = deque()
         for number in range(count):
             request = put_request(b"memgpt-grow/%d" % (number % _KEYS), b"%d" % number)
             pending.append(put.future(request, timeout=30, wait_for_ready=True))

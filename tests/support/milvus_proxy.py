@@ -91,5 +91,5 @@ class MilvusProxy(GrpcProxy):
                 rule.left -= 1
                 return rule.response
         if method == "GetVersion" and self.version:
-            return milvus_pb2.GetVersionResponse(status=common_pb2.Status(), version=self.version).SerializeToString()
+            return bytes(milvus_pb2.GetVersionResponse(version=self.version).SerializeToString())
         return None

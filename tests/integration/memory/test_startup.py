@@ -18,7 +18,7 @@ from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
 from memgpt_memory.records import _idempotency as requests
 from memgpt_memory.store.filters import Equals, all_of
-from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.rows import Key, RecordRow
 from memgpt_runtime.errors import FailedPrecondition, ServiceError
@@ -181,7 +181,7 @@ async def test_a_disk_that_refuses_something_at_the_start_is_asked_again(
     load = Engine.load
     refusals = iter([OSError(errno.ENOSPC, "No space left on device")] * 3)
 
-    def full(engine: Engine, collection: str) -> None:
+    def full(engine: Engine, collection: Collection) -> None:
         if (refusal := next(refusals, None)) is not None:
             raise refusal
         load(engine, collection)

@@ -27,7 +27,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     made = Engine(tmp_path / "milvus.db")
     for collection in (RECORDS, PASSAGES):
         made.prepare(collection)
-        made.load(collection.name)
+        made.load(collection)
     yield made
     made.close()
 
