@@ -17,11 +17,14 @@ from google.protobuf import descriptor_pool
 from memgpt.config import ConfigError
 from memgpt.memory.v1 import (
     agent_state_service_pb2,
+    api_key_service_pb2,
     archival_memory_service_pb2_grpc,
     quota_service_pb2,
 )
 from memgpt_runtime import errors, reasons
 from memgpt_runtime.audit import AuditLine, IdCollector, is_change
+from memgpt_runtime.auth.api_keys import new_token
+from memgpt_runtime.ids import new_id
 
 from tests.contract.runtime.probe import KINDS, Probe, Start
 
@@ -169,6 +172,21 @@ def test_long_lists_of_ids_are_cut() -> None:
     ids = IdCollector()
     ids(archival_pb.DeletePassagesRequest(agent_id="a", passage_ids=[f"p{number}" for number in range(1000)]))
     assert ids.found["passage_ids"] == [f"p{number}" for number in range(16)]
+
+
+def test_a_token_in_place_of_an_id_is_left_out() -> None:
+    token, _ = new_token(new_id("key"))
+    ids = IdCollector()
+    ids(api_key_service_pb2.RevokeApiKeyRequest(api_key_id=token))
+    ids(archival_pb.DeletePassagesRequest(agent_id="a", passage_ids=[token, "p1"]))
+    assert ids.found == {"agent_id": "a", "passage_ids": ["p1"]}
+
+
+async def test_a_token_in_place_of_a_request_id_is_left_out(start: Start, tmp_path: Path) -> None:
+    token, _ = new_token(new_id("key"))
+    async with start(Probe(str).add_to, audit="file", audit_folder=tmp_path) as running:
+        await running.call("unary", "x", metadata=(("x-request-id", token),))
+    assert [line["request_id"] for line in read(tmp_path)] == ["[redacted]"]
 
 
 async def test_a_failing_disk_is_logged_and_counted_and_the_call_succeeds(

@@ -14,6 +14,8 @@ from functools import cache
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from memgpt_runtime.logs import redact
+
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """Ids of the suite, and the request ids of callers. Anything else in such a field was refused, and may be a text."""
 
@@ -41,6 +43,11 @@ def _paths(message: Descriptor, depth: int = _DEPTH) -> Sequence[tuple[tuple[str
     return found
 
 
+def _is_id(value: str) -> bool:
+    """Whether a value may be written: a caller can also put a token where an id belongs, such as that of a key."""
+    return _ID.fullmatch(value) is not None and redact(value) == value
+
+
 def _ids(message: Message) -> Iterator[tuple[str, str | list[str]]]:
     for path, listed in _paths(message.DESCRIPTOR):
         holder = message
@@ -51,10 +58,10 @@ def _ids(message: Message) -> Iterator[tuple[str, str | list[str]]]:
         else:
             value = getattr(holder, path[-1])
             if listed:
-                ids = [id_ for id_ in value[:_MOST_LISTED] if _ID.fullmatch(id_)]
+                ids = [id_ for id_ in value[:_MOST_LISTED] if _is_id(id_)]
                 if ids:
                     yield path[-1], ids
-            elif value and _ID.fullmatch(value):
+            elif value and _is_id(value):
                 yield path[-1], value
 
 

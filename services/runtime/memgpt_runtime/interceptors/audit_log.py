@@ -9,6 +9,7 @@ import grpc
 from memgpt_runtime.audit import AuditLine, AuditLog, Event, IdCollector, is_change
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.interceptors.rpc import Call, Rpc
+from memgpt_runtime.logs import redact
 from memgpt_runtime.principal import CredentialKind
 
 _REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -77,6 +78,6 @@ def _line(service: str, event: Event, rpc: Rpc, ids: IdCollector) -> AuditLine:
         resource=resource,
         status=rpc.code.name,
         reason=rpc.reason,
-        request_id=rpc.request.request_id,
+        request_id=str(redact(rpc.request.request_id)),
         turn_id=turn_id if isinstance(turn_id, str) else "",
     )
