@@ -18,7 +18,7 @@ from typing import NamedTuple
 from memgpt_runtime import graphemes
 from memgpt_runtime.tokens import count_tokens, piece_weights
 
-VERSION = 3
+VERSION = 4
 """Part of the ids of loaded passages. Increase it when the same text is split in another way."""
 
 MAX_TOKENS = 300
@@ -82,12 +82,21 @@ class _Boundary(IntEnum):
 
 
 class _Unit(NamedTuple):
-    """A unit that must not be split. Tokens of adjacent units add up, since no token spans two."""
+    """A unit that must not be split. Tokens of adjacent units add up, since only parts of a word may share a token.
+
+    Attributes:
+        start: Offset of its first character.
+        stop: Offset after its last character.
+        tokens: Its tokens; for a part of a word, at least as many as it adds to a piece.
+        before: The boundary before it.
+        is_part: Whether it is a part of a word.
+    """
 
     start: int
     stop: int
     tokens: int
     before: _Boundary
+    is_part: bool = False
 
 
 def chunk(text: str, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> Iterator[Chunk]:
@@ -119,7 +128,9 @@ def chunk(text: str, max_tokens: int = MAX_TOKENS, overlap: int = 0) -> Iterator
     repeated = used = 0  # units in `pending` that repeat the previous piece; tokens of all units
     for unit in _units(text, max_tokens):
         while used + unit.tokens > max_tokens and len(pending) > repeated:
-            cut = _cut(pending, unit, repeated, max_tokens)
+            if _tokens(text, [*pending, unit]) <= max_tokens:  # parts of words add up to too much
+                break
+            cut = _cut(text, pending, unit, repeated, max_tokens)
             yield _joined(text, pending[:cut])
             following = [*pending[cut:], unit]
             tail = [] if following[0].before is _Boundary.HEADING else _tail(text, pending[:cut], overlap)
@@ -139,7 +150,14 @@ def _joined(text: str, units: Sequence[_Unit]) -> Chunk:
     return Chunk(text[start:stop], start, stop)
 
 
-def _cut(pending: Sequence[_Unit], following: _Unit, repeated: int, limit: int) -> int:
+def _tokens(text: str, units: Sequence[_Unit]) -> int:
+    """Return the tokens of consecutive units."""
+    if any(unit.is_part for unit in units):
+        return count_tokens(text[units[0].start : units[-1].stop])
+    return sum(unit.tokens for unit in units)
+
+
+def _cut(text: str, pending: Sequence[_Unit], following: _Unit, repeated: int, limit: int) -> int:
     """Return how many units make the next piece, up to the last of the strongest boundaries past half of the limit."""
     best, strongest, used = len(pending), following.before, sum(each.tokens for each in pending)
     for index in range(len(pending) - 1, repeated, -1):
@@ -147,6 +165,8 @@ def _cut(pending: Sequence[_Unit], following: _Unit, repeated: int, limit: int) 
         if 2 * used < limit:
             break
         if pending[index].before > strongest:
+            if 2 * _tokens(text, pending[:index]) < limit:
+                break
             best, strongest = index, pending[index].before
     return best
 
@@ -163,9 +183,12 @@ def _tail(text: str, units: Sequence[_Unit], overlap: int) -> list[_Unit]:
     if not found and overlap:
         last = units[-1]
         for start, stop, tokens in reversed([*_words(text, last.start, last.stop, overlap, whole=True)]):
+            # What follows in the word may make the repeated part count more than it does here.
+            share = _share(last.tokens, stop - start, last.stop - last.start) if last.is_part else 0
+            tokens = max(tokens, share)
             if tokens > left or start == units[0].start:
                 break
-            found.append(_Unit(start, stop, tokens, _Boundary.WITHIN))
+            found.append(_Unit(start, stop, tokens, _Boundary.WITHIN, last.is_part))
             left -= tokens
     return found[::-1]
 
@@ -173,7 +196,8 @@ def _tail(text: str, units: Sequence[_Unit], overlap: int) -> list[_Unit]:
 def _units(text: str, limit: int) -> Iterator[_Unit]:
     for start, stop, before in _sentences(text):
         for first, last, tokens in _within(text, start, stop, limit):
-            yield _Unit(first, last, tokens, before)
+            is_part = (first > start and not text[first - 1].isspace()) or (last < stop and not text[last].isspace())
+            yield _Unit(first, last, tokens, before, is_part)
             before = _Boundary.WITHIN
 
 

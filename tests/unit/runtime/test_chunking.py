@@ -75,6 +75,8 @@ def test_pieces_are_the_text(text: str, limit: int) -> None:
 
 @given(text=TEXTS, limit=st.integers(2, 40))
 @example(text="x" * 40 + "क्षि", limit=5)  # together they are more tokens than one by one
+@example(text="HelloHelloHello\n## B\n" + "x" * 40 + "é" * 30, limit=7)  # parts of a word are fewer than their share
+@example(text="aé\u0301" * 40 + "\n## B\n" + "x" * 40, limit=9)
 def test_pieces_are_filled(text: str, limit: int) -> None:
     """What comes next would not have fitted, or the piece ends behind its middle, where something better ends."""
     pieces = list(chunk(text, limit))
@@ -85,6 +87,7 @@ def test_pieces_are_filled(text: str, limit: int) -> None:
 
 
 @given(text=TEXTS, limit=st.integers(2, 40), half=st.integers(0, 20))
+@example(text="et al." + "x" * 40 + "\u1112\u1161\u11ab", limit=16, half=8)  # the word's last letters double its tokens
 def test_pieces_that_overlap_are_the_text_as_well(text: str, limit: int, half: int) -> None:
     overlap = min(half, limit // 2)
     pieces = list(chunk(text, limit, overlap))
