@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from memgpt_memory.fulltext._tokenizer import query_words, words_of
+from memgpt_memory.fulltext._folding import fold
+from memgpt_memory.fulltext._tokenizer import VERSION, query_words, words_of
 
 __all__ = [
+    "VERSION",
+    "fold",
     "query_words",
     "words_of",
 ]
