@@ -13,7 +13,7 @@ from memgpt_memory.store import Capabilities, Match, Matches, StoreFile
 from memgpt_memory.store.filters import Condition, for_rows
 from memgpt_memory.store.layout import BM25, Collection
 from memgpt_memory.store.mapping import check_distinct, columns_of
-from memgpt_memory.store.rows import IndexedMessageRow, IndexedPassageRow, Row, Vector
+from memgpt_memory.store.rows import EmbeddedRow, IndexedMessageRow, IndexedPassageRow, Row, Vector
 
 _R = TypeVar("_R", bound=Row)
 _Rows = dict[str, tuple[Row, str]]
@@ -68,6 +68,10 @@ class MemoryStore:
         found = {each.id: each for each in self._rows(collection, partitions)}
         read = _reader(row)
         return {id_: read(found[id_]) for id_ in ids if id_ in found}
+
+    async def vectors(self, collection: Collection, ids: Sequence[str], *, partition: str) -> dict[str, Vector]:
+        found = await self.get(collection, ids, EmbeddedRow, partitions=[partition])
+        return {id_: np.asarray(row.embedding, np.float32) for id_, row in found.items()}
 
     async def query(
         self,

@@ -10,6 +10,7 @@ from functools import partial
 
 from memgpt_runtime.fair_semaphore import FairSemaphore
 
+from memgpt_memory import fulltext
 from memgpt_memory.access import ApiKeys, Tenants
 from memgpt_memory.agents import (
     LEASE_SECONDS,
@@ -26,6 +27,7 @@ from memgpt_memory.embedding import Embedder, Models
 from memgpt_memory.maintenance.identity import Identity
 from memgpt_memory.maintenance.migrations import migrate
 from memgpt_memory.maintenance.reembedding import Reembedding
+from memgpt_memory.maintenance.reindexing import reindex
 from memgpt_memory.maintenance.store_lease import StoreLease
 from memgpt_memory.maintenance.transfer import Transfers
 from memgpt_memory.maintenance.user_data import UserData
@@ -36,7 +38,7 @@ from memgpt_memory.recall import Forgetting, MessageIndex, Recall
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Records
 from memgpt_memory.sources import LoadRecords, Sources
 from memgpt_memory.store import Store
-from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, passages
+from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, message_index, passages
 from memgpt_memory.turns import Edits, Turns
 
 
@@ -145,6 +147,8 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     identity, embedder = await _identify(store, records, models)
     collection = passages(*identity.model, full_text=identity.full_text)
     await store.open([MESSAGES, collection])
+    if identity.tokenizer != fulltext.VERSION:
+        identity = await _reindex(store, records, identity)
     names, idempotency, journal, clock = Names(records), IdempotencyStore(records), Journal(records), lease.clock
     messages, indexed = Messages(store), Passages(store, EmbeddingIndex(embedder, collection))
     shared = SharedBlocks(records, names, idempotency, journal, partial(has_mark, records))
@@ -222,6 +226,16 @@ async def _identify(store: Store, records: Records, models: Models) -> tuple[Ide
     await migrate(store, former.layout, note)
     identity = former.migrated(SCHEMA_VERSION)
     return identity, await models.make(identity.choose(models))
+
+
+async def _reindex(store: Store, records: Records, identity: Identity) -> Identity:
+    """Give all rows the words of this version's tokenizer; return the identity that says so."""
+    if identity.full_text:
+        for model in filter(None, (identity.model, identity.moving_to)):
+            await reindex(store, passages(*model, full_text=True), message_index(*model, full_text=True))
+    identity = identity.reindexed()
+    await identity.write(records)
+    return identity
 
 
 async def _finish_deletions(agents: Agents, sources: Sources, shared: SharedBlocks, journal: Journal) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from memgpt_runtime import reasons
 
+from memgpt_memory import fulltext
 from memgpt_memory.clock import now
 from memgpt_memory.embedding import ModelChoice, Models
 from memgpt_memory.records import Record, Records
@@ -36,6 +37,7 @@ class Identity:
         full_text: Whether its passages can be ranked by words.
         moving_to: The model for which passages are being copied, if any.
         former: Models whose collections are to be dropped.
+        tokenizer: Version of the tokenizer that all rows have their words from.
     """
 
     layout: int
@@ -44,6 +46,7 @@ class Identity:
     full_text: bool
     moving_to: ModelName | None = None
     former: tuple[ModelName, ...] = ()
+    tokenizer: int = fulltext.VERSION
 
     @staticmethod
     async def read(records: Records) -> Identity | None:
@@ -66,6 +69,7 @@ class Identity:
                 full_text=bool(body.get("full_text")),
                 moving_to=(moving_to[0], moving_to[1]) if moving_to else None,
                 former=tuple((name, dimension) for name, dimension in body.get("former", ())),
+                tokenizer=int(body.get("tokenizer", 1)),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise reasons.wrong_state(
@@ -88,6 +92,7 @@ class Identity:
             "embedding_model": self.model[0],
             "embedding_dimension": self.model[1],
             "full_text": self.full_text,
+            "tokenizer": self.tokenizer,
             **({"moving_to": self.moving_to} if self.moving_to else {}),
             **({"former": self.former} if self.former else {}),
         }
@@ -96,6 +101,10 @@ class Identity:
     def migrated(self, layout: int) -> Identity:
         """Return the identity after a migration."""
         return replace(self, layout=layout)
+
+    def reindexed(self) -> Identity:
+        """Return the identity after all rows got the words of this version's tokenizer."""
+        return replace(self, tokenizer=fulltext.VERSION)
 
     def begun(self, target: ModelName) -> Identity:
         """Return the identity while passages are copied for `target`."""

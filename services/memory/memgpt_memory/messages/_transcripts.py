@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
+from memgpt_memory.fulltext import fold
 from memgpt_memory.messages._messages import Messages
 from memgpt_memory.messages._model import Message, Role
 
@@ -28,7 +29,7 @@ class Line(NamedTuple):
         sequence: Its place in recall memory.
         role: The sender.
         created: When it was stored.
-        text: What was said or thought, case folded; empty for events of the system's own.
+        text: What was said or thought, folded; empty for events of the system's own.
         said: Whether the user or the agent said it to the other.
     """
 
@@ -79,7 +80,7 @@ class Transcripts:
 
 def line_of(message: Message) -> Line:
     """Return a message as a line."""
-    text = spoken_text(message).strip().casefold()
+    text = fold(spoken_text(message).strip())
     return Line(message.sequence, message.role, message.created, text, bool(text) and _was_said(message))
 
 

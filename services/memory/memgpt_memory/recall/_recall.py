@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from memgpt_runtime import reasons
 
 from memgpt_memory.agents import LiveAgent, Ranges
+from memgpt_memory.fulltext import fold
 from memgpt_memory.list_pages import PAGE_BYTES, Page, fitting
 from memgpt_memory.messages import CHUNK, Line, Message, Messages, Role, Transcripts
 from memgpt_memory.passages import Passages
@@ -229,7 +230,7 @@ class Recall:
         self, live: LiveAgent, query: RecallQuery, span: _Span, below: int, count: int
     ) -> AsyncIterator[Line]:
         """Yield the matching lines, the latest first. No index knows "all of these words" in every script."""
-        words = query.text.casefold().split()
+        words = fold(query.text).split()
         hidden = _hidden(live, query)
         for number in range((below - 1) // CHUNK, -1, -1):
             for line in reversed(await self._transcripts.chunk(live.id, number, count)):

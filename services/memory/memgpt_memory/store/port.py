@@ -186,6 +186,10 @@ class Store(Protocol):
         """
         ...
 
+    async def vectors(self, collection: Collection, ids: Sequence[str], *, partition: str) -> dict[str, Vector]:
+        """Return the vectors of rows by key; missing keys are not in the result."""
+        ...
+
     async def query(
         self,
         collection: Collection,

@@ -126,6 +126,14 @@ class IndexedPassageRow(PassageRow):
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedRow:
+    """The key and the vector of a row."""
+
+    id: str
+    embedding: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class PassageRevision:
     """The key and the revision of a passage: together they tell one content from another."""
 
@@ -159,17 +167,15 @@ class RowNumber:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedMessageRow:
-    """A message as it is searched.
+class MessageIndexRow:
+    """What the index of messages knows of a message, apart from its content.
 
     Attributes:
         id: Its key.
         owner: The agent.
         sequence: The message's number.
         created: When the message was stored, in microseconds since 1970.
-        role: The sender.
-        embedding: The vector.
-        words: The words that it is found by, separated by spaces.
+        role: The sender; empty in the mark that ends an agent's rows.
     """
 
     id: str
@@ -177,5 +183,11 @@ class IndexedMessageRow:
     sequence: int
     created: int
     role: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedMessageRow(MessageIndexRow):
+    """A message as it is searched: with its vector and the words that it is found by, separated by spaces."""
+
     embedding: Vector
     words: str

@@ -99,6 +99,17 @@ class TestRows:
         assert await store.get(MESSAGES, ["m0"], MessageRow) == {"m0": messages[0]}
         assert store.rows_written[RECORDS.name] == len(records)
 
+    async def test_vectors_are_read_as_they_were_written(self, store: Store) -> None:
+        await store.open([PASSAGES])
+        written = [passage(number, vector) for number, vector in enumerate(vectors(30))]
+        await store.upsert(PASSAGES, written, partition=HERE)
+        await store.upsert(PASSAGES, [passage(0, vectors(1, seed=8)[0])], partition=HERE)
+        found = await store.vectors(PASSAGES, ["o-n0", "o-n7", "missing"], partition=HERE)
+        assert found.keys() == {"o-n0", "o-n7"}
+        assert np.array_equal(found["o-n0"], vectors(1, seed=8)[0])
+        assert np.array_equal(found["o-n7"], vectors(30)[7])
+        assert await store.vectors(PASSAGES, ["o-n7"], partition=THERE) == {}
+
     async def test_a_row_class_reads_only_its_columns(self, store: Store) -> None:
         await store.open([RECORDS])
         await store.upsert(RECORDS, [record("r", kind="file")])

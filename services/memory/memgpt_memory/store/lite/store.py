@@ -145,6 +145,12 @@ class LiteStore(ThreadedStore):
                 found[one.id] = one
         return found
 
+    async def vectors(self, collection: Collection, ids: Sequence[str], *, partition: str) -> dict[str, Vector]:
+        """See `Store`. The search index has them; the rows that Lite keeps in memory do not."""
+        index = await self._index(collection)
+        async with self._reading(collection, Operation.GET):
+            return await self._run(lambda: index.vectors(partition, ids))
+
     async def query(
         self,
         collection: Collection,

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
+import numpy as np
 import structlog
 from memgpt_runtime import reasons
 from pymilvus import MilvusClient
@@ -25,7 +26,7 @@ from memgpt_memory.store.layout import (
 )
 from memgpt_memory.store.mapping import Columns, columns_of, reader, to_columns
 from memgpt_memory.store.port import Capabilities, Match, Matches, Observe, Operation, StoreFile
-from memgpt_memory.store.rows import Row, Vector
+from memgpt_memory.store.rows import EmbeddedRow, Row, Vector
 from memgpt_memory.store.server.collections import prepare
 from memgpt_memory.store.server.consistency import Consistency
 from memgpt_memory.store.server.reads import ReadRequest
@@ -129,6 +130,11 @@ class ServerStore(ThreadedStore):
             for one in map(read, rows):
                 found[one.id] = one
         return found
+
+    async def vectors(self, collection: Collection, ids: Sequence[str], *, partition: str) -> dict[str, Vector]:
+        """See `Store`."""
+        rows = await self.get(collection, ids, EmbeddedRow, partitions=[partition])
+        return {id_: np.asarray(row.embedding, np.float32) for id_, row in rows.items()}
 
     async def query(
         self,

@@ -207,6 +207,16 @@ class SearchIndex:
             found = candidates(found, limit, 0.0)
         return best(found, total if limit is None else limit, total)
 
+    def vectors(self, partition: str, keys: Sequence[str]) -> dict[str, Vector]:
+        """Return the vectors of rows by key."""
+        found: dict[str, Vector] = {}
+        for segment, alive in self._snapshot([partition]):
+            rows = segment.find(as_keys(keys))
+            rows = rows[alive[rows]]
+            names = [key.decode() for key in segment.keys[rows].tolist()]
+            found |= zip(names, np.array(segment.vectors[rows]), strict=True)
+        return found
+
     def count(self) -> int:
         """Return the number of rows."""
         return sum(int(np.count_nonzero(alive)) for _, alive in self._snapshot(()))
