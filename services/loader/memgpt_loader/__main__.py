@@ -17,6 +17,7 @@ from memgpt_runtime.channel import open_memory_channel
 from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.server import App, ServiceSpec, StartError, run
 
+from memgpt_loader import text_recognition
 from memgpt_loader.config import LoaderSettings
 from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
@@ -33,6 +34,11 @@ from memgpt_loader.rpc.servicer import LoaderServicer
 async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
     """Assemble the Loader."""
     settings = app.config.service
+    if settings.ocr_languages:
+        try:
+            text_recognition.check(settings.ocr_languages)
+        except text_recognition.RecognitionUnavailable as error:
+            raise StartError(f"loader.ocr_languages is set, but {error}") from error
     spool_dir = (settings.spool_dir or app.config.home / "spool").expanduser()
     try:
         spool = await asyncio.to_thread(Spool, spool_dir, settings.spool_bytes)
@@ -50,6 +56,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
                 max_unpacked_bytes=settings.max_unpacked_bytes,
                 max_tokens=settings.passage_tokens,
                 overlap_tokens=settings.passage_overlap,
+                ocr_languages=settings.ocr_languages,
             )
         )
         async with open_memory_channel(app.config, REPEATABLE) as channel:
@@ -66,7 +73,9 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
             export_metrics(app.metrics, loads.stats, pool)
             stopping = asyncio.create_task(_stop_watches(app.stopping, loads))
             try:
-                app.add_servicer(add_LoaderServiceServicer_to_server, LoaderServicer(loads))
+                app.add_servicer(
+                    add_LoaderServiceServicer_to_server, LoaderServicer(loads, ocr=bool(settings.ocr_languages))
+                )
                 async with HealthWatcher(channel, "memory", app.readiness):
                     yield
             finally:

@@ -37,6 +37,12 @@ class LoaderSettings(MemoryClientSection):
         le=500,
         description="Maximum number of tokens that a passage repeats from the previous one on the same page.",
     )
+    ocr_languages: str = Field(
+        "",
+        pattern=r"^([A-Za-z_]{2,20}(\+[A-Za-z_]{2,20}){0,9})?$",
+        description="Languages of text in scans and pictures, as Tesseract names them, joined by +: eng+deu. Empty: it "
+        "is not recognized. Needs the extra `ocr` and the data of each language (Debian: tesseract-ocr-deu).",
+    )
     parser_processes: int = Field(
         2,
         ge=1,

@@ -33,10 +33,12 @@ def test_no_two_formats_claim_an_extension_or_a_media_type() -> None:
 
 
 async def test_formats_are_listed_for_clients() -> None:
-    listed = await LoaderServicer(cast("Any", None)).ListFormats(ListFormatsRequest(), cast("Any", None))
+    listed = await LoaderServicer(cast("Any", None), ocr=True).ListFormats(ListFormatsRequest(), cast("Any", None))
     assert {each.name for each in listed.formats} == {each.name for each in FORMATS}
     assert [each.name.casefold() for each in listed.formats] == sorted(each.name.casefold() for each in FORMATS)
     (pdf,) = (each for each in listed.formats if ".pdf" in each.extensions)
     assert (list(pdf.media_types), pdf.pages) == (["application/pdf"], "pages")
     assert pdf.reads
     assert pdf.omits
+    fewer = await LoaderServicer(cast("Any", None)).ListFormats(ListFormatsRequest(), cast("Any", None))
+    assert {each.name for each in listed.formats} - {each.name for each in fewer.formats} == {"picture"}

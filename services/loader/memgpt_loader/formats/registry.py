@@ -15,6 +15,7 @@ from memgpt_loader.formats import (
     notebook,
     opendocument,
     pdf,
+    picture,
     plain,
     pptx,
     rtf,
@@ -28,6 +29,7 @@ from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed
 
 FORMATS: tuple[Format, ...] = (
     pdf.FORMAT,
+    picture.FORMAT,
     docx.FORMAT,
     pptx.FORMAT,
     xlsx.FORMAT,
@@ -52,6 +54,7 @@ FORMATS: tuple[Format, ...] = (
 _BY_EXTENSION = {
     extension: media_type
     for each in FORMATS
+    if not each.needs_recognition
     for media_type, extensions in each.media_types.items()
     for extension in extensions
 }

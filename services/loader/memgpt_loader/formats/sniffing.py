@@ -17,19 +17,12 @@ _TEXT = [each for each in FORMATS if not each.first_bytes]
 _ENCRYPTED_OFFICE = "EncryptedPackage"
 _CONVERT = "convert it to PDF or text"
 _UNPACK = "unpack it and load what is in it"
-_OCR = "run OCR on it, if it shows text"
 
 # Unsupported formats by their first bytes, and what to do about them. Where the first bytes are letters, the pattern
 # includes bytes that text does not contain: "BM25 ranks passages" is a sentence.
 _FOREIGN = (
     (b"PK\x03\x04", "a ZIP archive", _UNPACK),
-    (b"\x89PNG", "a PNG image", _OCR),
-    (b"\xff\xd8\xff", "a JPEG image", _OCR),
-    (rb"GIF8[79]a(?=.*[\x00-\x08])", "a GIF image", _OCR),
-    (rb"II\*\x00", "a TIFF image", _OCR),
-    (rb"MM\x00\*", "a TIFF image", _OCR),
-    (rb"BM.{4}\x00{4}", "a BMP image", _OCR),
-    (rb"RIFF.{4}(?:WAVE|AVI |WEBP)", "a sound, a film or an image", _CONVERT),
+    (rb"RIFF.{4}(?:WAVE|AVI )", "a sound or a film", _CONVERT),
     (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
     (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (b"\x7fELF", "a program", _CONVERT),

@@ -14,6 +14,7 @@ from memgpt_loader.notes import Notes
 
 if TYPE_CHECKING:
     from memgpt_loader.formats.inspected_file import InspectedFile
+    from memgpt_loader.text_recognition import TextRecognizer
 
 PLAIN = "text/plain"
 MARKDOWN = "text/markdown"
@@ -33,6 +34,8 @@ class FileLimits:
     """Maximum tokens of a passage."""
     overlap_tokens: int = 0
     """Tokens that a passage repeats from the previous one."""
+    recognizer: TextRecognizer | None = None
+    """Recognizes text in pictures; None if they are left out."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,9 @@ class Format:
 
     also_text: str = ""
     """Media type for text files with this extension: some programs save tables as text with a workbook's extension."""
+
+    needs_recognition: bool = False
+    """Whether it is read only if text in pictures is recognized. It is identified by its content alone."""
 
     @cached_property
     def extensions(self) -> tuple[str, ...]:

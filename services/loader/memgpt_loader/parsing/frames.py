@@ -6,6 +6,7 @@
 | parser | `{ready: true}`: once, after its imports |
 | parser | `{media_type, documents}`: the file could be opened |
 | parser | `{page, passages: [[text, start, end], ...], last}`: passages of a page; `last` ends it |
+| parser | `{recognized: true}`: the text of a picture was recognized, which takes seconds |
 | parser | `{done: true, notes: [[kind, count, where, message], ...]}`: the end of the file |
 | parser | `{reason, message, detail}`: the end of a file that cannot be loaded |
 """

@@ -26,3 +26,5 @@ class ParserLimits:
     """Maximum tokens of a passage."""
     overlap_tokens: int = 0
     """Tokens that a passage repeats from the previous one."""
+    ocr_languages: str = ""
+    """Languages of text in pictures, as Tesseract names them, joined by "+"; empty if it is not recognized."""

@@ -15,9 +15,21 @@ from memgpt_loader.formats import Note, NoteKind
 from memgpt_loader.parsing import frames
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.results import FileOpened, NotesReported, PageRead, ParsedPassage, ParserResult
+from memgpt_loader.text_recognition import MOST_PAGES, PAGE_SECONDS
 
 # A parser of untrusted files gets no credentials, only what the interpreter needs.
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+_ENVIRONMENT = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "TESSDATA_PREFIX",
+)
+_ONE_THREAD = {"OMP_THREAD_LIMIT": "1"}  # of Tesseract, whose threads slow each other down
 _START_SECONDS = 60.0
 _CHARS_PER_TIME_LIMIT = 1_000_000
 """The time limit restarts after this many characters, so that it stops a stuck parser but not a long file."""
@@ -55,7 +67,7 @@ class ParserProcess:
                 str(memory_bytes),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+                env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ} | _ONE_THREAD,
                 start_new_session=True,  # Ctrl-C in a terminal goes to the Loader, which then stops its parsers
             )
         except OSError as error:
@@ -121,12 +133,17 @@ class ParserProcess:
 
     async def _results(self, limits: ParserLimits) -> AsyncGenerator[ParserResult]:
         seconds_left = limits.seconds
+        recognized = 0
         while True:
             started = time.monotonic()
             async with asyncio.timeout(seconds_left):
                 frame = await self._receive()
             seconds_left -= time.monotonic() - started
             seconds_left += limits.seconds * _chars(frame) / _CHARS_PER_TIME_LIMIT
+            if "recognized" in frame:
+                recognized += 1
+                seconds_left += PAGE_SECONDS if recognized <= MOST_PAGES else 0
+                continue
             if "done" in frame:
                 self._busy = False
                 if frame["notes"]:
@@ -161,6 +178,7 @@ def _request(path: Path, name: str, limits: ParserLimits) -> frames.Frame:
         "max_unpacked_bytes": limits.max_unpacked_bytes,
         "max_tokens": limits.max_tokens,
         "overlap_tokens": limits.overlap_tokens,
+        "ocr_languages": limits.ocr_languages,
         "cpu_seconds": int(limits.seconds) + 5,
     }
 

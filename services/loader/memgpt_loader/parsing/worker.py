@@ -20,6 +20,7 @@ from typing import BinaryIO
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import FileLimits, Notes
 from memgpt_loader.parsing import extract, frames
+from memgpt_loader.text_recognition import TextRecognizer
 
 _PASSAGES_PER_FRAME = 128
 _WATCH_SECONDS = 0.02
@@ -99,8 +100,18 @@ TOO_COMPLEX = (
 
 
 def _read(job: frames.Frame, output: BinaryIO) -> Notes:
+    def recognized() -> None:
+        _limit_cpu(job["cpu_seconds"])
+        frames.write(output, {"recognized": True})
+
+    languages = job["ocr_languages"]
     limits = FileLimits(
-        job["max_pages"], job["max_chars"], job["max_unpacked_bytes"], job["max_tokens"], job["overlap_tokens"]
+        max_pages=job["max_pages"],
+        max_chars=job["max_chars"],
+        max_unpacked_bytes=job["max_unpacked_bytes"],
+        max_tokens=job["max_tokens"],
+        overlap_tokens=job["overlap_tokens"],
+        recognizer=TextRecognizer(languages, recognized) if languages else None,
     )
     file = extract.extract(Path(job["path"]), job["name"], limits)
     frames.write(output, {"media_type": file.media_type, "documents": file.documents})

@@ -24,8 +24,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class LoaderServicer(LoaderServiceServicer):
     """Implements the RPCs, which the protos document."""
 
-    def __init__(self, loads: LoadRegistry) -> None:
+    def __init__(self, loads: LoadRegistry, *, ocr: bool = False) -> None:
         self._loads = loads
+        self._ocr = ocr
 
     async def CreateLoad(
         self, request: loader_service_pb2.CreateLoadRequest, context: Context
@@ -82,7 +83,8 @@ class LoaderServicer(LoaderServiceServicer):
     async def ListFormats(
         self, request: loader_service_pb2.ListFormatsRequest, context: Context
     ) -> loader_service_pb2.ListFormatsResponse:
-        formats = sorted(FORMATS, key=lambda each: each.name.casefold())
+        readable = (each for each in FORMATS if self._ocr or not each.needs_recognition)
+        formats = sorted(readable, key=lambda each: each.name.casefold())
         return loader_service_pb2.ListFormatsResponse(formats=map(format_to_proto, formats))
 
 

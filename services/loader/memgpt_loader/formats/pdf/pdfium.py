@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pypdfium2
 from pypdfium2 import PdfDocument, PdfiumError, PdfPage, raw
@@ -17,6 +17,10 @@ from memgpt_loader.formats.pdf import layout
 from memgpt_loader.formats.pdf.glyphs import UNKNOWN, glyphs, is_vertical, laid_flat, reads_like_text, upright
 from memgpt_loader.formats.pdf.layout import TextRun
 from memgpt_loader.formats.spec import File
+from memgpt_loader.text_recognition import MOST_PIXELS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _PAGES_AN_OPENING = 100
 """Pages after which the file is reopened: PDFium keeps the fonts of every page it has read."""
@@ -32,6 +36,8 @@ _MOST_GLYPHS = 60_000
 _MOST_ANNOTATIONS = 2000
 _HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _WORD = re.compile(r"\S+")
+_DOTS_PER_INCH = 300
+"""Resolution in which pages are drawn to recognize their text."""
 _TITLE = 1.25
 """A line whose letters are taller than the page's other text by this factor is a title."""
 _WITH_TEXT = {
@@ -98,6 +104,26 @@ class PdfiumTexts:
         try:
             drawn = _drawn(page)
             _annotate(page, drawn)
+            return drawn
+        except PdfiumError:
+            return None
+        finally:
+            page.close()
+
+    def picture(self, number: int) -> Image | None:
+        """Draw a page in gray; None if PDFium cannot open it.
+
+        Args:
+            number: Page number, from 1.
+        """
+        try:
+            page = self._opened()[number - 1]
+        except (PdfiumError, IndexError):
+            return None
+        try:
+            points = max(1.0, page.get_width() * page.get_height())
+            scale = min(_DOTS_PER_INCH / 72, (MOST_PIXELS / points) ** 0.5)
+            drawn: Image = page.render(scale=scale, grayscale=True).to_pil()
             return drawn
         except PdfiumError:
             return None

@@ -116,15 +116,25 @@ class _Texts:
                     drawn = texts.page(number) or DrawnPage(page.extract_text())
                     text = self._cleaner.clean(drawn.text)
                     self._look_beside(number, page, drawn)
+                    is_scan = not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page))
+                    recognized = self._recognized(texts, number) if is_scan or drawn.undecodable else ""
                 except MemoryError:
                     raise
                 except Exception as error:
                     raise _failure(error, f"page {number} of the PDF") from error
-                if drawn.undecodable:
+                if recognized:
+                    text = recognized
+                elif drawn.undecodable:
                     self._notes.add(NoteKind.UNDECODABLE_TEXT, page=number)
-                elif not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page)):
+                elif is_scan:
                     self._notes.add(NoteKind.SCANNED_PAGE, page=number)
                 yield text
+
+    def _recognized(self, texts: PdfiumTexts, number: int) -> str:
+        recognizer = self._limits.recognizer
+        if recognizer is None or recognizer.exhausted or (picture := texts.picture(number)) is None:
+            return ""
+        return self._cleaner.clean(recognizer.text(picture))
 
     def _look_beside(self, number: int, page: PageObject, drawn: DrawnPage) -> None:
         self._titles[number] = drawn.titles
