@@ -26,6 +26,7 @@ OPTIONAL = {
     "memgpt-milvus-agent": {"tokenizers"},
     "memgpt-milvus-cli": {"pymilvus"},
     "memgpt-milvus-client": _OTEL,
+    "memgpt-milvus-loader": {"pillow", "tesserocr"},
     "memgpt-milvus-runtime": _OTEL,
 }
 """Packages that only a setting or an option of a distribution requires, and whose absence has its own error."""

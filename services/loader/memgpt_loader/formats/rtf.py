@@ -21,10 +21,22 @@ _OBJECT = re.compile(rb"\\objdata\b")
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
+    notes = Notes()
+    return Parsed(1, flowing(rtf_text(file.read(), notes)), notes)
+
+
+def rtf_text(data: bytes, notes: Notes) -> str:
+    """Return the text of an RTF document.
+
+    Args:
+        data: The document.
+        notes: Receives notes on content that is left out.
+
+    Raises:
+        FileFailure: It cannot be read.
+    """
     from striprtf.striprtf import rtf_to_text
 
-    notes = Notes()
-    data = file.read()
     try:
         # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
         source = _FRAME.sub(_as_text, data).decode("latin-1")
@@ -37,7 +49,7 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
         notes.add(NoteKind.PICTURE, count=max(pictures, 1))
     if objects := len(_OBJECT.findall(data)):
         notes.add(NoteKind.OBJECT, count=objects)
-    return Parsed(1, flowing(tidy(writable(words))), notes)
+    return tidy(writable(words))
 
 
 def _as_text(match: re.Match[bytes]) -> bytes:

@@ -33,7 +33,6 @@ _FOREIGN = (
 _COMPOUND = (
     ("WordDocument", "a legacy Word (.doc) file", "save it as .docx and load that"),
     ("PowerPoint Document", "a legacy PowerPoint (.ppt) file", "save it as .pptx and load that"),
-    ("__properties_version1.0", "an Outlook message", "save it as .eml, or as text"),
 )
 
 
