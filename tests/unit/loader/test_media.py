@@ -5,7 +5,9 @@ import time
 
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import media_type_of
+from memgpt_loader.formats import File, media_type_of, parse
+
+from tests.unit.loader.kinds import LIMITS
 
 PDF, PLAIN, MARKDOWN, HTML = "application/pdf", "text/plain", "text/markdown", "text/html"
 MAIL, JSONL = "message/rfc822", "application/jsonl"
@@ -59,6 +61,7 @@ def test_content_first_then_name(name: str, head: bytes, expected: str) -> None:
         ("a.pdf", b"PK\x03\x04..", FailureReason.BROKEN, "ZIP"),
         ("a.docx", b"{}", FailureReason.BROKEN, "not a Word document"),
         ("a.txt", b"\x89PNG....", FailureReason.UNSUPPORTED, "PNG"),
+        ("a.pdf", b"\x89PNG....", FailureReason.UNSUPPORTED, "PNG"),
         ("a.txt", b"BM\x8e\x00\x00\x00\x00\x00\x00\x00\x36\x00", FailureReason.UNSUPPORTED, "BMP"),
         ("a.txt", b"GIF89a\x01\x00\x01\x00", FailureReason.UNSUPPORTED, "GIF"),
         ("a.txt", b"RIFF\x24\x08\x00\x00WAVEfmt ", FailureReason.UNSUPPORTED, "a sound"),
@@ -71,7 +74,7 @@ def test_content_first_then_name(name: str, head: bytes, expected: str) -> None:
 )
 def test_a_refusal_says_why_and_what_to_do(name: str, head: bytes, reason: FailureReason, says: str) -> None:
     with pytest.raises(FileFailure) as failure:
-        media_type_of(name, head)
+        parse(File(head, name, media_type_of(name, head)), LIMITS)
     assert failure.value.reason is reason
     assert says in failure.value.message
 

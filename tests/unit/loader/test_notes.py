@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from memgpt_loader.notes import MAX_MESSAGE_CHARS, MAX_NOTES, MAX_WHERE_CHARS, NoteKind, Notes
+import datetime as dt
+
+from memgpt.common.v1 import file_note_pb2
+from memgpt_loader.loads.plan import reconcile
+from memgpt_loader.memory.file_notes import from_proto, to_proto
+from memgpt_loader.model import FileState, Load, LoadFile, Manifest, StoredFile
+from memgpt_loader.notes import MAX_MESSAGE_CHARS, MAX_NOTES, MAX_WHERE_CHARS, Note, NoteKind, Notes
 
 
 def test_pages_are_gathered_into_ranges() -> None:
@@ -40,3 +46,22 @@ def test_notes_without_end_stay_within_bounds() -> None:
     assert kept[-1].kind is NoteKind.TOO_MUCH
     assert max(len(note.where) for note in kept) <= MAX_WHERE_CHARS
     assert max(len(note.message) for note in kept) <= MAX_MESSAGE_CHARS
+
+
+def test_a_note_comes_back_from_memory_as_it_was_stored() -> None:
+    for kind in NoteKind:
+        note = Note(kind, 2, "page 3", "2 things (page 3)")
+        assert from_proto(to_proto(note)) == note
+    assert from_proto(file_note_pb2.FileNote(count=1, message="of a later version")) is None
+    assert from_proto(file_note_pb2.FileNote(kind=999)) is None  # type: ignore[arg-type]
+
+
+def test_a_file_that_the_source_holds_keeps_its_notes() -> None:
+    """Whether it was stored before the load, or by a Loader that ended before it could say so."""
+    note = Note(NoteKind.PICTURE, 1, "page 1", "1 picture")
+    held = StoredFile("a" * 64, "4.5-300", 1, 3, notes=(note,))
+    for present in (FileState.UNCHANGED, FileState.LOADED):
+        files = {"a.pdf": LoadFile(Manifest("a.pdf", 9, "a" * 64))}
+        load = Load("load_x", "default", "source_x", "s", "", "", files, dt.datetime.now(dt.UTC))
+        reconcile(load, {"a.pdf": held}, "4.5-300", 100, present)
+        assert (load.files["a.pdf"].state, load.files["a.pdf"].notes) == (present, (note,))

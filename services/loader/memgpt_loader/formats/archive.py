@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import tarfile
 import zipfile
 import zlib
@@ -32,6 +33,8 @@ _PACKED: dict[str, tuple[bytes, Callable[[BinaryIO], IO[bytes]]]] = {
     BZIP2: (b"BZh", bz2.open),
     XZ: (b"\xfd7zXZ\x00", lzma.open),
 }
+# A block, or the end of an empty file: text may begin with "BZh".
+_BZIP2_START = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 _TAR_AT, _TAR = 257, b"ustar"
 _PIECE = 1024 * 1024
 _UTF8_NAME = 0x800
@@ -79,7 +82,7 @@ def _members(file: File, limits: FileLimits) -> Iterator[str]:
 def _contents(file: File, limits: FileLimits, notes: Notes) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield the names of the member files, and what reads each: it raises FileFailure if the member is damaged."""
     if file.media_type == ARCHIVE:
-        with open_package(file, _WHAT, limits) as package:
+        with open_package(file, _WHAT, limits, allow_encrypted=True) as package:
             for entry in package.entries:
                 if _counts(name := _zip_name(entry)):
                     yield name, lambda entry=entry: package.read(entry)  # type: ignore[misc]
@@ -192,7 +195,8 @@ def _signature(inspected: InspectedFile) -> str:
         return ARCHIVE
     if inspected.head.startswith(_TAR, _TAR_AT):
         return TAR
-    return next((kind for kind, (magic, _) in _PACKED.items() if inspected.head.startswith(magic)), "")
+    found = next((kind for kind, (magic, _) in _PACKED.items() if inspected.head.startswith(magic)), "")
+    return "" if found == BZIP2 and not _BZIP2_START.match(inspected.head) else found
 
 
 FORMAT = Format(
@@ -206,7 +210,7 @@ FORMAT = Format(
     },
     parse=_parse,
     reads="each contained file of any supported format, as a document under its name",
-    omits="contained files that cannot be read",
+    omits="contained files that cannot be read, or need a password",
     pages="files",
     signature=_signature,
 )

@@ -19,7 +19,9 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
 
     notes = Notes()
     data = file.read()
-    return Parsed(1, flowing(to_text(decoding.decode(data, decoding.declared_encoding(data), notes))), notes)
+    return Parsed(
+        1, flowing(to_text(decoding.decode(data, decoding.declared_encoding(data), notes), notes=notes)), notes
+    )
 
 
 def _signature(inspected: InspectedFile) -> str:
@@ -34,6 +36,6 @@ FORMAT = Format(
     parse=_parse,
     reads="visible content without navigation and scripts: headings, lists, tables, links, equations, labels in "
     "drawings, alternative texts, fallback content for browsers without scripts or frames",
-    omits="bytes that cannot be decoded",
+    omits="bytes that cannot be decoded, pictures without alternative text",
     signature=_signature,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum, auto
 from html import escape
 from xml.etree.ElementTree import Element
@@ -11,6 +12,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from memgpt_loader.formats.equations import linear
 from memgpt_loader.markup import Blocks, link
+from memgpt_loader.notes import NoteKind, Notes
 
 _NOT_READ = frozenset(
     {"script", "style", "template", "canvas", "iframe", "object", "embed", "audio", "video", "head", "rt", "rp", "rtc"}
@@ -34,12 +36,13 @@ _LAYOUT = "table, ul, ol, h1, h2, h3, h4, h5, h6, p + p, div + div, pre"
 _SPACES = re.compile(r"\s+")
 
 
-def to_text(html: str, *, title: bool = True) -> str:
+def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str:
     """Return the readable text of an HTML document or fragment.
 
     Args:
         html: The document.
         title: Whether to start the text with the title, unless the first heading repeats it.
+        notes: Receives a note on pictures without alternative text.
     """
     if _XHTML.search(html[:_HEAD_CHARS]):
         html = _CLOSED.sub(_opened, _without_cdata(html))
@@ -47,6 +50,8 @@ def to_text(html: str, *, title: bool = True) -> str:
     reader = _Reader()
     for part in _contents(document):
         reader.read(part)
+    if notes is not None and reader.pictures:
+        notes.add(NoteKind.PICTURE, count=reader.pictures)
     read = reader.blocks.text()
     if not read:
         read = _without_frames(document)
@@ -139,6 +144,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self.blocks = Blocks()
+        self.pictures = 0
+        """Number of pictures without alternative text."""
         self._words: list[str] = []
         self._links: list[tuple[int, str]] = []
         """Open links: where their text begins, and their targets."""
@@ -192,6 +199,7 @@ class _Reader:
                 self._words.append("\n" if self._row is None else " ")
             case "img":
                 self._words.append(f" {attributes.get('alt') or ''} ")
+                self.pictures += _is_unexplained(attributes)
             case "a":
                 self._links.append((len(self._words), attributes.get("href") or ""))
             case _ if tag in _BLOCKS:
@@ -307,6 +315,17 @@ class _Reader:
             self._links = [(0, target) for _, target in self._links]
         words, self._words = "".join(self._words), []
         return words
+
+
+def _is_unexplained(picture: Mapping[str, str | None]) -> bool:
+    """Whether a picture lacks alternative text. Spacers do not count, nor pictures attached to the same message."""
+    sizes = (str(picture.get(side) or "").strip().removesuffix("px") for side in ("width", "height"))
+    if "alt" in picture or any(size in _SPACER_SIZES for size in sizes) or picture.get("role") == "presentation":
+        return False
+    return not str(picture.get("src") or "cid:").lower().startswith("cid:")
+
+
+_SPACER_SIZES = ("0", "1", "2")
 
 
 def _linked(words: str, target: str) -> list[str]:

@@ -40,6 +40,8 @@ _STUB = re.compile(
     r"|html[- ](?:capable|enabled|compatible|version)|enable html|in (?:a|your|the) (?:web )?browser",
     re.IGNORECASE,
 )
+_MOST_SPACER_BYTES = 300
+"""Smaller pictures in the text are spacers, or report that the message was opened."""
 _MOST_STUB_WORDS = 60
 _SOME_WORDS = 10
 _SAME = 0.9
@@ -166,8 +168,12 @@ class _MessageReader:
                 return _Shown(texts=[_status(part)])
             case "text/rfc822-headers":
                 return _Shown(texts=[_decoded(part, self._notes)])
-            case _ if kind in _SIGNATURES or (part.get_content_maintype() == "image" and not part.is_attachment()):
-                return _Shown()  # inline pictures
+            case _ if kind in _SIGNATURES:
+                return _Shown()
+            case _ if part.get_content_maintype() == "image" and self._limits.recognizer is None:
+                if len(part.get_payload(decode=True) or b"") > _MOST_SPACER_BYTES:
+                    self._notes.add(NoteKind.PICTURE, one_line(decoded_header(part.get_filename() or "")))
+                return _Shown()
             case _:
                 return _Shown(attached=[part])
 
@@ -178,7 +184,7 @@ class _MessageReader:
         ):
             from memgpt_loader.formats.html_text import to_text
 
-            return _Shown(texts=[to_text(words)])
+            return _Shown(texts=[to_text(words, notes=self._notes)])
         files = [(one_line(match[1]), _uudecoded(match[2])) for match in _UUENCODED.finditer(words)]
         return _Shown(texts=[_unflowed(part, _UUENCODED.sub("", words) if files else words)], files=files)
 

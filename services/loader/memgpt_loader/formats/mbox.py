@@ -17,9 +17,15 @@ MBOX = "application/mbox"
 
 # The sender, and mostly a date; programs differ in the date, so an address is enough.
 _POSTMARK = re.compile(
-    rb"From (?:\S+@\S+|\S+ .*\d\d:\d\d.*\d{4}|\S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b|\S+\s*$)", re.IGNORECASE
+    rb"From (?:\S+@\S+|\S+ .*\d\d:\d\d.*\d{4}|\S+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b)", re.IGNORECASE
 )
+_BARE_POSTMARK = re.compile(rb"From \S+\s*$", re.IGNORECASE)
 _HEADER = re.compile(rb"[!-9;-~]+:")
+_KNOWN_HEADER = re.compile(
+    rb"(?:from|to|date|subject|received|return-path|message-id|mime-version|delivered-to|reply-to|content-type"
+    rb"|status|x-[!-9;-~]+):",
+    re.IGNORECASE,
+)
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
@@ -67,7 +73,9 @@ def _messages(stream: BinaryIO) -> Iterator[bytes]:
 
 def _separates(line: bytes, following: bytes) -> bool:
     """Whether a line begins a message: a postmark before a header or the end. Text may begin with "From ", too."""
-    return _POSTMARK.match(line) is not None and (not following or _HEADER.match(following) is not None)
+    if _POSTMARK.match(line):
+        return not following or _HEADER.match(following) is not None
+    return _BARE_POSTMARK.match(line) is not None and _KNOWN_HEADER.match(following) is not None
 
 
 def _unescaped(lines: list[bytes]) -> bytes:

@@ -146,7 +146,7 @@ class _MessageReader:
         if html := message.text(_HTML) or _decoded(message.binary(_HTML), message.code_page):
             from memgpt_loader.formats.html_text import to_text
 
-            return to_text(html)
+            return to_text(html, notes=self._notes)
         if packed := message.binary(_RTF):
             from memgpt_loader.formats.rtf import rtf_text
 

@@ -7,7 +7,7 @@ import re
 from memgpt_loader.decoding import writable
 from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, broken, flowing
-from memgpt_loader.markup import tidy
+from memgpt_loader.markup import link, tidy
 from memgpt_loader.notes import NoteKind, Notes
 
 RTF = "application/rtf"
@@ -18,6 +18,15 @@ _SHADOW = re.compile(rb"\\nonshppict\b")
 # Destinations that the library leaves out because they are not part of the body text.
 _FRAME = re.compile(rb"\\(header|footer|footnote|annotation)[lrf]?(?![a-z0-9])")
 _OBJECT = re.compile(rb"\\objdata\b")
+_BINARY = re.compile(rb"\\bin\d")
+_HIDDEN = re.compile(rb"\\v1?(?![a-z0-9-])")
+_CONTROL = re.compile(rb"\\(?:[a-z]{1,32}-?\d{0,10} ?|'[0-9a-fA-F]{2}|[^a-z])|[{}]")
+_SHOWN_AGAIN = (rb"\v0", rb"\plain")
+_LINK = re.compile(
+    rb'\\fldinst([^"\\{}]{0,200}\{?)[^"{}]{0,200}HYPERLINK\s+"([^"{}\\]{1,2000})"[^{}]{0,500}'
+    rb"(\}{1,3}\s*\{\\fldrslt\b ?)"
+)
+_MOST_LINK_BYTES = 5_000
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
@@ -39,17 +48,83 @@ def rtf_text(data: bytes, notes: Notes) -> str:
 
     try:
         # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
-        source = _FRAME.sub(_as_text, data).decode("latin-1")
+        body, hidden = (data, 0) if _BINARY.search(data) else _without_hidden(data)
+        source = _FRAME.sub(_as_text, _with_links(body)).decode("latin-1")
         words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
     except MemoryError:
         raise
     except Exception as error:  # on a malformed structure the library raises arbitrary exceptions
         raise broken("the RTF document", error) from error
+    if hidden:
+        notes.add(NoteKind.HIDDEN, count=hidden)
     if pictures := len(_PICTURE.findall(data)) - len(_SHADOW.findall(data)):
         notes.add(NoteKind.PICTURE, count=max(pictures, 1))
     if objects := len(_OBJECT.findall(data)):
         notes.add(NoteKind.OBJECT, count=objects)
     return tidy(writable(words))
+
+
+def _without_hidden(data: bytes) -> tuple[bytes, int]:
+    """Remove hidden text; return the rest and the number of hidden pieces."""
+    if not _HIDDEN.search(data):
+        return data, 0
+    kept: list[bytes] = []
+    outer: list[bool] = []
+    hidden = in_piece = False
+    at = pieces = 0
+    for control in _CONTROL.finditer(data):
+        text, at = data[at : control.start()], control.end()
+        if hidden and text.strip():
+            pieces += not in_piece
+            in_piece = True
+        elif not hidden:
+            kept.append(text)
+        word = control.group().rstrip()
+        if word == b"{":
+            outer.append(hidden)
+        elif word == b"}":
+            hidden = outer.pop() if outer else False
+        elif _HIDDEN.fullmatch(word) or word in _SHOWN_AGAIN:
+            hidden = word not in _SHOWN_AGAIN
+            kept.append(b"" if word == b"\\v0" or hidden else control.group())
+            in_piece = in_piece and hidden
+            continue
+        if not hidden:
+            in_piece = False
+        if not hidden or word in (b"{", b"}"):
+            kept.append(control.group())
+    kept.append(b"" if hidden else data[at:])
+    return b"".join(kept), pieces
+
+
+def _with_links(data: bytes) -> bytes:
+    """Write the targets of links behind their words, as in Markdown."""
+    pieces: list[bytes] = []
+    at = 0
+    for match in _LINK.finditer(data):
+        end = _end_of_group(data, match.end())
+        if match.start() < at or end < 0:
+            continue
+        before, target, after = match.groups()
+        shown = data[match.end() : end]
+        if link("words", target.decode("latin-1")).startswith("[") and target not in shown:
+            shown = b"[%b](%b)" % (shown, target)
+        pieces += [data[at : match.start()], rb"\fldinst", before, after, shown]
+        at = end
+    return b"".join([*pieces, data[at:]])
+
+
+def _end_of_group(data: bytes, start: int) -> int:
+    """Return where the group ends that a position is in; -1 if it is too long."""
+    depth = 0
+    for control in _CONTROL.finditer(data, start, start + _MOST_LINK_BYTES):
+        if control.group() == b"{":
+            depth += 1
+        elif control.group() == b"}":
+            depth -= 1
+            if depth < 0:
+                return control.start()
+    return -1
 
 
 def _as_text(match: re.Match[bytes]) -> bytes:
@@ -70,7 +145,7 @@ FORMAT = Format(
     name="RTF document",
     media_types={RTF: (".rtf",)},
     parse=_parse,
-    reads="paragraphs, tables, footnotes, comments, headers and footers",
-    omits="images and embedded objects",
+    reads="paragraphs, tables, links, footnotes, comments, headers and footers",
+    omits="hidden text, images and embedded objects",
     signature=_signature,
 )

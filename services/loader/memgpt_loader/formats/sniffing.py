@@ -12,8 +12,8 @@ from memgpt_loader.formats.inspected_file import OLE, InspectedFile, suffix_of
 from memgpt_loader.formats.registry import FORMATS, format_of, media_type_named
 from memgpt_loader.formats.spec import PLAIN, Format, encrypted
 
-_BINARY = [each for each in FORMATS if each.first_bytes]
-_TEXT = [each for each in FORMATS if not each.first_bytes]
+_BINARY = [each for each in FORMATS if each.first_bytes or each.needs_recognition]
+_TEXT = [each for each in FORMATS if each not in _BINARY]
 _ENCRYPTED_OFFICE = "EncryptedPackage"
 _CONVERT = "convert it to PDF or text"
 _UNPACK = "unpack it and load what is in it"

@@ -72,6 +72,7 @@ def reconcile(
         if held is not None and (held.sha256, held.chunker_version) == (manifest.sha256, chunker_version):
             if held.passages:
                 file.state, file.documents, file.passages = present, held.documents, held.passages
+                file.notes = held.notes
                 if file.tags != held.tags:
                     file.state = FileState.PROCESSING
                     relabel[name] = held

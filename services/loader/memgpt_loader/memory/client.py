@@ -19,7 +19,7 @@ from memgpt_runtime.reloading_channel import is_cancelled
 from memgpt_runtime.status import from_rpc_error
 
 from memgpt_loader.formats import Note
-from memgpt_loader.memory.file_notes import to_proto
+from memgpt_loader.memory.file_notes import from_proto, to_proto
 from memgpt_loader.memory.port import FileWriter
 from memgpt_loader.model import FileVersion, LoadRecord, SourceRef, StoredFile
 from memgpt_loader.parsing.results import ParsedPassage
@@ -230,6 +230,7 @@ def _stored(file: source_pb2.SourceFile, *, unchanged: bool = False) -> StoredFi
         documents=file.document_count,
         passages=file.passage_count,
         unchanged=unchanged,
+        notes=tuple(filter(None, map(from_proto, file.notes))),
         media_type=file.version.media_type,
         tags=tuple(file.tags),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memgpt.common.v1 import file_note_pb2
 
-from memgpt_loader.formats import Note
+from memgpt_loader.formats import Note, NoteKind
 
 
 def to_proto(note: Note) -> file_note_pb2.FileNote:
@@ -15,3 +15,12 @@ def to_proto(note: Note) -> file_note_pb2.FileNote:
         where=note.where,
         message=note.message,
     )
+
+
+def from_proto(note: file_note_pb2.FileNote) -> Note | None:
+    """Convert a stored note back; None if a later version of the Loader wrote it and its kind is unknown."""
+    try:
+        kind = NoteKind(file_note_pb2.FileNoteKind.Name(note.kind).removeprefix("FILE_NOTE_KIND_"))
+    except ValueError:
+        return None
+    return Note(kind, note.count, note.where, note.message)

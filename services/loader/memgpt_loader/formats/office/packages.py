@@ -56,8 +56,11 @@ class Package:
         """Return the bytes of a part, by its name or entry.
 
         Raises:
-            FileFailure: BROKEN: it is not there, or damaged.
+            FileFailure: BROKEN: it is not there, or damaged; ENCRYPTED.
         """
+        entry = name if isinstance(name, zipfile.ZipInfo) else None
+        if entry is not None and _is_encrypted(entry):
+            raise encrypted()
         with self._errors():
             return self._archive.read(name)
 
@@ -142,20 +145,22 @@ def _first(elements: Iterator[tuple[str, Element]], what: str) -> Element:
 
 
 @contextmanager
-def open_package(file: File, what: str, limits: FileLimits) -> Iterator[Package]:
+def open_package(file: File, what: str, limits: FileLimits, *, allow_encrypted: bool = False) -> Iterator[Package]:
     """Open an archive and check that its unpacked parts are within the limits.
 
     Args:
         file: The file.
         what: What the file is expected to be, as the start of an error message: "The presentation".
         limits: Limits of parsing.
+        allow_encrypted: Whether some parts, but not all, may be encrypted.
 
     Raises:
         FileFailure: BROKEN, ENCRYPTED or TOO_LARGE.
     """
     with file.open() as stream, _opened(stream, what) as archive:
         parts = archive.infolist()
-        if any(part.flag_bits & 1 for part in parts):
+        locked = [_is_encrypted(part) for part in parts if not part.is_dir()]
+        if all(locked) if allow_encrypted and locked else any(locked):
             raise encrypted()
         # The library unpacks no more of a part than its declared size.
         unpacked = sum(part.file_size for part in parts)
@@ -170,6 +175,10 @@ def open_package(file: File, what: str, limits: FileLimits) -> Iterator[Package]
                 "If it is to be trusted, split it, or raise loader.max_unpacked_bytes.",
             )
         yield Package(archive, what)
+
+
+def _is_encrypted(part: zipfile.ZipInfo) -> bool:
+    return bool(part.flag_bits & 1)
 
 
 def _opened(stream: BinaryIO, what: str) -> zipfile.ZipFile:

@@ -12,7 +12,7 @@ from typing import cast
 
 from pypdf import PageObject, PasswordType, PdfReader
 from pypdf.errors import EmptyFileError, FileNotDecryptedError, LimitReachedError
-from pypdf.generic import DictionaryObject, IndirectObject, StreamObject
+from pypdf.generic import DictionaryObject, IndirectObject, NumberObject, StreamObject
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import embedded_text
@@ -24,6 +24,9 @@ from memgpt_loader.formats.spec import File, FileLimits, PageText, Parsed, closi
 from memgpt_loader.notes import NoteKind, Notes
 
 # pypdf logs every irregularity, even in files that it can read.
+_SMALLEST_PICTURE = 64
+"""Pixels of a side; smaller pictures are bullets and lines."""
+
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
 
@@ -101,6 +104,7 @@ class _Texts:
         self._titles = titles
         self._cleaner = PageCleaner()
         self._expanded: set[int] = set()
+        self._pictures: set[int] = set()
         self.beside: dict[int, str] = {}
         """Fields and annotations by page."""
         self.met: set[int] = {0}
@@ -126,9 +130,23 @@ class _Texts:
                     text = recognized
                 elif drawn.undecodable:
                     self._notes.add(NoteKind.UNDECODABLE_TEXT, page=number)
+                elif text and (pictures := self._new_pictures(page)):
+                    self._notes.add(NoteKind.PICTURE, page=number, count=pictures)
                 elif is_scan:
                     self._notes.add(NoteKind.SCANNED_PAGE, page=number)
                 yield text
+
+    def _new_pictures(self, page: PageObject) -> int:
+        """Return the number of pictures on a page that were on no page before; lines and ornaments do not count."""
+        found = {
+            number: each
+            for number, each in _painted(page)
+            if each.get("/Subtype") == "/Image" and number not in self._pictures and not each.get("/ImageMask")
+        }
+        self._pictures |= found.keys()
+        return sum(
+            all(_size(each, side) >= _SMALLEST_PICTURE for side in ("/Width", "/Height")) for each in found.values()
+        )
 
     def _recognized(self, texts: PdfiumTexts, number: int) -> str:
         recognizer = self._limits.recognizer
@@ -201,6 +219,11 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
         raise
     except Exception:  # noqa: BLE001 - missing or malformed resources: read as much as possible
         return []
+
+
+def _size(picture: DictionaryObject, side: str) -> int:
+    value = picture.get(side)
+    return int(value) if isinstance(value, NumberObject) else 0
 
 
 def _failure(error: Exception, what: str) -> FileFailure:
