@@ -73,9 +73,8 @@ def _messages(stream: BinaryIO) -> Iterator[bytes]:
 
 def _separates(line: bytes, following: bytes) -> bool:
     """Whether a line begins a message: a postmark before a header or the end. Text may begin with "From ", too."""
-    if _POSTMARK.match(line):
-        return not following or _HEADER.match(following) is not None
-    return _BARE_POSTMARK.match(line) is not None and _KNOWN_HEADER.match(following) is not None
+    header = _HEADER if _POSTMARK.match(line) else _KNOWN_HEADER if _BARE_POSTMARK.match(line) else None
+    return header is not None and (not following or header.match(following) is not None)
 
 
 def _unescaped(lines: list[bytes]) -> bytes:

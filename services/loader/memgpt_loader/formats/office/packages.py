@@ -159,7 +159,7 @@ def open_package(file: File, what: str, limits: FileLimits, *, allow_encrypted: 
     """
     with file.open() as stream, _opened(stream, what) as archive:
         parts = archive.infolist()
-        locked = [_is_encrypted(part) for part in parts if not part.is_dir()]
+        locked = [_is_encrypted(part) for part in parts if not part.filename.endswith("/")]
         if all(locked) if allow_encrypted and locked else any(locked):
             raise encrypted()
         # The library unpacks no more of a part than its declared size.
