@@ -27,6 +27,7 @@ OPTIONAL = {
     "memgpt-milvus-cli": {"pymilvus"},
     "memgpt-milvus-client": _OTEL,
     "memgpt-milvus-loader": {"pillow", "tesserocr"},
+    "memgpt-milvus-memory": {"onnxruntime"},
     "memgpt-milvus-runtime": _OTEL,
 }
 """Packages that only a setting or an option of a distribution requires, and whose absence has its own error."""

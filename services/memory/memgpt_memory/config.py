@@ -21,7 +21,7 @@ class ModelSettings:
     """
 
     keys: str
-    kind: Literal["wordllama", "openai"]
+    kind: Literal["wordllama", "onnx", "openai"]
     model: str
     dimension: int
     base_url: str
@@ -31,6 +31,10 @@ class ModelSettings:
     batch: int
     headers: Mapping[str, SecretStr]
     query: Mapping[str, SecretStr]
+    folder: Path | None
+    threads: int
+    query_prefix: str | None
+    passage_prefix: str | None
 
 
 class MemorySettings(ServiceSection):
@@ -63,8 +67,10 @@ class MemorySettings(ServiceSection):
         description="Seconds without renewal after which the lease of a turn expires and another worker may take "
         "it over.",
     )
-    embedding: Literal["wordllama", "openai"] = Field(
-        "wordllama", description="Where embeddings come from: the bundled model, or an OpenAI-compatible endpoint."
+    embedding: Literal["wordllama", "onnx", "openai"] = Field(
+        "wordllama",
+        description="Where embeddings come from: the bundled model, a local transformer (onnx), or an "
+        "OpenAI-compatible endpoint.",
     )
     embedding_model: str = Field("text-embedding-3-small", description="Name of the embedding model at the endpoint.")
     embedding_dimension: int = Field(
@@ -90,6 +96,18 @@ class MemorySettings(ServiceSection):
         {}, description="Additional headers of every request to the endpoint."
     )
     embedding_query: dict[str, SecretStr] = Field({}, description="Additional query parameters of every request.")
+    embedding_folder: Path | None = Field(
+        None, description="Folder of the local transformer: a file ending in .onnx and its tokenizer.json."
+    )
+    embedding_threads: int = Field(2, ge=1, le=64, description="Most processor threads that a local transformer uses.")
+    embedding_query_prefix: str | None = Field(
+        None, max_length=1000, description="Text before each query for a local transformer; by default the model's own."
+    )
+    embedding_passage_prefix: str | None = Field(
+        None,
+        max_length=1000,
+        description="Text before each passage for a local transformer; by default the model's own.",
+    )
 
     max_concurrent_searches: int = Field(
         16, ge=1, description="Searches under way; the next ones wait, and tenants take turns."
@@ -108,7 +126,7 @@ class MemorySettings(ServiceSection):
         1_000_000_000, ge=0, description="Tokens of the chat model that a tenant uses in a day of UTC."
     )
 
-    reembed: Literal["", "wordllama", "openai"] = Field(
+    reembed: Literal["", "wordllama", "onnx", "openai"] = Field(
         "", description="Embedding model that `memgpt reembed` moves the store to; empty for none."
     )
     reembed_model: str = Field("text-embedding-3-small", description="embedding_model of the target model.")
@@ -118,6 +136,13 @@ class MemorySettings(ServiceSection):
     reembed_send_dimension: bool = Field(False, description="embedding_send_dimension of the target model.")
     reembed_headers: dict[str, SecretStr] = Field({}, description="embedding_headers of the target model.")
     reembed_query: dict[str, SecretStr] = Field({}, description="embedding_query of the target model.")
+    reembed_folder: Path | None = Field(None, description="embedding_folder of the target model.")
+    reembed_query_prefix: str | None = Field(
+        None, max_length=1000, description="embedding_query_prefix of the target model."
+    )
+    reembed_passage_prefix: str | None = Field(
+        None, max_length=1000, description="embedding_passage_prefix of the target model."
+    )
 
     def lite_file(self, home: Path) -> Path | None:
         """Return the path of the Milvus Lite file, or None for a server; `home` is the suite's folder."""
@@ -148,6 +173,10 @@ class MemorySettings(ServiceSection):
             self.embedding_batch,
             self.embedding_headers,
             self.embedding_query,
+            self.embedding_folder,
+            self.embedding_threads,
+            self.embedding_query_prefix,
+            self.embedding_passage_prefix,
         )
 
     @property
@@ -167,6 +196,10 @@ class MemorySettings(ServiceSection):
             self.embedding_batch,
             self.reembed_headers,
             self.reembed_query,
+            self.reembed_folder,
+            self.embedding_threads,
+            self.reembed_query_prefix,
+            self.reembed_passage_prefix,
         )
 
     @field_validator("uri")
@@ -175,6 +208,13 @@ class MemorySettings(ServiceSection):
         if "://" not in uri and not uri.endswith(".db"):
             raise ValueError("must be a file whose name ends in .db, or a URI such as http://localhost:19530")
         return uri
+
+    @model_validator(mode="after")
+    def _folder_is_given(self) -> MemorySettings:
+        for key in ("embedding", "reembed"):
+            if getattr(self, key) == "onnx" and getattr(self, f"{key}_folder") is None:
+                raise ValueError(f'{key} = "onnx" needs {key}_folder: the folder of the model')
+        return self
 
     @model_validator(mode="after")
     def _base_url_is_one(self) -> MemorySettings:

@@ -25,7 +25,9 @@ from memgpt_memory.embedding import (
     Models,
     ObservedEmbedder,
     OpenAIEmbedder,
+    UnusableFolderError,
     WordLlama,
+    load_transformer,
 )
 from memgpt_memory.metrics import embedding_seconds, milvus_seconds, search_seconds, watch_memory
 from memgpt_memory.quotas import Limits
@@ -38,9 +40,15 @@ _RETRY_SECONDS = 1.0
 
 
 def model_choice(settings: ModelSettings) -> ModelChoice:
-    """Return the embedding model that settings name."""
+    """Return the embedding model that settings name.
+
+    Raises:
+        ConfigError: The local transformer that they name cannot be used.
+    """
     if settings.kind == "wordllama":
         return ModelChoice(WordLlama.model, WordLlama.dimension, WordLlama)
+    if settings.kind == "onnx":
+        return _transformer(settings)
 
     def make() -> Embedder:
         return OpenAIEmbedder(
@@ -61,6 +69,22 @@ def model_choice(settings: ModelSettings) -> ModelChoice:
     return ModelChoice(settings.model, settings.dimension, make)
 
 
+def _transformer(settings: ModelSettings) -> ModelChoice:
+    """Load a local transformer: only its files say which model it is."""
+    if settings.folder is None:
+        raise ConfigError(f"{settings.keys}_folder: not set; name the folder of the model")
+    try:
+        loaded = load_transformer(
+            settings.folder.expanduser(),
+            threads=settings.threads,
+            query_prefix=settings.query_prefix,
+            passage_prefix=settings.passage_prefix,
+        )
+    except UnusableFolderError as error:
+        raise ConfigError(f"{settings.keys}_folder: {error}") from error
+    return ModelChoice(loaded.model, loaded.dimension, lambda: loaded)
+
+
 def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice | None]:
     """Return a function that reads the model to move to from the configuration file, so that a move needs no restart.
 
@@ -69,18 +93,18 @@ def reembed_target(config: Config[MemorySettings]) -> Callable[[], ModelChoice |
 
     def read() -> ModelChoice | None:
         settings, file = config.service, config.path or config.home / "config.toml"
-        if file.exists():
-            try:
+        try:
+            if file.exists():
                 settings = load_config(config.name, MemorySettings, path=file).service
-            except ConfigError as error:
-                _log.warning("configuration_invalid", error=str(error))
-                raise reasons.wrong_state(
-                    "Memory's configuration file is invalid; Memory's log says why",
-                    resource="configuration",
-                    state="INVALID",
-                ) from error
-        target = settings.reembed_settings
-        return None if target is None else model_choice(target)
+            target = settings.reembed_settings
+            return None if target is None else model_choice(target)
+        except ConfigError as error:
+            _log.warning("configuration_invalid", error=str(error))
+            raise reasons.wrong_state(
+                "Memory's configuration file is invalid; Memory's log says why",
+                resource="configuration",
+                state="INVALID",
+            ) from error
 
     return read
 

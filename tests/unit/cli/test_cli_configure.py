@@ -9,14 +9,23 @@ from pathlib import Path
 
 import pytest
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.setup import questions
+from memgpt.cli.setup import configure, questions
 from memgpt.cli.setup.answers import Answers, current, default_uri, document, extras, read_document, write_document
 from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
-from memgpt.cli.setup.configure import complete, endpoint_overrides, from_flags, quick, save, with_embedding
+from memgpt.cli.setup.configure import (
+    complete,
+    endpoint_overrides,
+    from_flags,
+    quick,
+    save,
+    with_embedding,
+    with_local_transformer,
+)
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import ConfigError
 
 from tests.support.scripted_llm import call
+from tests.support.tiny_transformer import write_transformer
 
 
 def test_offline_needs_no_more_than_a_place_for_the_store(monkeypatch, tmp_path):
@@ -234,3 +243,32 @@ def test_only_azures_deployments_are_asked_for_a_version(url, asked, address):
 
     assert questions._with_version(Person(), url) == (address or url)
     assert bool(heard) is asked
+
+
+def test_a_local_transformer_is_named_by_its_folder(tmp_path, monkeypatch, capsys):
+    folder = write_transformer(tmp_path / "tiny", ["tide"])
+    answers = with_local_transformer(Answers(), str(folder))
+    written = document({"memory": {"embedding_model": "former", "embedding_api_key": "key"}}, answers)
+    assert {key: value for key, value in written["memory"].items() if key != "uri"} == {
+        "embedding": "onnx",
+        "embedding_folder": str(folder),
+    }
+    assert current(written).embedding_folder == str(folder)
+    monkeypatch.chdir(tmp_path)
+    assert with_local_transformer(Answers(), "tiny").embedding_folder == str(folder), "a relative path would move"
+    assert document(written, Answers())["memory"].get("embedding_folder") is None
+    complete(Ui(), answers, test=True)
+    assert "onnxruntime" not in capsys.readouterr().err
+    monkeypatch.setattr(configure, "find_spec", lambda name: None)
+    complete(Ui(), answers, test=True)
+    assert "memgpt-milvus[onnx]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["model.onnx", "tokenizer.json"])
+def test_a_folder_without_a_model_is_refused(tmp_path, missing):
+    folder = write_transformer(tmp_path / "tiny", ["tide"])
+    (folder / missing).unlink()
+    with pytest.raises(CliError, match="holds no model"):
+        with_local_transformer(Answers(), str(folder))
+    with pytest.raises(CliError, match="is not a folder"):
+        with_local_transformer(Answers(), str(tmp_path / "nowhere"))

@@ -8,7 +8,8 @@ from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.settings import ClientSettings
 from memgpt.cli.setup import answers as files
 from memgpt.cli.setup import configure
-from memgpt.cli.setup.answers import WORDLLAMA, Answers
+from memgpt.cli.setup.answers import ONNX, WORDLLAMA, Answers
+from memgpt.cli.setup.checks import check_folder
 from memgpt.cli.terminal.progress import Bar, Progress
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Store
@@ -16,6 +17,8 @@ from memgpt.config import Config, config_path
 
 _NEW, _USED = "reembed", "embedding"
 """Prefixes of the keys of ``[memory]`` for the target model, and for the current one."""
+_KEPT = (f"{_USED}_timeout", f"{_USED}_threads")
+"""Keys that hold for both models."""
 
 
 def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: str, api_key: str, dimension: int) -> str:
@@ -24,34 +27,51 @@ def name_target(ui: Ui, config: Config[ClientSettings], model: str, base_url: st
     Raises:
         CliError: The services do not use this file, or the endpoint does not return a vector.
     """
+    _check_local(config)
+    chat = files.read_document(config_path()).get("agent", {})
+    url = base_url or chat.get("base_url", "")
+    key = api_key or (chat.get("api_key", "") if url == chat.get("base_url") else "")
+    answers = configure.complete(ui, configure.with_embedding(Answers(), model, url, key, dimension))
+    if answers.embedding_model == WORDLLAMA:
+        _write_target(ui, {_NEW: WORDLLAMA})
+        return ""
+    target = {
+        _NEW: "openai",
+        f"{_NEW}_model": answers.embedding_model,
+        f"{_NEW}_dimension": answers.embedding_dimension,
+        f"{_NEW}_base_url": answers.embedding_base_url,
+        **({f"{_NEW}_api_key": answers.embedding_api_key} if answers.embedding_api_key else {}),
+    }
+    _write_target(ui, target)
+    return answers.embedding_model
+
+
+def name_folder(ui: Ui, config: Config[ClientSettings], folder: str) -> None:
+    """Write a local transformer as the target model to the configuration file.
+
+    Raises:
+        CliError: The services do not use this file, or the folder does not hold a model.
+    """
+    _check_local(config)
+    _write_target(ui, {_NEW: ONNX, f"{_NEW}_folder": check_folder(folder)})
+
+
+def _check_local(config: Config[ClientSettings]) -> None:
     if config.service.agent_address:
         raise CliError(
             "the services run elsewhere: set memory.reembed and the keys that begin so in the configuration of Memory, "
             "then run `memgpt reembed` without a model",
             MISUSE,
         )
+
+
+def _write_target(ui: Ui, target: dict[str, Any]) -> None:
     path = config_path()
     document = files.read_document(path)
-    memory = dict(document.get("memory", {}))
-    chat = document.get("agent", {})
-    url = base_url or chat.get("base_url", "")
-    key = api_key or (chat.get("api_key", "") if url == chat.get("base_url") else "")
-    answers = configure.complete(ui, configure.with_embedding(Answers(), model, url, key, dimension))
-    memory = {name: value for name, value in memory.items() if not _is_of(_NEW, name)}
-    if answers.embedding_model == WORDLLAMA:
-        memory[_NEW] = WORDLLAMA
-    else:
-        memory |= {
-            _NEW: "openai",
-            f"{_NEW}_model": answers.embedding_model,
-            f"{_NEW}_dimension": answers.embedding_dimension,
-            f"{_NEW}_base_url": answers.embedding_base_url,
-            **({f"{_NEW}_api_key": answers.embedding_api_key} if answers.embedding_api_key else {}),
-        }
+    kept = {name: value for name, value in document.get("memory", {}).items() if not _is_of(_NEW, name)}
     if document:
         files.keep_former(ui, path)
-    files.write_document(path, {**document, "memory": memory})
-    return "" if answers.embedding_model == WORDLLAMA else answers.embedding_model
+    files.write_document(path, {**document, "memory": kept | target})
 
 
 def move(ui: Ui, store: Store, expected: str, *, keep_former: bool) -> None:
@@ -92,8 +112,9 @@ def _settle(ui: Ui, model: str, *, keep_former: bool) -> None:
     document = files.read_document(path)
     memory: dict[str, Any] = document.get("memory", {})
     target = {name: value for name, value in memory.items() if _is_of(_NEW, name)}
-    bundled = target.get(_NEW) == WORDLLAMA and model.startswith(WORDLLAMA)
-    if not bundled and (target.get(_NEW) != "openai" or target.get(f"{_NEW}_model") != model):
+    # Memory names these models itself; for an endpoint the names must be the same.
+    local = target.get(_NEW) == ONNX or (target.get(_NEW) == WORDLLAMA and model.startswith(WORDLLAMA))
+    if not local and (target.get(_NEW) != "openai" or target.get(f"{_NEW}_model") != model):
         ui.note(
             "Set memory.embedding and the keys that begin so in the configuration of Memory to what memory.reembed has"
         )
@@ -101,7 +122,7 @@ def _settle(ui: Ui, model: str, *, keep_former: bool) -> None:
     kept = {
         name: value
         for name, value in memory.items()
-        if not _is_of(_NEW, name) and (not _is_of(_USED, name) or name == f"{_USED}_timeout")
+        if not _is_of(_NEW, name) and (not _is_of(_USED, name) or name in _KEPT)
     }
     if keep_former:
         files.keep_former(ui, path)

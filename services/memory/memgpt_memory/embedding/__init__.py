@@ -1,4 +1,4 @@
-"""Embedding models: texts to unit vectors, by the bundled model or an OpenAI-compatible endpoint."""
+"""Embedding models: texts to unit vectors, by the bundled model, a local transformer or an endpoint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from memgpt_memory.embedding._models import (
     unit_vectors,
 )
 from memgpt_memory.embedding._observed import ObservedEmbedder
+from memgpt_memory.embedding._transformer import load_transformer
+from memgpt_memory.embedding._transformer_folder import UnusableFolderError
 
 __all__ = [
     "WORDLLAMA",
@@ -22,7 +24,9 @@ __all__ = [
     "Models",
     "ObservedEmbedder",
     "OpenAIEmbedder",
+    "UnusableFolderError",
     "Vectors",
     "WordLlama",
+    "load_transformer",
     "unit_vectors",
 ]

@@ -161,7 +161,7 @@ class Reembedding:
             if self._running:
                 self._expect(self._progress.model if self._progress else ("", 0), expected)
                 return
-            target = self._models.target()
+            target = await asyncio.to_thread(self._models.target)
             if target is None:
                 raise reasons.wrong_state(
                     "Memory's configuration names no model to move to; set memory.reembed, and for an endpoint "

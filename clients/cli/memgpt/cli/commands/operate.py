@@ -9,6 +9,7 @@ import typer
 from memgpt.cli.app import OPERATE, ApiKey, AsJson, EmbeddingDimension, Force, Tokens, app, connected, open_ui
 
 EmbeddingEndpoint = Annotated[str, typer.Option(help="Its base URL. [default: the chat model's]")]
+EmbeddingFolder = Annotated[str, typer.Option(help="Folder of a local transformer in ONNX, in place of a model.")]
 
 
 @app.command(rich_help_panel=OPERATE)
@@ -38,6 +39,7 @@ def configure(
     embedding_model: Annotated[str, typer.Option(help="A model at an endpoint. [default: the bundled one]")] = "",
     embedding_endpoint: EmbeddingEndpoint = "",
     embedding_dimension: EmbeddingDimension = 0,
+    embedding_folder: EmbeddingFolder = "",
     milvus_uri: Annotated[str, typer.Option(help="A file ending in .db for Milvus Lite, or a server's URI.")] = "",
 ) -> None:
     """Write the configuration: asks at a terminal, or takes flags if there are any."""
@@ -45,12 +47,16 @@ def configure(
     from memgpt.cli.setup import configure as config
 
     ui = open_ui()
-    if offline or model or model_endpoint or embedding_model or milvus_uri:
+    if embedding_model and embedding_folder:
+        raise CliError("give either --embedding-model or --embedding-folder", MISUSE)
+    if offline or model or model_endpoint or embedding_model or embedding_folder or milvus_uri:
         if offline == bool(model):
             raise CliError("give either --offline or --model", MISUSE)
         answers = config.from_flags(model, model_endpoint, api_key, mode, context_window, milvus_uri)
         if embedding_model:
             answers = config.with_embedding(answers, embedding_model, embedding_endpoint, api_key, embedding_dimension)
+        elif embedding_folder:
+            answers = config.with_local_transformer(answers, embedding_folder)
         config.save(ui, answers)
         return
     if not ui.interactive:
@@ -143,6 +149,7 @@ def reembed(
     embedding_endpoint: EmbeddingEndpoint = "",
     api_key: ApiKey = "",
     embedding_dimension: EmbeddingDimension = 0,
+    embedding_folder: EmbeddingFolder = "",
     abandon: Annotated[bool, typer.Option("--abandon", help="Give up a move that was begun.")] = False,
 ) -> None:
     """Move the store to another embedding model, while searches go on. Repeated, it continues where it was."""
@@ -153,18 +160,22 @@ def reembed(
     ui = open_ui()
     if not embedding_model and (embedding_endpoint or embedding_dimension):
         raise CliError("--embedding-endpoint and --embedding-dimension need --embedding-model as well", MISUSE)
-    if abandon and embedding_model:
+    if abandon and (embedding_model or embedding_folder):
         raise CliError("give either --abandon or --embedding-model", MISUSE)
+    if embedding_model and embedding_folder:
+        raise CliError("give either --embedding-model or --embedding-folder", MISUSE)
     expected = ""
     if embedding_model:
         expected = moving.name_target(
             ui, load_settings(), embedding_model, embedding_endpoint, api_key, embedding_dimension
         )
+    elif embedding_folder:
+        moving.name_folder(ui, load_settings(), embedding_folder)
     with connected(ui) as memgpt:
         if abandon:
             moving.abandon(ui, memgpt.store)
         else:
-            moving.move(ui, memgpt.store, expected, keep_former=not embedding_model)
+            moving.move(ui, memgpt.store, expected, keep_former=not (embedding_model or embedding_folder))
 
 
 def show_version(wanted: bool) -> None:

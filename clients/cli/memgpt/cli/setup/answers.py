@@ -17,6 +17,7 @@ OFFLINE = "offline"
 OPENAI = "openai"
 COMPATIBLE = "openai-compatible"
 WORDLLAMA = "wordllama"
+ONNX = "onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,11 @@ class Answers:
         api_key: Its API key; empty for none.
         mode: How the model calls functions: `auto`, `tools` or `json_schema`.
         context_window: Its context window in tokens; 0 for the service's default.
-        embedding_model: The embedding model; `wordllama` for the bundled one.
+        embedding_model: The embedding model; `wordllama` for the bundled one, `onnx` for a local transformer.
         embedding_base_url: Endpoint of the embedding model; empty for OpenAI.
         embedding_api_key: Its API key.
         embedding_dimension: Dimension of its vectors.
+        embedding_folder: Folder of a local transformer.
         milvus_uri: A file for Milvus Lite, or a server's URI.
     """
 
@@ -45,6 +47,7 @@ class Answers:
     embedding_base_url: str = ""
     embedding_api_key: str = field(default="", repr=False)
     embedding_dimension: int = 0
+    embedding_folder: str = ""
     milvus_uri: str = ""
 
 
@@ -66,14 +69,15 @@ def document(old: dict[str, Any], answers: Answers) -> dict[str, Any]:
         "mode": answers.mode if answers.model != OFFLINE else "",
         "context_window": answers.context_window,
     }
-    bundled = answers.embedding_model == WORDLLAMA
+    remote = answers.embedding_model not in (WORDLLAMA, ONNX)
     memory = {
         "uri": answers.milvus_uri or default_uri(),
-        "embedding": WORDLLAMA if bundled else "openai",
-        "embedding_model": "" if bundled else answers.embedding_model,
-        "embedding_dimension": 0 if bundled else answers.embedding_dimension,
-        "embedding_base_url": "" if bundled else answers.embedding_base_url,
-        "embedding_api_key": "" if bundled else answers.embedding_api_key,
+        "embedding": "openai" if remote else answers.embedding_model,
+        "embedding_model": answers.embedding_model if remote else "",
+        "embedding_dimension": answers.embedding_dimension if remote else 0,
+        "embedding_base_url": answers.embedding_base_url if remote else "",
+        "embedding_api_key": answers.embedding_api_key if remote else "",
+        "embedding_folder": answers.embedding_folder if answers.embedding_model == ONNX else "",
     }
     new = dict(old)
     for section, prefix, url in (("agent", "", answers.base_url), ("memory", "embedding_", answers.embedding_base_url)):
@@ -104,17 +108,19 @@ def extras(document: dict[str, Any], section: str, prefix: str, url: str) -> tup
 def current(document: dict[str, Any]) -> Answers:
     """Return the answers in a configuration file."""
     agent, memory = document.get("agent", {}), document.get("memory", {})
-    bundled = memory.get("embedding", WORDLLAMA) == WORDLLAMA
+    kind = memory.get("embedding", WORDLLAMA)
+    remote = kind == "openai"
     return Answers(
         model=str(agent.get("model", OFFLINE)),
         base_url=str(agent.get("base_url", "")),
         api_key=str(agent.get("api_key", "")),
         mode=str(agent.get("mode", "auto")),
         context_window=int(agent.get("context_window", 0)),
-        embedding_model=WORDLLAMA if bundled else str(memory.get("embedding_model", "")),
-        embedding_base_url="" if bundled else str(memory.get("embedding_base_url", "")),
-        embedding_api_key="" if bundled else str(memory.get("embedding_api_key", "")),
-        embedding_dimension=0 if bundled else int(memory.get("embedding_dimension", 0)),
+        embedding_model=str(memory.get("embedding_model", "")) if remote else str(kind),
+        embedding_base_url=str(memory.get("embedding_base_url", "")) if remote else "",
+        embedding_api_key=str(memory.get("embedding_api_key", "")) if remote else "",
+        embedding_dimension=int(memory.get("embedding_dimension", 0)) if remote else 0,
+        embedding_folder=str(memory.get("embedding_folder", "")) if kind == ONNX else "",
         milvus_uri=str(memory.get("uri", "")),
     )
 

@@ -40,6 +40,20 @@ def _checked_server(uri: str) -> str:
     return uri
 
 
+def check_folder(text: str) -> str:
+    """Validate the folder of a local transformer, and return its absolute path.
+
+    Raises:
+        CliError: The folder does not hold a model.
+    """
+    folder = Path(text.strip()).expanduser().absolute()
+    if not text.strip() or not folder.is_dir():
+        raise CliError(f'"{text.strip()}" is not a folder', MISUSE)
+    if not [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")] or not [*folder.glob("*tokenizer.json")]:
+        raise CliError(f'"{folder}" holds no model: a file that ends in .onnx, and its tokenizer.json', MISUSE)
+    return str(folder)
+
+
 def check_url(url: str) -> str:
     """Validate the base URL of an endpoint, and return it stripped.
 

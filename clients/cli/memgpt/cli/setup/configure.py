@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 
 from memgpt.cli.endpoint_probe import OPENAI_URL, Endpoint, ProbeError
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.setup.answers import (
     OFFLINE,
+    ONNX,
     WORDLLAMA,
     Answers,
     current,
@@ -19,7 +21,7 @@ from memgpt.cli.setup.answers import (
     read_document,
     write_document,
 )
-from memgpt.cli.setup.checks import DEFAULT_WINDOW, MIN_WINDOW, check_key, check_uri, check_url
+from memgpt.cli.setup.checks import DEFAULT_WINDOW, MIN_WINDOW, check_folder, check_key, check_uri, check_url
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import config_path
 
@@ -51,7 +53,9 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
             _warn_of_silent_window(ui, endpoint, answers)
         except ProbeError as error:
             ui.warning(f"{error}; it is saved all the same, and tried again with the first message")
-    if answers.embedding_model != WORDLLAMA and (test or not answers.embedding_dimension):
+    if answers.embedding_model == ONNX and find_spec("onnxruntime") is None:
+        ui.warning("onnxruntime is not installed; run `pip install 'memgpt-milvus[onnx]'` where Memory runs")
+    if answers.embedding_model not in (WORDLLAMA, ONNX) and (test or not answers.embedding_dimension):
         more = extras(former, "memory", "embedding_", answers.embedding_base_url)
         endpoint = Endpoint(answers.embedding_base_url or OPENAI_URL, answers.embedding_api_key, *more)
         begin = time.monotonic()
@@ -125,6 +129,11 @@ def with_embedding(answers: Answers, model: str, base_url: str, api_key: str, di
         embedding_api_key=api_key,
         embedding_dimension=dimension,
     )
+
+
+def with_local_transformer(answers: Answers, folder: str) -> Answers:
+    """Return `answers` with the embedding model in a folder."""
+    return replace(answers, embedding_model=ONNX, embedding_folder=check_folder(folder))
 
 
 def quick(ui: Ui, base_url: str, model: str, api_key: str) -> Answers:

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from memgpt.cli.endpoint_probe import OPENAI_URL
 from memgpt.cli.errors import CliError
 from memgpt.cli.setup import discovery
-from memgpt.cli.setup.answers import COMPATIBLE, OFFLINE, OPENAI, WORDLLAMA, Answers, default_uri
-from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
+from memgpt.cli.setup.answers import COMPATIBLE, OFFLINE, ONNX, OPENAI, WORDLLAMA, Answers, default_uri
+from memgpt.cli.setup.checks import check_folder, check_key, check_uri, check_url, check_window
 from memgpt.cli.terminal.ui import Choice, Ui, plural
 from memgpt.endpoints.address import parse_address
 
@@ -134,19 +134,29 @@ def _ask_model(ui: Ui, names: list[str], before: str) -> str:
 
 
 def _ask_embedding(ui: Ui, answers: Answers, before: Answers) -> Answers:
-    bundled = before.embedding_model == WORDLLAMA
+    local = before.embedding_model in (WORDLLAMA, ONNX)
     provider = ui.select(
         "Select embedding model:",
         [
             Choice("wordllama: bundled, 256 dimensions, no network", WORDLLAMA),
+            Choice("local transformer: an ONNX model in a folder, no network, better and slower", ONNX),
             Choice("openai-compatible endpoint", COMPATIBLE),
         ],
-        WORDLLAMA if bundled else COMPATIBLE,
+        before.embedding_model if local else COMPATIBLE,
+    )
+    answers = replace(
+        answers,
+        embedding_model=provider,
+        embedding_base_url="",
+        embedding_api_key="",
+        embedding_dimension=0,
+        embedding_folder="",
     )
     if provider == WORDLLAMA:
-        return replace(
-            answers, embedding_model=WORDLLAMA, embedding_base_url="", embedding_api_key="", embedding_dimension=0
-        )
+        return answers
+    if provider == ONNX:
+        folder = _ask(ui, "Enter the folder of the model:", before.embedding_folder, check_folder)
+        return replace(answers, embedding_folder=folder)
     offered = before.embedding_base_url or answers.base_url or OPENAI_URL
     url = _with_version(ui, _ask(ui, "Enter the base URL of the embedding endpoint:", offered, check_url))
     if url == answers.base_url:
@@ -154,7 +164,7 @@ def _ask_embedding(ui: Ui, answers: Answers, before: Answers) -> Answers:
     else:
         known = before.embedding_api_key if url == before.embedding_base_url else ""
         key = _ask_key(ui, "Enter its API key, if it needs one", known)
-    model = _ask(ui, "Enter the embedding model:", _EMBEDDING_MODEL if bundled else before.embedding_model, _named)
+    model = _ask(ui, "Enter the embedding model:", _EMBEDDING_MODEL if local else before.embedding_model, _named)
     same = (model, url) == (before.embedding_model, before.embedding_base_url)
     return replace(
         answers,
