@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from memgpt_memory.ranking._fusion import HEAD, HeadHit, Scored, fuse
+from memgpt_memory.ranking._fusion import HEAD, SIMILARITY_WEIGHT, HeadHit, Scored, fuse
 from memgpt_memory.ranking._ranking import Position, Rankings, SearchMode
 
 __all__ = [
     "HEAD",
+    "SIMILARITY_WEIGHT",
     "HeadHit",
     "Position",
     "Rankings",

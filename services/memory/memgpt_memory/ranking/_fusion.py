@@ -15,9 +15,13 @@ from dataclasses import dataclass
 HEAD = 200
 """Passages of each ranker that are fused."""
 
-DENSE_WEIGHT = 0.25
-"""Weight of similarity; words have the rest. A weighted sum of scores normalized within the head does better than
-reciprocal ranks when one of the rankers is weaker than the other."""
+SIMILARITY_WEIGHT = 0.4
+"""Weight of similarity; words have the rest. ``benchmarks.fusion`` chooses it.
+
+Similarity is scaled from its least to its greatest score in the head, since models differ in the range of their
+cosines. BM25 has a meaningful zero, no shared word, so its scores are fractions of the best one: rows that share the
+same words with the query stay close together, and similarity orders them.
+"""
 
 _MARK_BYTES = 5
 
@@ -45,14 +49,14 @@ class Scored:
 def fuse(dense: Sequence[Scored], text: Sequence[Scored]) -> list[HeadHit]:
     """Fuse the heads of two rankings, best first; equal scores in order of the id."""
     by_dense, by_text = {one.id: one for one in dense}, {one.id: one for one in text}
-    dense_part, text_part = _normalized(dense), _normalized(text)
+    dense_part, text_part = _spread(dense), _fractions(text)
     head = [
         HeadHit(
             id_,
             (by_dense.get(id_) or by_text[id_]).owner,
             by_dense[id_].score if id_ in by_dense else None,
             by_text[id_].score if id_ in by_text else None,
-            DENSE_WEIGHT * dense_part.get(id_, 0.0) + (1 - DENSE_WEIGHT) * text_part.get(id_, 0.0),
+            SIMILARITY_WEIGHT * dense_part.get(id_, 0.0) + (1 - SIMILARITY_WEIGHT) * text_part.get(id_, 0.0),
         )
         for id_ in by_dense | by_text
     ]
@@ -75,8 +79,14 @@ def mark(id_: str) -> bytes:
     return hashlib.blake2s(id_.encode(), digest_size=_MARK_BYTES).digest()
 
 
-def _normalized(ranked: Sequence[Scored]) -> dict[str, float]:
-    """Return the scores scaled to 0 to 1 within the head."""
+def _fractions(ranked: Sequence[Scored]) -> dict[str, float]:
+    """Return the scores as fractions of the greatest one."""
+    most = max((one.score for one in ranked), default=0.0)
+    return {one.id: one.score / most if most else 1.0 for one in ranked}
+
+
+def _spread(ranked: Sequence[Scored]) -> dict[str, float]:
+    """Return the scores scaled from the least to the greatest one, 0 to 1."""
     if not ranked:
         return {}
     least, most = min(one.score for one in ranked), max(one.score for one in ranked)
