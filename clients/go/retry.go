@@ -13,6 +13,18 @@ var repeatable = map[string][]string{
 	"memgpt.loader.v1.LoaderService": {
 		"CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats",
 	},
+	"memgpt.common.v1.IdentityService": {
+		"WhoAmI",
+	},
+	"memgpt.memory.v1.ApiKeyService": {
+		"GetApiKey", "ListApiKeys", "RevokeApiKey",
+	},
+	"memgpt.memory.v1.TenantService": {
+		"GetTenant", "ListTenants",
+	},
+	"memgpt.memory.v1.QuotaService": {
+		"GetQuota", "SetQuota", "GetUsage",
+	},
 	"memgpt.memory.v1.ArchivalMemoryService": {
 		"SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
 	},

@@ -16,6 +16,18 @@ const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
   "memgpt.loader.v1.LoaderService": [
     "CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats",
   ],
+  "memgpt.common.v1.IdentityService": [
+    "WhoAmI",
+  ],
+  "memgpt.memory.v1.ApiKeyService": [
+    "GetApiKey", "ListApiKeys", "RevokeApiKey",
+  ],
+  "memgpt.memory.v1.TenantService": [
+    "GetTenant", "ListTenants",
+  ],
+  "memgpt.memory.v1.QuotaService": [
+    "GetQuota", "SetQuota", "GetUsage",
+  ],
   "memgpt.memory.v1.ArchivalMemoryService": [
     "SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
   ],

@@ -63,6 +63,7 @@ class TurnProgress(Generic[Request]):
         self.turn_id = ""
         self.state: TurnState.ValueType = TurnState.TURN_STATE_UNSPECIFIED
         self._policy = RetryPolicy(min(_FIRST_SECONDS, seconds), seconds)
+        self._accepted = False
 
     @property
     def interrupted(self) -> bool:
@@ -71,6 +72,7 @@ class TurnProgress(Generic[Request]):
 
     def observe(self, event: TurnEvent) -> None:
         """Record an event."""
+        self._accepted = True
         kind = event.WhichOneof("event")
         if kind == "started":
             self.turn_id = event.started.turn_id or self.turn_id
@@ -89,9 +91,11 @@ class TurnProgress(Generic[Request]):
         Raises:
             ServiceError: Sending the request again cannot help, or the deadline has passed.
         """
+        accepted, self._accepted = self._accepted, False
         if error is None:
             error = Unavailable(Reason.SERVICE_UNAVAILABLE, "the stream ended before the turn did")
-        elif not is_resumable(error):
+        # A token that expired during the stream may have a successor; one that is refused at once has none.
+        elif not is_resumable(error) and not (accepted and error.reason == Reason.CREDENTIAL_EXPIRED):
             raise error
         if error.reason == Reason.SHUTTING_DOWN:
             self._policy.renew()  # counts as a sign of life: the next server needs time to start

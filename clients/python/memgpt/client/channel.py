@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 from memgpt.client._trace_context import async_interceptors, interceptors
 from memgpt.client.tls import Tls
+from memgpt.client.token import AsyncToken, Token, TokenInterceptor, async_token_interceptors, check_exposure, is_local
 
 CALL_TIMEOUT = 60.0
 """Seconds for a unary call that does not call a model."""
@@ -21,8 +22,6 @@ STORE_TIMEOUT = 3600.0
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Maximum bytes of a message that is received or sent; the servers' limit is lower."""
-
-_LOOPBACK = ("127.", "localhost:", "[::1]:", "ipv4:127.", "ipv6:[::1]")
 
 # Calls that only read, that are inherently idempotent, or that carry a request_id.
 _RETRYABLE = {
@@ -67,6 +66,10 @@ _RETRYABLE = {
         "DetachBlock",
         "ListBlockAgents",
     ),
+    "memgpt.common.v1.IdentityService": ("WhoAmI",),
+    "memgpt.memory.v1.ApiKeyService": ("GetApiKey", "ListApiKeys", "RevokeApiKey"),
+    "memgpt.memory.v1.TenantService": ("GetTenant", "ListTenants"),
+    "memgpt.memory.v1.QuotaService": ("GetQuota", "SetQuota", "GetUsage"),
     "memgpt.memory.v1.SourceService": ("GetSource", "ListSources", "ListFiles", "DeleteFile"),
     "memgpt.memory.v1.StoreService": ("GetStore", "CancelReembed"),
 }
@@ -107,30 +110,45 @@ def channel_options(address: str) -> list[tuple[str, Any]]:
         # Replicas that moved are found as soon as DNS has them, not 30 s after the last query.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # Calls to this machine must not go through a network proxy.
-        ("grpc.enable_http_proxy", 0 if address.startswith(_LOOPBACK) else 1),
+        ("grpc.enable_http_proxy", 0 if is_local(address) else 1),
         ("grpc.service_config", service_config()),
     ]
 
 
-def open_channel(address: str, tls: Tls | None = None) -> grpc.Channel:
+def open_channel(
+    address: str, tls: Tls | None = None, token: Token | None = None, *, allow_plaintext: bool = False
+) -> grpc.Channel:
     """Open a channel; nothing is sent before the first call.
 
     Args:
         address: ``host:port``, or any target that gRPC resolves; for several replicas, such as
             ``dns:///agents.example.org:50051``.
         tls: None for plaintext.
+        token: API key or other bearer token to send with every call; None for none.
+        allow_plaintext: Whether the token may be sent to another machine without TLS.
+
+    Raises:
+        CredentialsError: A file or the token cannot be used, or the token would be sent in plaintext.
     """
-    options = channel_options(address)
+    options, intercept = channel_options(address), interceptors()
+    if token is not None:
+        check_exposure(address, encrypted=tls is not None, allow_plaintext=allow_plaintext)
+        intercept = [*intercept, TokenInterceptor(token)]
     if tls is None:
         channel = grpc.insecure_channel(address, options=options)
     else:
         channel = grpc.secure_channel(address, tls.credentials(), options=options)
-    return grpc.intercept_channel(channel, *interceptors())
+    return grpc.intercept_channel(channel, *intercept)
 
 
-def open_async_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
+def open_async_channel(
+    address: str, tls: Tls | None = None, token: AsyncToken | None = None, *, allow_plaintext: bool = False
+) -> grpc.aio.Channel:
     """Open an asyncio channel for the running event loop; see `open_channel`."""
     options, intercept = channel_options(address), async_interceptors()
+    if token is not None:
+        check_exposure(address, encrypted=tls is not None, allow_plaintext=allow_plaintext)
+        intercept = [*intercept, *async_token_interceptors(token)]
     if tls is None:
         return grpc.aio.insecure_channel(address, options=options, interceptors=intercept)
     return grpc.aio.secure_channel(address, tls.credentials(), options=options, interceptors=intercept)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from functools import cached_property
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import grpc
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.client._async.agents import AsyncAgents
 from memgpt.client._async.blocks import AsyncBlocks
+from memgpt.client._async.calls import call
+from memgpt.client._async.keys import AsyncKeys
 from memgpt.client._async.loads import AsyncLoads
 from memgpt.client._async.memory import AsyncMemory
 from memgpt.client._async.profiles import AsyncProfiles
+from memgpt.client._async.quotas import AsyncQuotas
 from memgpt.client._async.sources import AsyncSources
 from memgpt.client._async.store import AsyncStore
+from memgpt.client._async.tenants import AsyncTenants
 from memgpt.client._turns import TURN_SECONDS
-from memgpt.client.channel import open_async_channel
+from memgpt.client.channel import CALL_TIMEOUT, open_async_channel
 from memgpt.client.errors import FailedPrecondition
 from memgpt.client.tls import Tls
+from memgpt.client.token import AsyncToken
+from memgpt.common.v1.identity_service_pb2 import WhoAmIRequest, WhoAmIResponse
+from memgpt.common.v1.identity_service_pb2_grpc import IdentityServiceStub
 from memgpt.common.v1.reasons import Reason
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+
+if TYPE_CHECKING:
+    from memgpt.common.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
 AGENT, MEMORY, LOADER = "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053"
 """Default addresses of `memgpt server`."""
@@ -40,25 +51,39 @@ class AsyncMemGPT:
         agent: str = AGENT,
         loader: str = LOADER,
         tls: Tls | None = None,
+        token: AsyncToken | None = None,
         *,
         memory: str = MEMORY,
         turn_seconds: float = TURN_SECONDS,
+        allow_plaintext: bool = False,
     ) -> None:
         """Open the channels; nothing is sent before the first call.
 
         Args:
             agent: ``host:port`` of the Agent, or any target that gRPC resolves.
             loader: Address of the Loader.
-            tls: None for plaintext.
+            tls: None for plaintext; its `cert` and `key` are a credential, too.
+            token: API key or other bearer token, or a function that returns one and is called before each call; None
+                for none.
             memory: Address of Memory, for `memory` and `store`; empty if it is not reachable.
             turn_seconds: Seconds for which a broken turn is resumed while the Agent does not respond.
+            allow_plaintext: Whether the token may be sent to other machines without TLS, if a mesh encrypts the
+                connections.
+
+        Raises:
+            CredentialsError: A file or the token cannot be used, or the token would be sent in plaintext.
         """
-        self._channels = [open_async_channel(agent, tls), open_async_channel(loader, tls)]
-        self._memory_address, self._tls = memory, tls
+
+        def connect(address: str) -> grpc.aio.Channel:
+            return open_async_channel(address, tls, token, allow_plaintext=allow_plaintext)
+
+        self._channels = [connect(agent), connect(loader)]
+        self._memory_address, self._connect = memory, connect
         agent_stub = AgentServiceStub(self._channels[0])
         self.agents = AsyncAgents(self, agent_stub, turn_seconds)
         self.sources = AsyncSources(self, agent_stub)
         self.profiles = AsyncProfiles(agent_stub)
+        self._identity: IdentityServiceAsyncStub = IdentityServiceStub(self._channels[0])
         self.loads = AsyncLoads(LoaderServiceStub(self._channels[1]))
 
     @cached_property
@@ -81,12 +106,31 @@ class AsyncMemGPT:
         return AsyncStore(self._memory_channel)
 
     @cached_property
+    def keys(self) -> AsyncKeys:
+        """API keys, for administrators; raises like `memory`."""
+        return AsyncKeys(self._memory_channel)
+
+    @cached_property
+    def tenants(self) -> AsyncTenants:
+        """Tenants, for operators; raises like `memory`."""
+        return AsyncTenants(self._memory_channel)
+
+    @cached_property
+    def quotas(self) -> AsyncQuotas:
+        """What tenants use and may use; raises like `memory`."""
+        return AsyncQuotas(self._memory_channel)
+
+    async def whoami(self) -> WhoAmIResponse:
+        """Return the caller's tenant, role and credential, as the Agent sees them."""
+        return await call(self._identity.WhoAmI, WhoAmIRequest(), CALL_TIMEOUT)
+
+    @cached_property
     def _memory_channel(self) -> grpc.aio.Channel:
         if not self._memory_address:
             raise FailedPrecondition(
                 Reason.WRONG_STATE, "no address of Memory is known; set memory_address in [client] of the configuration"
             )
-        self._channels.append(open_async_channel(self._memory_address, self._tls))
+        self._channels.append(self._connect(self._memory_address))
         return self._channels[-1]
 
     async def aclose(self) -> None:

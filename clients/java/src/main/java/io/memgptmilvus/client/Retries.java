@@ -11,31 +11,45 @@ final class Retries {
    * them: its call fails fast, and the resume timeout of the turn or the load decides.
    */
   private static final Map<String, List<String>> REPEATABLE =
-      Map.of(
-          "memgpt.agent.v1.AgentService",
-          List.of(
-              "CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource",
-              "DetachSource", "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite",
-              "PutProfile", "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools"),
-          "memgpt.loader.v1.LoaderService",
-          List.of(
-              "CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats"),
-          "memgpt.memory.v1.ArchivalMemoryService",
-          List.of(
-              "SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages"),
-          "memgpt.memory.v1.RecallMemoryService",
-          List.of(
-              "SearchMessages", "ListMessages", "ForgetMessages"),
-          "memgpt.memory.v1.SharedBlockService",
-          List.of(
-              "CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock",
-              "AttachBlock", "DetachBlock", "ListBlockAgents"),
-          "memgpt.memory.v1.SourceService",
-          List.of(
-              "GetSource", "ListSources", "ListFiles", "DeleteFile"),
-          "memgpt.memory.v1.StoreService",
-          List.of(
-              "GetStore", "CancelReembed"));
+      Map.ofEntries(
+          Map.entry(
+              "memgpt.agent.v1.AgentService",
+              List.of(
+                  "CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource",
+                  "DetachSource", "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite",
+                  "PutProfile", "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools")),
+          Map.entry(
+              "memgpt.loader.v1.LoaderService",
+              List.of("CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats")),
+          Map.entry(
+              "memgpt.common.v1.IdentityService",
+              List.of("WhoAmI")),
+          Map.entry(
+              "memgpt.memory.v1.ApiKeyService",
+              List.of("GetApiKey", "ListApiKeys", "RevokeApiKey")),
+          Map.entry(
+              "memgpt.memory.v1.QuotaService",
+              List.of("GetQuota", "SetQuota", "GetUsage")),
+          Map.entry(
+              "memgpt.memory.v1.ArchivalMemoryService",
+              List.of("SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages")),
+          Map.entry(
+              "memgpt.memory.v1.RecallMemoryService",
+              List.of("SearchMessages", "ListMessages", "ForgetMessages")),
+          Map.entry(
+              "memgpt.memory.v1.SharedBlockService",
+              List.of(
+                  "CreateSharedBlock", "GetSharedBlock", "ListSharedBlocks", "DeleteSharedBlock",
+                  "AttachBlock", "DetachBlock", "ListBlockAgents")),
+          Map.entry(
+              "memgpt.memory.v1.SourceService",
+              List.of("GetSource", "ListSources", "ListFiles", "DeleteFile")),
+          Map.entry(
+              "memgpt.memory.v1.StoreService",
+              List.of("GetStore", "CancelReembed")),
+          Map.entry(
+              "memgpt.memory.v1.TenantService",
+              List.of("GetTenant", "ListTenants")));
 
   private static final Map<String, ?> POLICY =
       Map.of(
