@@ -242,6 +242,37 @@ def test_forgetting(run: Commands, suite: Suite) -> None:
     assert "Erased user nobody: 0 agents, 0 blocks" in run("forget", "user", "nobody")
 
 
+@uses("login", "whoami", "profiles list", "profiles use", "logout")
+def test_logging_in(run: Commands, suite: Suite) -> None:
+    addresses = ("--agent-address", suite.agent_address, "--loader-address", suite.loader_address)
+    assert "Logged in" in run("login", *addresses, "--no-key")
+    assert "Tenant:     default" in run("whoami")
+    assert suite.agent_address in run("profiles", "list")
+    run("profiles", "use", "local")
+    run("logout", "--profile", "default")
+
+
+@uses("tenants create", "tenants list", "tenants show", "tenants delete", "quotas set", "quotas show", "usage")
+def test_tenants(run: Commands) -> None:
+    run("tenants", "create", "acme")
+    assert "acme\tactive" in run("tenants", "list")
+    assert "acme: active" in run("tenants", "show", "acme")
+    assert "agents\t5\tset" in run("quotas", "set", "acme", "agents=5")
+    assert "agents\t5\tset" in run("quotas", "show", "acme")
+    assert "sources\t" in run("usage")
+    assert "Deleted tenant acme" in run("tenants", "delete", "acme")
+
+
+@uses("keys create", "keys list", "keys show", "keys rotate", "keys revoke", "keys delete")
+def test_keys(run: Commands) -> None:
+    assert run("keys", "create", "--name", "web", "--role", "user").startswith("mgpt_")
+    assert "web\t" in run("keys", "list")
+    assert "Role:       user" in run("keys", "show", "web")
+    assert run("keys", "rotate", "web").startswith("mgpt_")
+    run("keys", "revoke", "web")
+    run("keys", "delete", "web")
+
+
 @uses("compact", "backup", "reembed")
 def test_maintenance(run: Commands, tmp_path: Path) -> None:
     run("compact")

@@ -17,7 +17,7 @@ MEMGPT = str(Path(sys.executable).with_name("memgpt"))
 def memgpt(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [MEMGPT, *arguments],
-        env=service_environment(home, {"MEMGPT_API_KEY": "the key"}),
+        env=service_environment(home, {"MEMGPT_ENDPOINT_API_KEY": "the key"}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -18,12 +18,15 @@ from memgpt.memory.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from memgpt.memory.v1.tenant_service_pb2_grpc import TenantServiceStub
 from memgpt_runtime.status import from_rpc_error
 
+from tests.support.certificates import Authority
 from tests.support.suite import Suite
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 SERVERS = {"memgpt.agent.v1": "agent", "memgpt.loader.v1": "loader", "memgpt.memory.v1": "memory"}
 """Which server has the services of a package."""
+
+_OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def bearer(token: str) -> Metadata:
@@ -69,8 +72,11 @@ class GuardedSuite(Suite):
         """Return a channel to ``agent``, ``loader`` or ``memory``."""
         address = {"agent": self.agent_address, "loader": self.loader_address, "memory": self.memory_address}[server]
         if address not in self._channels:
-            self._channels[address] = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+            self._channels[address] = self._connect(address)
         return self._channels[address]
+
+    def _connect(self, address: str) -> grpc.Channel:
+        return grpc.insecure_channel(address, _OPTIONS)
 
     @property
     def keys(self) -> Any:
@@ -97,6 +103,21 @@ class GuardedSuite(Suite):
     def call(self, server: str, method: MethodDescriptor, request: Message, metadata: Metadata) -> Any:
         """Call any method with one request; return its response, or the list of its responses."""
         return call(self.channel(server), method, request, metadata)
+
+
+class TlsSuite(GuardedSuite):
+    """The three services with credentials and TLS."""
+
+    def __init__(self, home: Path, authority: Authority, **settings: str) -> None:
+        server = authority.issue("server")
+        tls = {"MEMGPT_SERVER_TLS_CERT": str(server.cert), "MEMGPT_SERVER_TLS_KEY": str(server.key)}
+        for name in ("AGENT", "LOADER"):
+            tls |= {f"MEMGPT_{name}_MEMORY_TLS": "true", f"MEMGPT_{name}_MEMORY_TLS_CA": str(authority.ca)}
+        super().__init__(home, **{**tls, **settings})
+        self._ca = authority.ca.read_bytes()
+
+    def _connect(self, address: str) -> grpc.Channel:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(self._ca), _OPTIONS)
 
 
 def call(channel: grpc.Channel, method: MethodDescriptor, request: Message, metadata: Metadata) -> Any:

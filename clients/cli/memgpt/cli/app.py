@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memgpt.client import MemGPT
 
 TALK, DOCUMENTS, THINGS, OPERATE = "Talk", "Documents", "Manage", "Set up and operate"
+ACCESS = "Log in and administer access"
 """Panels of the help in order."""
 
 
@@ -44,7 +45,9 @@ Tokens = Annotated[
 EmbeddingDimension = Annotated[
     int, typer.Option(metavar="NUMBER", help="Dimensions of its vectors. [default: ask it]", min=0, show_default=False)
 ]
-ApiKey = Annotated[str, typer.Option(help="The endpoint's key; other users can see a flag.", envvar="MEMGPT_API_KEY")]
+ApiKey = Annotated[
+    str, typer.Option(help="The endpoint's key; other users can see a flag.", envvar="MEMGPT_ENDPOINT_API_KEY")
+]
 Text = Annotated[str, typer.Option(help="Its text.")]
 TextFile = Annotated[Path | None, typer.Option("-f", "--filename", metavar="FILE", help="File with its text.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
@@ -74,7 +77,7 @@ def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[Me
     """
     from contextlib import ExitStack
 
-    from memgpt.cli.services.connect import services
+    from memgpt.cli.services.connect import open_client, services
     from memgpt.cli.settings import load_settings
 
     config = load_settings()
@@ -87,8 +90,4 @@ def connected(ui: Ui, overrides: Mapping[str, str] | None = None) -> Iterator[Me
                 busy.resume()
 
             addresses = stack.enter_context(services(config, tell, overrides))
-        from memgpt.client import MemGPT  # already imported by now: see `launch`
-
-        yield stack.enter_context(
-            MemGPT(addresses.agent, addresses.loader, config.service.credentials(), memory=addresses.memory)
-        )
+        yield stack.enter_context(open_client(config.service, addresses))

@@ -29,14 +29,17 @@ def explain(error: ServiceError) -> str:
     """Return the error of a service as one line for people."""
     if error.request_id is None and error.reason == Reason.SERVICE_UNAVAILABLE:
         return (
-            "the services cannot be reached; start them with `memgpt server`, or correct the addresses and tls in"
-            " [client] of the configuration"
+            "the services cannot be reached; start them with `memgpt server`, or correct the addresses and tls with"
+            " `memgpt login` or in [client] of the configuration"
         )
     if isinstance(error, Unimplemented):
         return "the services are older than this command; update them, or use the command of their version"
     message = _readable(" ".join(error.message.split()))
     details = [_readable(each.description) for each in error.violations]
-    return "; ".join(dict.fromkeys([message, *(each for each in details if each and each not in message)]))
+    message = "; ".join(dict.fromkeys([message, *(each for each in details if each and each not in message)]))
+    from memgpt.cli.access.credential import explain_refusal  # only for errors, so that commands start fast
+
+    return explain_refusal(error, message)
 
 
 def _readable(text: str) -> str:

@@ -5,10 +5,23 @@ from __future__ import annotations
 import os
 import sys
 
+from memgpt.cli.access.choice import move_to_front
 from memgpt.cli.app import app, open_ui
-from memgpt.cli.commands import documents, forget, imports, manage, operate, share, talk
+from memgpt.cli.commands import administer, documents, forget, imports, log_in, manage, operate, share, talk
 
-__all__ = ["app", "documents", "forget", "imports", "main", "manage", "operate", "share", "talk"]
+__all__ = [
+    "administer",
+    "app",
+    "documents",
+    "forget",
+    "imports",
+    "log_in",
+    "main",
+    "manage",
+    "operate",
+    "share",
+    "talk",
+]
 
 
 def main() -> None:
@@ -30,7 +43,7 @@ def _open_closed_streams() -> None:
 
 def _guarded() -> int:
     try:
-        app()
+        app(move_to_front(sys.argv[1:]))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except BrokenPipeError:  # `memgpt list agents | head -1`

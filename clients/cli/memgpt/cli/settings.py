@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memgpt.cli.access import profiles
 from memgpt.config import Config, Section, load_config
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 if TYPE_CHECKING:
     from memgpt.client import Tls
+
+KEY_VARIABLE = "MEMGPT_API_KEY"
+"""Environment variable with an API key or another token for the services; it comes before any other."""
 
 
 class ClientSettings(Section):
@@ -30,6 +36,15 @@ class ClientSettings(Section):
     )
     tls_cert: Path | None = Field(None, description="PEM file with this client's certificate chain.")
     tls_key: Path | None = Field(None, description="PEM file with the private key of tls_cert.")
+    api_key: SecretStr = Field(
+        SecretStr(""),
+        description="API key or other token for the services. Prefer `memgpt login`, or the variable MEMGPT_API_KEY.",
+    )
+    allow_plaintext: bool = Field(
+        False,
+        description="Whether to send the API key to other machines without TLS, if a mesh or a tunnel encrypts the "
+        "connections.",
+    )
 
     @model_validator(mode="after")
     def _belong_together(self) -> ClientSettings:
@@ -49,11 +64,23 @@ class ClientSettings(Section):
 
         return Tls(self.tls_ca, self.tls_cert, self.tls_key)
 
+    def token(self) -> str | None:
+        """Return the API key or other token for `memgpt.client`; None for none."""
+        return self.api_key.get_secret_value() or None
 
-def load_settings() -> Config[ClientSettings]:
-    """Read ``[client]`` from the file and the environment.
+
+def load_settings(*, use_profile: bool = True) -> Config[ClientSettings]:
+    """Read ``[client]`` from the file and the environment; a profile that is in use replaces it.
+
+    Args:
+        use_profile: Whether a profile may replace it; not for the services of this machine.
 
     Raises:
-        ConfigError: The settings are invalid.
+        ConfigError: The settings are invalid, or the named profile does not exist.
     """
-    return load_config("client", ClientSettings)
+    config = load_config("client", ClientSettings)
+    found = profiles.current(config.home) if use_profile else None
+    settings = config.service if found is None else ClientSettings(**found[1].settings())
+    if key := os.environ.get(KEY_VARIABLE, "").strip():
+        settings = settings.model_copy(update={"api_key": SecretStr(key)})
+    return replace(config, service=settings)

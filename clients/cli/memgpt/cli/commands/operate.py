@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from memgpt.cli.access.choice import choose
 from memgpt.cli.app import OPERATE, ApiKey, AsJson, EmbeddingDimension, Force, Tokens, app, connected, open_ui
 
 EmbeddingEndpoint = Annotated[str, typer.Option(help="Its base URL. [default: the chat model's]")]
@@ -103,7 +104,7 @@ def server(
     from memgpt.cli.services.serve import serve
     from memgpt.cli.settings import load_settings
 
-    serve(open_ui(), load_settings(), logs=logs)
+    serve(open_ui(), load_settings(use_profile=False), logs=logs)
 
 
 @app.command(rich_help_panel=OPERATE)
@@ -192,8 +193,19 @@ def options(
     _version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version)
     ] = False,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Use this profile of `memgpt login`; local for the services of this machine. Also after the command.",
+            envvar="MEMGPT_PROFILE",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """MemGPT on Milvus: agents with a long-term memory."""
+    if profile:
+        choose(profile)
 
 
 @app.command(rich_help_panel=OPERATE)

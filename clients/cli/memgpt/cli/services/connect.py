@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.services.children import Addresses
@@ -15,6 +16,23 @@ from memgpt.cli.services.dependencies import require_milvus
 from memgpt.cli.services.sharing import shared
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config, config_path
+
+if TYPE_CHECKING:
+    from memgpt.client import MemGPT
+
+
+def open_client(settings: ClientSettings, addresses: Addresses) -> MemGPT:
+    """Return a client of services, with the configured TLS and credential."""
+    from memgpt.client import MemGPT  # already imported by now: see `launch`
+
+    return MemGPT(
+        addresses.agent,
+        addresses.loader,
+        settings.credentials(),
+        settings.token(),
+        memory=addresses.memory,
+        allow_plaintext=settings.allow_plaintext,
+    )
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def _findings(ui: Ui) -> Iterator[Finding]:
     yield _disk(home_dir())
     if not config.service.agent_address:
         yield from _installed()
-    yield _model()
+    yield _model(remote=bool(config.service.agent_address))
     yield from _embeddings()
     yield from _services(ui, config)
 
@@ -98,11 +98,11 @@ def _installed() -> Iterator[Finding]:
             )
 
 
-def _model() -> Finding:
+def _model(*, remote: bool) -> Finding:
     name, url = setting("agent", "model", OFFLINE) or OFFLINE, setting("agent", "base_url")
     if name == OFFLINE:
         return Finding("Chat model", True, "built in (offline): quotes from memory, does not converse")
-    if setting("client", "agent_address") and not url:
+    if remote and not url:
         return Finding("Chat model", True, "configured where the Agent runs")
     begin = time.monotonic()
     try:
@@ -132,15 +132,13 @@ def _embeddings() -> Iterator[Finding]:
 
 
 def _services(ui: Ui, config: Config[ClientSettings]) -> Iterator[Finding]:
-    from memgpt.cli.services.connect import services
+    from memgpt.cli.services.connect import open_client, services
 
     with ExitStack() as stack:
         try:
             with ui.busy("Starting the services..."):
                 addresses = stack.enter_context(services(config, ui.warning))
-            memgpt = stack.enter_context(
-                MemGPT(addresses.agent, addresses.loader, config.service.credentials(), memory=addresses.memory)
-            )
+            memgpt = stack.enter_context(open_client(config.service, addresses))
         except CliError as error:
             yield Finding("Services", False, error.message, "see the logs in ~/.memgpt/logs")
             for loss in find_losses(config):

@@ -6,11 +6,13 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from memgpt.cli.settings import ClientSettings, load_settings
+from memgpt.cli.access import profiles
+from memgpt.cli.settings import KEY_VARIABLE, ClientSettings, load_settings
 from memgpt.cli.setup.answers import read_document
 from memgpt.cli.terminal.table import Column
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import ENV_PREFIX, SECTIONS, Section, ServerSettings, config_path, home_dir
+from pydantic import SecretStr
 
 _SECRET = ("key", "token", "password", "headers", "query")
 """Suffixes of the names of settings whose values are masked."""
@@ -66,12 +68,27 @@ def effective() -> list[Setting]:
         for variable, value in os.environ.items():
             if variable.startswith(prefix):
                 values[variable.removeprefix(prefix).lower()] = (value, variable)
+        if section == "client":
+            values |= _of_profile()
         found += [Setting(f"{section}.{key}", _shown(key, value), origin) for key, (value, origin) in values.items()]
+    return found
+
+
+def _of_profile() -> dict[str, tuple[Any, str]]:
+    """Return what the profile and the key in the environment set."""
+    profile = profiles.current(home_dir())
+    found = (
+        {} if profile is None else {key: (each, f"profile {profile[0]}") for key, each in profile[1].settings().items()}
+    )
+    if key := os.environ.get(KEY_VARIABLE):
+        found["api_key"] = (key, KEY_VARIABLE)
     return found
 
 
 def _shown(key: str, value: object) -> str:
     if value in (None, ""):
+        return ""
+    if isinstance(value, SecretStr) and not value.get_secret_value():
         return ""
     if key.endswith(_SECRET):
         return "***"

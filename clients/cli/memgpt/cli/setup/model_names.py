@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from memgpt.cli.endpoint_probe import Endpoint, ProbeError
 from memgpt.cli.errors import CliError
 from memgpt.cli.services.dependencies import setting
+from memgpt.cli.settings import load_settings
 
 OFFLINE = "offline"
 
@@ -19,7 +20,7 @@ def check_model(name: str) -> None:
     Raises:
         CliError: No endpoint is configured, or it does not serve the model.
     """
-    if name == OFFLINE or setting("client", "agent_address"):
+    if name == OFFLINE or load_settings().service.agent_address:
         return
     url = setting("agent", "base_url")
     if not url:

@@ -1,0 +1,1 @@
+"""Who may call: profiles of servers with their credentials, tenants, API keys and quotas."""

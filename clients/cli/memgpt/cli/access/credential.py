@@ -1,0 +1,74 @@
+"""Messages about credentials that a service refuses: what is wrong, with which credential, and what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from memgpt.cli.access import profiles
+from memgpt.cli.settings import KEY_VARIABLE, load_settings
+from memgpt.client import Reason, ServiceError
+from memgpt.config import ConfigError, home_dir
+
+_REMEDIES: Mapping[str, str] = {
+    Reason.CREDENTIAL_MISSING: "the services require a credential; run `memgpt login`, or set MEMGPT_API_KEY",
+    Reason.CREDENTIAL_MALFORMED: "{what} is neither an API key nor a JSON Web Token; copy it again, and run"
+    " `memgpt login`",
+    Reason.CREDENTIAL_UNKNOWN: "the services do not know {what}; it may belong to another server, or have been"
+    " replaced; see `memgpt profiles list`, or run `memgpt login` with another key",
+    Reason.CREDENTIAL_EXPIRED: "{what} has expired; ask an administrator for a new one (`memgpt keys create` or"
+    " `memgpt keys rotate`), and run `memgpt login`",
+    Reason.CREDENTIAL_REVOKED: "{what} was revoked; ask an administrator for a new one (`memgpt keys create`), and run"
+    " `memgpt login`",
+    Reason.CREDENTIAL_INVALID: "the services rejected {what}: {message}; get a new one, and run `memgpt login`",
+    Reason.PRINCIPAL_REFUSED: "{message}; use a credential of a service for calls on behalf of others",
+}
+
+_HIDDEN = (Reason.AGENT_NOT_FOUND, Reason.SOURCE_NOT_FOUND, Reason.LOAD_NOT_FOUND)
+"""Reasons of resources that may exist in another tenant."""
+
+
+def explain_refusal(error: ServiceError, message: str, credential: str = "") -> str:
+    """Return a message with what to do about a credential that does not suffice; else the message.
+
+    Args:
+        error: The error of the service.
+        message: Its message for people.
+        credential: What to call the credential; empty for the name of the one in use.
+    """
+    if error.reason in _REMEDIES:
+        return _REMEDIES[error.reason].format(what=credential or _name_of_credential(), message=message)
+    if error.reason == Reason.NOT_PERMITTED and "role" in error.metadata:
+        return f"{message}; ask an administrator for a key with that role, or choose another server by --profile"
+    if error.reason in _HIDDEN and (place := _tenant()):
+        return f"{message}; {place}"
+    return message
+
+
+def _name_of_credential() -> str:
+    """Return the name of the credential in use, without its value."""
+    if os.environ.get(KEY_VARIABLE):
+        return f"the credential in {KEY_VARIABLE}"
+    try:
+        found = profiles.current(home_dir())
+        if found is not None:
+            kind = "API key" if found[1].api_key.startswith("mgpt_") else "credential"
+            return f'the {kind} of profile "{found[0]}"'
+        if load_settings().service.api_key.get_secret_value():
+            return "the credential in client.api_key"
+    except ConfigError:
+        pass
+    return "the credential"
+
+
+def _tenant() -> str:
+    """Return a clause with the tenant in use; empty if it is not known."""
+    if os.environ.get(KEY_VARIABLE):
+        return f"`memgpt whoami` shows the tenant of the key in {KEY_VARIABLE}"
+    try:
+        found = profiles.current(home_dir())
+    except ConfigError:
+        return ""
+    if found is None or not found[1].tenant:
+        return ""
+    return f'profile "{found[0]}" sees only the tenant "{found[1].tenant}"'
