@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	agentv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1"
+	commonv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	loaderv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1"
 	memoryv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1"
 )
@@ -48,6 +49,14 @@ type Client struct {
 	Archive memoryv1.ArchivalMemoryServiceClient
 	// Recall searches messages.
 	Recall memoryv1.RecallMemoryServiceClient
+	// Identity says who the caller is.
+	Identity commonv1.IdentityServiceClient
+	// Keys administers API keys.
+	Keys memoryv1.ApiKeyServiceClient
+	// Tenants administers tenants.
+	Tenants memoryv1.TenantServiceClient
+	// Quotas limits and reports what tenants use.
+	Quotas memoryv1.QuotaServiceClient
 
 	connections   []*grpc.ClientConn
 	resumeTimeout time.Duration
@@ -55,7 +64,9 @@ type Client struct {
 
 type options struct {
 	transport     credentials.TransportCredentials
-	token         string
+	token         TokenSource
+	plaintext     bool
+	secure        bool
 	timeout       time.Duration
 	resumeTimeout time.Duration
 	dial          []grpc.DialOption
@@ -64,14 +75,10 @@ type options struct {
 // Option changes how a client connects.
 type Option func(*options)
 
-// WithTransportCredentials uses TLS, for example credentials.NewTLS(&tls.Config{}). The default is plaintext.
+// WithTransportCredentials uses TLS, for example credentials.NewTLS(&tls.Config{}). A client certificate in the configuration is
+// a credential, too. The default is plaintext.
 func WithTransportCredentials(transport credentials.TransportCredentials) Option {
-	return func(o *options) { o.transport = transport }
-}
-
-// WithToken sends a bearer token with every call. It requires TLS.
-func WithToken(token string) Option {
-	return func(o *options) { o.token = token }
+	return func(o *options) { o.transport, o.secure = transport, transport.Info().SecurityProtocol != "insecure" }
 }
 
 // WithCallTimeout limits unary calls whose context has no deadline, in place of DefaultCallTimeout.
@@ -97,6 +104,9 @@ func Dial(addresses Addresses, opts ...Option) (*Client, error) {
 	}
 	client := &Client{resumeTimeout: o.resumeTimeout}
 	connect := func(address string) (*grpc.ClientConn, error) {
+		if o.token != nil && !o.secure && !o.plaintext && !isLocal(address) {
+			return nil, errPlaintext
+		}
 		connection, err := grpc.NewClient(address, o.dialOptions()...)
 		if err == nil {
 			client.connections = append(client.connections, connection)
@@ -107,11 +117,17 @@ func Dial(addresses Addresses, opts ...Option) (*Client, error) {
 		address string
 		stubs   func(*grpc.ClientConn)
 	}{
-		{addresses.Agent, func(c *grpc.ClientConn) { client.Agents = agentv1.NewAgentServiceClient(c) }},
+		{addresses.Agent, func(c *grpc.ClientConn) {
+			client.Agents = agentv1.NewAgentServiceClient(c)
+			client.Identity = commonv1.NewIdentityServiceClient(c)
+		}},
 		{addresses.Loader, func(c *grpc.ClientConn) { client.Loads = loaderv1.NewLoaderServiceClient(c) }},
 		{addresses.Memory, func(c *grpc.ClientConn) {
 			client.Archive = memoryv1.NewArchivalMemoryServiceClient(c)
 			client.Recall = memoryv1.NewRecallMemoryServiceClient(c)
+			client.Keys = memoryv1.NewApiKeyServiceClient(c)
+			client.Tenants = memoryv1.NewTenantServiceClient(c)
+			client.Quotas = memoryv1.NewQuotaServiceClient(c)
 		}},
 	}
 	for _, service := range bind {
@@ -151,8 +167,8 @@ func (o *options) dialOptions() []grpc.DialOption {
 		grpc.WithChainUnaryInterceptor(o.limit, identify),
 		grpc.WithChainStreamInterceptor(identifyStream),
 	}
-	if o.token != "" {
-		dial = append(dial, grpc.WithPerRPCCredentials(bearer(o.token)))
+	if o.token != nil {
+		dial = append(dial, grpc.WithPerRPCCredentials(bearer{o.token}))
 	}
 	return append(dial, o.dial...)
 }
@@ -215,11 +231,3 @@ func withRequestID(method string, message any) any {
 
 // NewRequestID returns 130 random bits as text. The same id with the same request is the same mutation.
 func NewRequestID() string { return rand.Text() }
-
-type bearer string
-
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
-}
-
-func (bearer) RequireTransportSecurity() bool { return true }

@@ -16,9 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -39,6 +37,7 @@ type step struct {
 	Load           map[string]any
 	Pages          map[string]any
 	During         string
+	Credential     *string
 	TimeoutSeconds float64
 	Expect         map[string]any
 	Save           map[string]string
@@ -50,10 +49,12 @@ type step struct {
 }
 
 type runner struct {
-	client  *Client
-	calls   map[string]*grpc.ClientConn
-	control string
-	saved   map[string]string
+	addresses Addresses
+	control   string
+	saved     map[string]string
+
+	// By credential.
+	clients map[string]*Client
 }
 
 func TestConformance(t *testing.T) {
@@ -61,24 +62,19 @@ func TestConformance(t *testing.T) {
 	if path == "" {
 		t.Skip("MEMGPT_CONFORMANCE is not set; run make conformance")
 	}
-	var config struct{ Agent, Loader, Memory, Control, Run, Scenario, Results string }
+	var config struct{ Agent, Loader, Memory, Control, Run, Scenario, Results, Key string }
 	readJSON(t, path, &config)
 	var scenario struct{ Steps []step }
 	readJSON(t, config.Scenario, &scenario)
-	client, err := Dial(Addresses{Agent: config.Agent, Loader: config.Loader, Memory: config.Memory})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	r := &runner{client: client, control: config.Control, saved: map[string]string{"run": config.Run}, calls: map[string]*grpc.ClientConn{}}
-	for service, address := range map[string]string{"agent": config.Agent, "loader": config.Loader, "memory": config.Memory} {
-		connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
+	addresses := Addresses{Agent: config.Agent, Loader: config.Loader, Memory: config.Memory}
+	r := &runner{addresses: addresses, control: config.Control, clients: map[string]*Client{}, saved: map[string]string{
+		"run": config.Run, "key": config.Key,
+	}}
+	defer func() {
+		for _, client := range r.clients {
+			_ = client.Close()
 		}
-		defer func() { _ = connection.Close() }()
-		r.calls[service] = connection
-	}
+	}()
 	results, err := os.Create(config.Results)
 	if err != nil {
 		t.Fatal(err)
@@ -128,24 +124,48 @@ func (r *runner) run(ctx context.Context, s step) string {
 }
 
 func (r *runner) execute(ctx context.Context, s step) (any, error) {
+	credential := "${key}"
+	if s.Credential != nil {
+		credential = *s.Credential
+	}
+	client, err := r.client(r.fill(credential).(string))
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case s.Turn != nil:
-		return r.turn(ctx, s)
+		return r.turn(ctx, client, s)
 	case s.Load != nil:
-		return r.load(ctx, s.Load)
+		return r.load(ctx, client, s.Load)
 	case s.Pages != nil:
-		return r.pages(ctx, s.Pages)
+		return r.pages(ctx, client, s.Pages)
 	}
 	if s.TimeoutSeconds > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(s.TimeoutSeconds*float64(time.Second)))
 		defer cancel()
 	}
-	return r.call(ctx, s.Call, s.Request)
+	return r.call(ctx, client, s.Call, s.Request)
+}
+
+// client returns the client with a credential; "" for none.
+func (r *runner) client(credential string) (*Client, error) {
+	if known := r.clients[credential]; known != nil {
+		return known, nil
+	}
+	var opts []Option
+	if credential != "" {
+		opts = append(opts, WithToken(credential))
+	}
+	client, err := Dial(r.addresses, opts...)
+	if err == nil {
+		r.clients[credential] = client
+	}
+	return client, err
 }
 
 // call makes a unary call by the descriptors of the generated code.
-func (r *runner) call(ctx context.Context, name string, fields map[string]any) (any, error) {
+func (r *runner) call(ctx context.Context, client *Client, name string, fields map[string]any) (any, error) {
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.Replace(name, "/", ".", 1)))
 	if err != nil {
 		return nil, err
@@ -162,7 +182,7 @@ func (r *runner) call(ctx context.Context, name string, fields map[string]any) (
 	if err := r.unmarshal(fields, request); err != nil {
 		return nil, err
 	}
-	connection := r.calls[strings.Split(name, ".")[1]]
+	connection := client.connections[map[string]int{"agent": 0, "common": 0, "loader": 1, "memory": 2}[strings.Split(name, ".")[1]]]
 	if err := connection.Invoke(ctx, "/"+name, request, response); err != nil {
 		return nil, err
 	}
@@ -177,12 +197,12 @@ func newMessage(descriptor protoreflect.MessageDescriptor) (proto.Message, error
 	return kind.New().Interface(), nil
 }
 
-func (r *runner) turn(ctx context.Context, s step) (any, error) {
+func (r *runner) turn(ctx context.Context, client *Client, s step) (any, error) {
 	request := &agentv1.SendMessageRequest{}
 	if err := r.unmarshal(s.Turn, request); err != nil {
 		return nil, err
 	}
-	turn := r.client.Send(ctx, request)
+	turn := client.Send(ctx, request)
 	during := s.During
 	result := map[string]any{"sequencesAscend": true}
 	var messages, functions []any
@@ -235,7 +255,7 @@ func (r *runner) interfere(ctx context.Context, turn *Turn, during string) error
 	return nil
 }
 
-func (r *runner) load(ctx context.Context, fields map[string]any) (any, error) {
+func (r *runner) load(ctx context.Context, client *Client, fields map[string]any) (any, error) {
 	var files []File
 	for _, each := range r.fill(fields["files"]).([]any) {
 		name, text := lookUp(each, "name").(string), lookUp(each, "text").(string)
@@ -245,14 +265,14 @@ func (r *runner) load(ctx context.Context, fields map[string]any) (any, error) {
 	}
 	source := r.fill(fields["sourceName"]).(string)
 	request := &loaderv1.CreateLoadRequest{Source: &loaderv1.CreateLoadRequest_SourceName{SourceName: source}}
-	load, err := r.client.Load(ctx, request, files, nil)
+	load, err := client.Load(ctx, request, files, nil)
 	if err != nil {
 		return nil, err
 	}
 	return toJSON(load)
 }
 
-func (r *runner) pages(ctx context.Context, fields map[string]any) (any, error) {
+func (r *runner) pages(ctx context.Context, client *Client, fields map[string]any) (any, error) {
 	request := fields["request"].(map[string]any)
 	distinct := map[string]bool{}
 	var ids []any
@@ -262,7 +282,7 @@ func (r *runner) pages(ctx context.Context, fields map[string]any) (any, error) 
 		for key, value := range request {
 			page[key] = value
 		}
-		response, err := r.call(ctx, fields["call"].(string), page)
+		response, err := r.call(ctx, client, fields["call"].(string), page)
 		if err != nil {
 			return nil, err
 		}

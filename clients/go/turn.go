@@ -57,11 +57,13 @@ func (t *Turn) Events() iter.Seq2[*agentv1.TurnEvent, error] {
 	return func(yield func(*agentv1.TurnEvent, error) bool) {
 		backoff := newBackoff(t.client.resumeTimeout)
 		for {
-			err := t.stream(backoff, yield)
+			accepted, err := t.stream(backoff, yield)
 			if err == nil {
 				return
 			}
-			if !interrupted(t.ctx, err) || !backoff.wait(t.ctx, err) {
+			// A token that expired during the stream may have a successor; one that is refused at once has none.
+			resumable := interrupted(t.ctx, err) || (accepted && expired(err))
+			if !resumable || !backoff.wait(t.ctx, err) {
 				yield(nil, err)
 				return
 			}
@@ -77,26 +79,28 @@ func (t *Turn) Cancel(ctx context.Context) (*memoryv1.Turn, error) {
 	return response.GetTurn(), err
 }
 
-// stream reads one connection's events. It returns nil when the turn has ended or the caller stopped reading.
-func (t *Turn) stream(backoff *backoff, yield func(*agentv1.TurnEvent, error) bool) error {
+// stream reads one connection's events. It returns no error when the turn has ended or the caller stopped reading, and whether
+// there was an event.
+func (t *Turn) stream(backoff *backoff, yield func(*agentv1.TurnEvent, error) bool) (accepted bool, err error) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	defer cancel()
 	stream, err := t.client.Agents.SendMessage(ctx, t.request)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for {
 		response, err := stream.Recv()
 		if err != nil {
-			return err
+			return accepted, err
 		}
+		accepted = true
 		event := response.GetEvent()
 		if isProgress(event) {
 			backoff.reset()
 		}
 		t.note(event)
 		if !yield(event, nil) || event.GetDone() != nil {
-			return nil
+			return accepted, nil
 		}
 	}
 }

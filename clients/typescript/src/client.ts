@@ -4,14 +4,18 @@ import { createClient, type Client, type Transport } from "@connectrpc/connect";
 import {
   AgentService, ListAgentsRequestSchema, ListSourcesRequestSchema, type SendMessageRequestSchema,
 } from "./gen/memgpt/agent/v1/agent_service_pb.js";
+import { IdentityService } from "./gen/memgpt/common/v1/identity_service_pb.js";
 import { LoaderService, type CreateLoadRequestSchema } from "./gen/memgpt/loader/v1/loader_service_pb.js";
 import type { Load } from "./gen/memgpt/loader/v1/load_pb.js";
 import type { Agent } from "./gen/memgpt/memory/v1/agent_pb.js";
+import { ApiKeyService } from "./gen/memgpt/memory/v1/api_key_service_pb.js";
 import { ArchivalMemoryService, SearchPassagesRequestSchema } from "./gen/memgpt/memory/v1/archival_memory_service_pb.js";
 import type { Message } from "./gen/memgpt/memory/v1/message_pb.js";
 import type { PassageHit } from "./gen/memgpt/memory/v1/passage_pb.js";
+import { QuotaService } from "./gen/memgpt/memory/v1/quota_service_pb.js";
 import { RecallMemoryService, SearchMessagesRequestSchema } from "./gen/memgpt/memory/v1/recall_memory_service_pb.js";
 import type { Source } from "./gen/memgpt/memory/v1/source_pb.js";
+import { TenantService } from "./gen/memgpt/memory/v1/tenant_service_pb.js";
 import { load, type Document, type LoadOptions } from "./load.js";
 import { Turn, type TurnOptions } from "./turn.js";
 
@@ -52,6 +56,26 @@ export class MemGPT {
   /** Searches messages. */
   get recall(): Client<typeof RecallMemoryService> {
     return createClient(RecallMemoryService, transport("memory", this.#options.memory));
+  }
+
+  /** Says who the caller is. */
+  get identity(): Client<typeof IdentityService> {
+    return createClient(IdentityService, transport("agent", this.#options.agent));
+  }
+
+  /** Administers API keys. */
+  get keys(): Client<typeof ApiKeyService> {
+    return createClient(ApiKeyService, transport("memory", this.#options.memory));
+  }
+
+  /** Administers tenants. */
+  get tenants(): Client<typeof TenantService> {
+    return createClient(TenantService, transport("memory", this.#options.memory));
+  }
+
+  /** Limits and reports what tenants use. */
+  get quotas(): Client<typeof QuotaService> {
+    return createClient(QuotaService, transport("memory", this.#options.memory));
   }
 
   /** Give an agent a message. The turn begins when it is iterated. */

@@ -19,6 +19,19 @@ export function metadataOf(error: unknown): Readonly<Record<string, string>> {
   return errorInfo(error)?.metadata ?? {};
 }
 
+/**
+ * Whether the services refused the credential of a call: there is none, or it is malformed, unknown, expired, revoked, or invalid.
+ * {@link reasonOf} says which.
+ */
+export function isCredentialError(error: unknown): boolean {
+  return ConnectError.from(error).code === Code.Unauthenticated;
+}
+
+/** Whether the credential is valid, but does not permit the call. */
+export function isPermissionError(error: unknown): boolean {
+  return ConnectError.from(error).code === Code.PermissionDenied;
+}
+
 /** Milliseconds to wait before a call is repeated; 0 if the server did not say. */
 export function retryAfter(error: unknown): number {
   const delay = ConnectError.from(error).findDetails(RetryInfoSchema)[0]?.retryDelay;

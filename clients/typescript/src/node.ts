@@ -3,16 +3,19 @@ import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect
 import type { SecureClientSessionOptions } from "node:http2";
 
 import { retryUnary } from "./retry.js";
+import { checkExposure, sendToken, type Token } from "./token.js";
 
 /** Options of a transport. */
 export interface NodeTransportOptions {
-  /** Sent as a bearer token with every call. */
-  token?: string;
+  /** API key or other bearer token to send with every call, or a function that returns one. */
+  token?: Token;
+  /** Whether the token may be sent to other machines without TLS, if a mesh or a tunnel encrypts the connection. */
+  allowPlaintext?: boolean;
   /** Milliseconds for a unary call without a timeout of its own. Default: one minute. */
   timeout?: number;
   /** `grpc-web` for proxies that take no other. Default: `grpc`. */
   protocol?: "grpc" | "grpc-web";
-  /** TLS options, such as `ca`, `cert`, and `key`. */
+  /** TLS options, such as `ca`, and `cert` and `key` of a client certificate, which is a credential, too. */
   tls?: SecureClientSessionOptions;
 }
 
@@ -20,12 +23,13 @@ export interface NodeTransportOptions {
  * A gRPC connection of Node.js to one service, with keepalive, message limits, and retries set.
  *
  * @param baseUrl - such as `http://localhost:50051`, or `https://…` for TLS
+ * @throws Error a token would be sent to another machine without TLS
  */
-export function nodeTransport(baseUrl: string, { token, timeout = 60_000, protocol = "grpc", tls }: NodeTransportOptions = {}): Transport {
-  const prepare: Interceptor = (next) => async (request) => {
-    if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
-    return await next(request);
-  };
+export function nodeTransport(
+  baseUrl: string, { token, allowPlaintext = false, timeout = 60_000, protocol = "grpc", tls }: NodeTransportOptions = {},
+): Transport {
+  if (token !== undefined && !allowPlaintext) checkExposure(baseUrl);
+  const credential = token === undefined ? [] : [sendToken(token, { allowPlaintext })];
   const limit: Interceptor = (next) => async (request) => {
     if (request.stream || request.header.has("grpc-timeout")) return await next(request);
     request.header.set("grpc-timeout", `${String(timeout)}m`);
@@ -33,7 +37,7 @@ export function nodeTransport(baseUrl: string, { token, timeout = 60_000, protoc
   };
   const options = {
     baseUrl,
-    interceptors: [prepare, limit, retryUnary],
+    interceptors: [retryUnary, limit, ...credential],
     pingIntervalMs: 30_000,
     pingTimeoutMs: 10_000,
     readMaxBytes: 32 << 20,

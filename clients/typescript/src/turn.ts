@@ -2,9 +2,10 @@ import { clone, type MessageInitShape, create } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 
 import { Backoff } from "./backoff.js";
-import { isInterruption } from "./errors.js";
+import { isInterruption, reasonOf } from "./errors.js";
 import { SendMessageRequestSchema, type AgentService, type SendMessageRequest } from "./gen/memgpt/agent/v1/agent_service_pb.js";
 import type { Done, TurnEvent } from "./gen/memgpt/agent/v1/event_pb.js";
+import { ErrorReason } from "./gen/memgpt/common/v1/errors_pb.js";
 import type { Turn as TurnRecord } from "./gen/memgpt/memory/v1/turn_pb.js";
 
 /** Options of a turn. */
@@ -58,8 +59,10 @@ export class Turn implements AsyncIterable<TurnEvent> {
     const { signal } = this.options;
     const backoff = new Backoff(this.resumeTimeout);
     for (;;) {
+      let accepted = false;
       try {
         for await (const { event } of this.agents.sendMessage(this.#request, signal === undefined ? {} : { signal })) {
+          accepted = true;
           if (event === undefined) continue;
           if (isProgress(event)) backoff.reset();
           this.#note(event);
@@ -67,7 +70,9 @@ export class Turn implements AsyncIterable<TurnEvent> {
           if (event.event.case === "done") return;
         }
       } catch (error) {
-        if (signal?.aborted === true || !isInterruption(error) || !(await backoff.wait(error, signal))) throw error;
+        // A token that expired during the stream may have a successor; one that is refused at once has none.
+        const resumable = isInterruption(error) || (accepted && reasonOf(error) === ErrorReason.CREDENTIAL_EXPIRED);
+        if (signal?.aborted === true || !resumable || !(await backoff.wait(error, signal))) throw error;
         continue;
       }
       const cut = new Error("the stream ended before its last event");

@@ -7,9 +7,12 @@ import { MemGPT, metadataOf, reasonOf, ErrorReason } from "../src/index.js";
 import { SendMessageRequestSchema, file_memgpt_agent_v1_agent_service } from "../src/gen/memgpt/agent/v1/agent_service_pb.js";
 import { DeltaKind } from "../src/gen/memgpt/agent/v1/event_pb.js";
 import { LoadSchema } from "../src/gen/memgpt/loader/v1/load_pb.js";
+import { file_memgpt_common_v1_identity_service } from "../src/gen/memgpt/common/v1/identity_service_pb.js";
 import { file_memgpt_loader_v1_loader_service } from "../src/gen/memgpt/loader/v1/loader_service_pb.js";
+import { file_memgpt_memory_v1_api_key_service } from "../src/gen/memgpt/memory/v1/api_key_service_pb.js";
 import { file_memgpt_memory_v1_archival_memory_service } from "../src/gen/memgpt/memory/v1/archival_memory_service_pb.js";
 import { file_memgpt_memory_v1_recall_memory_service } from "../src/gen/memgpt/memory/v1/recall_memory_service_pb.js";
+import { file_memgpt_memory_v1_tenant_service } from "../src/gen/memgpt/memory/v1/tenant_service_pb.js";
 import { TurnStateSchema } from "../src/gen/memgpt/memory/v1/turn_pb.js";
 import { nodeTransport } from "../src/node.js";
 
@@ -23,6 +26,7 @@ interface Step {
   load?: { sourceName: string; files: { name: string; text: string }[] };
   pages?: { call: string; request: Fields; items: string; id: string };
   during?: string;
+  credential?: string;
   timeoutSeconds?: number;
   expect?: Fields;
   save?: Record<string, string>;
@@ -35,28 +39,23 @@ interface Config {
   memory: string;
   control: string;
   run: string;
+  key: string;
   scenario: string;
   results: string;
 }
 
 class Runner {
-  readonly #memgpt: MemGPT;
-  readonly #transports: Record<string, Transport>;
+  /** The connections by credential, then by service. */
+  readonly #transports: Record<string, Record<string, Transport>> = {};
   readonly #registry: Registry = createRegistry(
     file_memgpt_agent_v1_agent_service, file_memgpt_loader_v1_loader_service,
     file_memgpt_memory_v1_archival_memory_service, file_memgpt_memory_v1_recall_memory_service,
+    file_memgpt_common_v1_identity_service, file_memgpt_memory_v1_api_key_service, file_memgpt_memory_v1_tenant_service,
   );
   readonly #saved: Record<string, string>;
 
   constructor(private readonly config: Config) {
-    const { agent, loader, memory } = config;
-    const protocol = process.env["MEMGPT_CONFORMANCE_PROTOCOL"] === "grpc-web" ? "grpc-web" : "grpc";
-    this.#transports = {
-      agent: nodeTransport(`http://${agent}`, { protocol }), loader: nodeTransport(`http://${loader}`, { protocol }),
-      memory: nodeTransport(`http://${memory}`),
-    };
-    this.#memgpt = new MemGPT(this.#transports);
-    this.#saved = { run: config.run };
+    this.#saved = { run: config.run, key: config.key };
   }
 
   /** Execute a step and return what is wrong, or "". */
@@ -77,19 +76,33 @@ class Runner {
   }
 
   async #execute(step: Step): Promise<JsonValue> {
-    if (step.turn !== undefined) return await this.#turn(step.turn, step.during);
-    if (step.load !== undefined) return await this.#load(step.load);
-    if (step.pages !== undefined) return await this.#pages(step.pages);
-    return await this.#call(step.call ?? "", step.request ?? {}, step.timeoutSeconds);
+    const transports = this.#connect(this.#fill(step.credential ?? "${key}") as string);
+    const memgpt = new MemGPT(transports);
+    if (step.turn !== undefined) return await this.#turn(memgpt, step.turn, step.during);
+    if (step.load !== undefined) return await this.#load(memgpt, step.load);
+    if (step.pages !== undefined) return await this.#pages(transports, step.pages);
+    return await this.#call(transports, step.call ?? "", step.request ?? {}, step.timeoutSeconds);
+  }
+
+  /** The connections with a credential; "" for none. */
+  #connect(credential: string): Record<string, Transport> {
+    const { agent, loader, memory } = this.config;
+    const atEdge = process.env["MEMGPT_CONFORMANCE_PROTOCOL"] === "grpc-web" ? "grpc-web" : "grpc";
+    const connect = (address: string, protocol: "grpc" | "grpc-web"): Transport =>
+      nodeTransport(`http://${address}`, credential === "" ? { protocol } : { protocol, token: credential });
+    const toAgent = connect(agent, atEdge);
+    return this.#transports[credential] ??= {
+      agent: toAgent, common: toAgent, loader: connect(loader, atEdge), memory: connect(memory, "grpc"),
+    };
   }
 
   /** Make a unary call by the descriptors of the generated code. */
-  async #call(name: string, request: Fields, timeoutSeconds?: number): Promise<JsonValue> {
+  async #call(transports: Record<string, Transport>, name: string, request: Fields, timeoutSeconds?: number): Promise<JsonValue> {
     const [service, method] = name.split("/") as [string, string];
     const descriptor = this.#registry.getService(service);
     const found = descriptor?.methods.find((each) => each.name === method);
     if (descriptor === undefined || found?.methodKind !== "unary") throw new Error(`unknown method ${name}`);
-    const transport = this.#transports[name.split(".")[1] ?? ""];
+    const transport = transports[name.split(".")[1] ?? ""];
     if (transport === undefined) throw new Error(`no transport for ${name}`);
     const timeout = timeoutSeconds === undefined ? undefined : timeoutSeconds * 1000;
     const input = fromJson(found.input, this.#fill(request));
@@ -97,9 +110,9 @@ class Runner {
     return toJson(found.output, response.message);
   }
 
-  async #turn(fields: Fields, during: string | undefined): Promise<JsonValue> {
+  async #turn(memgpt: MemGPT, fields: Fields, during: string | undefined): Promise<JsonValue> {
     const request = fromJson(SendMessageRequestSchema, this.#fill(fields));
-    const turn = this.#memgpt.send(request);
+    const turn = memgpt.send(request);
     const result = { messages: [] as string[], functions: [] as string[], deltas: "", sequencesAscend: true };
     let first: string | undefined;
     let last = request.afterSequence;
@@ -127,18 +140,20 @@ class Runner {
     if (response.status !== 204) throw new Error(`${action}: ${String(response.status)}`);
   }
 
-  async #load({ sourceName, files }: NonNullable<Step["load"]>): Promise<JsonValue> {
+  async #load(memgpt: MemGPT, { sourceName, files }: NonNullable<Step["load"]>): Promise<JsonValue> {
     const documents = files.map(({ name, text }) => ({ name, content: new TextEncoder().encode(text) }));
     const value = this.#fill(sourceName) as string;
-    const load = await this.#memgpt.load({ source: { case: "sourceName", value } }, documents);
+    const load = await memgpt.load({ source: { case: "sourceName", value } }, documents);
     return toJson(LoadSchema, load);
   }
 
-  async #pages({ call, request, items, id }: NonNullable<Step["pages"]>): Promise<JsonValue> {
+  async #pages(
+    transports: Record<string, Transport>, { call, request, items, id }: NonNullable<Step["pages"]>,
+  ): Promise<JsonValue> {
     const ids: string[] = [];
     let pages = 0;
     for (let token: JsonValue | undefined = ""; token !== undefined; pages++) {
-      const response = await this.#call(call, { ...request, pageToken: token });
+      const response = await this.#call(transports, call, { ...request, pageToken: token });
       for (const item of (lookUp(response, items) as JsonValue[] | undefined) ?? []) ids.push(textAt(item, id));
       token = lookUp(response, "nextPageToken");
     }

@@ -31,10 +31,15 @@ final class Backoff {
 
   /** Pause before the next attempt, or throw the error if it is no interruption or the time is used up. */
   void await(RuntimeException error) {
+    await(error, Errors.isInterruption(error));
+  }
+
+  /** Pause before the next attempt, or throw the error if it is not resumable or the time is used up. */
+  void await(RuntimeException error, boolean resumable) {
     Duration next = pause.compareTo(Errors.retryAfter(error)) > 0 ? pause : Errors.retryAfter(error);
     pause = pause.multipliedBy(2).compareTo(LAST_PAUSE) < 0 ? pause.multipliedBy(2) : LAST_PAUSE;
     boolean exhausted = Duration.ofNanos(System.nanoTime() - since).plus(next).compareTo(timeout) > 0;
-    if (exhausted || !Errors.isInterruption(error)) {
+    if (exhausted || !resumable) {
       throw error;
     }
     try {

@@ -84,6 +84,27 @@ public final class Errors {
     return detail(error, BadRequest.class).map(BadRequest::getFieldViolationsList).orElse(List.of());
   }
 
+  /**
+   * Returns whether the services refused the credential of a call: there is none, or it is malformed, unknown, expired, revoked, or
+   * invalid. {@link #reasonOf} says which.
+   *
+   * @param error what the call threw
+   * @return whether it is {@code UNAUTHENTICATED}
+   */
+  public static boolean isCredentialError(Throwable error) {
+    return Status.fromThrowable(error).getCode() == Status.Code.UNAUTHENTICATED;
+  }
+
+  /**
+   * Returns whether the credential is valid, but does not permit the call.
+   *
+   * @param error what the call threw
+   * @return whether it is {@code PERMISSION_DENIED}
+   */
+  public static boolean isPermissionError(Throwable error) {
+    return Status.fromThrowable(error).getCode() == Status.Code.PERMISSION_DENIED;
+  }
+
   /** Whether a stream ended by its transport or by a server that is stopping, and not by an answer to the request. */
   static boolean isInterruption(Throwable error) {
     return errorInfo(error).isPresent()

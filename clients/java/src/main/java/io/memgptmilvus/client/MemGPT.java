@@ -1,11 +1,10 @@
 package io.memgptmilvus.client;
 
-import io.grpc.CallCredentials;
 import io.grpc.ChannelCredentials;
+import io.grpc.CompositeChannelCredentials;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
-import io.grpc.Metadata;
 import io.memgptmilvus.agent.v1.AgentServiceGrpc;
 import io.memgptmilvus.agent.v1.AgentServiceGrpc.AgentServiceBlockingStub;
 import io.memgptmilvus.agent.v1.ListAgentsRequest;
@@ -13,16 +12,22 @@ import io.memgptmilvus.agent.v1.ListAgentsResponse;
 import io.memgptmilvus.agent.v1.ListSourcesRequest;
 import io.memgptmilvus.agent.v1.ListSourcesResponse;
 import io.memgptmilvus.agent.v1.SendMessageRequest;
+import io.memgptmilvus.common.v1.IdentityServiceGrpc;
+import io.memgptmilvus.common.v1.IdentityServiceGrpc.IdentityServiceBlockingStub;
 import io.memgptmilvus.loader.v1.CreateLoadRequest;
 import io.memgptmilvus.loader.v1.Load;
 import io.memgptmilvus.loader.v1.LoadFile;
 import io.memgptmilvus.loader.v1.LoaderServiceGrpc;
 import io.memgptmilvus.loader.v1.LoaderServiceGrpc.LoaderServiceBlockingStub;
 import io.memgptmilvus.memory.v1.Agent;
+import io.memgptmilvus.memory.v1.ApiKeyServiceGrpc;
+import io.memgptmilvus.memory.v1.ApiKeyServiceGrpc.ApiKeyServiceBlockingStub;
 import io.memgptmilvus.memory.v1.ArchivalMemoryServiceGrpc;
 import io.memgptmilvus.memory.v1.ArchivalMemoryServiceGrpc.ArchivalMemoryServiceBlockingStub;
 import io.memgptmilvus.memory.v1.Message;
 import io.memgptmilvus.memory.v1.PassageHit;
+import io.memgptmilvus.memory.v1.QuotaServiceGrpc;
+import io.memgptmilvus.memory.v1.QuotaServiceGrpc.QuotaServiceBlockingStub;
 import io.memgptmilvus.memory.v1.RecallMemoryServiceGrpc;
 import io.memgptmilvus.memory.v1.RecallMemoryServiceGrpc.RecallMemoryServiceBlockingStub;
 import io.memgptmilvus.memory.v1.SearchMessagesRequest;
@@ -30,14 +35,16 @@ import io.memgptmilvus.memory.v1.SearchMessagesResponse;
 import io.memgptmilvus.memory.v1.SearchPassagesRequest;
 import io.memgptmilvus.memory.v1.SearchPassagesResponse;
 import io.memgptmilvus.memory.v1.Source;
+import io.memgptmilvus.memory.v1.TenantServiceGrpc;
+import io.memgptmilvus.memory.v1.TenantServiceGrpc.TenantServiceBlockingStub;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 
 /** Client of the services: the generated stubs, and what every caller needs on top of them. Safe for concurrent use. */
 public final class MemGPT implements AutoCloseable {
@@ -94,6 +101,42 @@ public final class MemGPT implements AutoCloseable {
    */
   public RecallMemoryServiceBlockingStub recall() {
     return RecallMemoryServiceGrpc.newBlockingStub(channel("memory"));
+  }
+
+  /**
+   * Returns the stub that says who the caller is.
+   *
+   * @return a blocking stub
+   */
+  public IdentityServiceBlockingStub identity() {
+    return IdentityServiceGrpc.newBlockingStub(channel("agent"));
+  }
+
+  /**
+   * Returns the stub that administers API keys.
+   *
+   * @return a blocking stub
+   */
+  public ApiKeyServiceBlockingStub keys() {
+    return ApiKeyServiceGrpc.newBlockingStub(channel("memory"));
+  }
+
+  /**
+   * Returns the stub that administers tenants.
+   *
+   * @return a blocking stub
+   */
+  public TenantServiceBlockingStub tenants() {
+    return TenantServiceGrpc.newBlockingStub(channel("memory"));
+  }
+
+  /**
+   * Returns the stub that limits and reports what tenants use.
+   *
+   * @return a blocking stub
+   */
+  public QuotaServiceBlockingStub quotas() {
+    return QuotaServiceGrpc.newBlockingStub(channel("memory"));
   }
 
   /**
@@ -202,7 +245,8 @@ public final class MemGPT implements AutoCloseable {
   public static final class Builder {
     private final Map<String, String> addresses = new LinkedHashMap<>();
     private ChannelCredentials transport = InsecureChannelCredentials.create();
-    private String token = "";
+    private Supplier<String> token;
+    private boolean plaintext;
     private Duration callTimeout = Duration.ofMinutes(1);
     private Duration resumeTimeout = Duration.ofMinutes(2);
 
@@ -242,7 +286,7 @@ public final class MemGPT implements AutoCloseable {
     }
 
     /**
-     * Uses TLS. The default is plaintext.
+     * Uses TLS. A client certificate in the credentials is a credential for the services, too. The default is plaintext.
      *
      * @param credentials such as {@code TlsChannelCredentials.create()}
      * @return this builder
@@ -253,13 +297,35 @@ public final class MemGPT implements AutoCloseable {
     }
 
     /**
-     * Sends a bearer token with every call.
+     * Sends an API key or another bearer token with every call. On other machines than this one it requires TLS.
      *
      * @param bearer the token
      * @return this builder
      */
     public Builder token(String bearer) {
-      token = bearer;
+      return token(() -> bearer);
+    }
+
+    /**
+     * Sends a bearer token that may change, such as a JSON Web Token, with every call. A turn whose token expires goes on with the
+     * next one. On other machines than this one it requires TLS.
+     *
+     * @param supplier returns the token; it is called for each call, by several threads, and should keep a token until shortly
+     *     before it expires
+     * @return this builder
+     */
+    public Builder token(Supplier<String> supplier) {
+      token = supplier;
+      return this;
+    }
+
+    /**
+     * Allows a token to be sent to other machines without TLS, if a mesh or a tunnel encrypts the connections.
+     *
+     * @return this builder
+     */
+    public Builder allowPlaintext() {
+      plaintext = true;
       return this;
     }
 
@@ -289,8 +355,12 @@ public final class MemGPT implements AutoCloseable {
      * Builds the client. Connections are made with the first call.
      *
      * @return the client, to be closed
+     * @throws IllegalStateException if a token would be sent to another machine without TLS
      */
     public MemGPT build() {
+      if (token != null && !plaintext && transport instanceof InsecureChannelCredentials) {
+        addresses.values().forEach(Bearer::checkExposure);
+      }
       Map<String, ManagedChannel> channels = new LinkedHashMap<>();
       addresses.forEach((service, address) -> channels.put(service, open(address)));
       return new MemGPT(channels, resumeTimeout);
@@ -298,7 +368,7 @@ public final class MemGPT implements AutoCloseable {
 
     private ManagedChannel open(String address) {
       ChannelCredentials credentials =
-          token.isEmpty() ? transport : io.grpc.CompositeChannelCredentials.create(transport, new Bearer(token));
+          token == null ? transport : CompositeChannelCredentials.create(transport, new Bearer(token));
       return Grpc.newChannelBuilder(address, credentials)
           .defaultServiceConfig(Retries.serviceConfig())
           .enableRetry()
@@ -307,24 +377,6 @@ public final class MemGPT implements AutoCloseable {
           .maxInboundMessageSize(MAX_MESSAGE_BYTES)
           .intercept(new RequestIds(callTimeout.toMillis()))
           .build();
-    }
-  }
-
-  private static final class Bearer extends CallCredentials {
-    private static final Metadata.Key<String> AUTHORIZATION =
-        Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
-
-    private final String token;
-
-    Bearer(String token) {
-      this.token = token;
-    }
-
-    @Override
-    public void applyRequestMetadata(RequestInfo request, Executor executor, MetadataApplier applier) {
-      Metadata headers = new Metadata();
-      headers.put(AUTHORIZATION, "Bearer " + token);
-      applier.apply(headers);
     }
   }
 }

@@ -9,6 +9,7 @@ import io.memgptmilvus.agent.v1.Done;
 import io.memgptmilvus.agent.v1.SendMessageRequest;
 import io.memgptmilvus.agent.v1.SendMessageResponse;
 import io.memgptmilvus.agent.v1.TurnEvent;
+import io.memgptmilvus.common.v1.ErrorReason;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
 import java.util.Optional;
@@ -113,6 +114,7 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
     private final Backoff backoff = backoffs.get();
     private Iterator<SendMessageResponse> stream;
     private TurnEvent next;
+    private boolean accepted;
     private boolean ended;
 
     @Override
@@ -125,7 +127,10 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
           if (context.isCancelled()) {
             throw error;
           }
-          backoff.await(error);
+          // A token that expired during the stream may have a successor; one that is refused at once has none.
+          boolean expired = accepted && Errors.reasonOf(error) == ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED;
+          accepted = false;
+          backoff.await(error, expired || Errors.isInterruption(error));
         }
       }
       return next != null;
@@ -156,6 +161,7 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
         throw Status.UNAVAILABLE.withDescription("the stream ended before its last event").asRuntimeException();
       }
       TurnEvent event = stream.next().getEvent();
+      accepted = true;
       if (isProgress(event)) {
         backoff.reset();
       }

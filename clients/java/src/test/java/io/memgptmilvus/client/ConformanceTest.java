@@ -13,9 +13,7 @@ import com.google.protobuf.Struct;
 import com.google.protobuf.Value;
 import com.google.protobuf.util.JsonFormat;
 import io.grpc.CallOptions;
-import io.grpc.Grpc;
-import io.grpc.InsecureChannelCredentials;
-import io.grpc.ManagedChannel;
+import io.grpc.Channel;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.ProtoUtils;
@@ -24,10 +22,13 @@ import io.memgptmilvus.agent.v1.AgentServiceProto;
 import io.memgptmilvus.agent.v1.DeltaKind;
 import io.memgptmilvus.agent.v1.SendMessageRequest;
 import io.memgptmilvus.agent.v1.TurnEvent;
+import io.memgptmilvus.common.v1.IdentityServiceProto;
 import io.memgptmilvus.loader.v1.CreateLoadRequest;
 import io.memgptmilvus.loader.v1.LoaderServiceProto;
+import io.memgptmilvus.memory.v1.ApiKeyServiceProto;
 import io.memgptmilvus.memory.v1.ArchivalMemoryServiceProto;
 import io.memgptmilvus.memory.v1.RecallMemoryServiceProto;
+import io.memgptmilvus.memory.v1.TenantServiceProto;
 import io.memgptmilvus.memory.v1.TurnState;
 import java.io.IOException;
 import java.net.URI;
@@ -55,30 +56,26 @@ class ConformanceTest {
   private static final List<FileDescriptor> FILES =
       List.of(
           AgentServiceProto.getDescriptor(),
+          IdentityServiceProto.getDescriptor(),
+          ApiKeyServiceProto.getDescriptor(),
+          TenantServiceProto.getDescriptor(),
           LoaderServiceProto.getDescriptor(),
           ArchivalMemoryServiceProto.getDescriptor(),
           RecallMemoryServiceProto.getDescriptor());
   private static final Pattern VARIABLE = Pattern.compile("\\$\\{(\\w+)}");
 
   private final Map<String, String> saved = new HashMap<>();
-  private final Map<String, ManagedChannel> channels = new HashMap<>();
+  private final Map<String, MemGPT> clients = new HashMap<>();
   private Struct config;
-  private MemGPT memgpt;
 
   @Test
   void everyStepPasses() throws Exception {
     config = readJson(Path.of(System.getenv("MEMGPT_CONFORMANCE")));
     saved.put("run", setting("run"));
-    for (String service : List.of("agent", "loader", "memory")) {
-      channels.put(
-          service, Grpc.newChannelBuilder(setting(service), InsecureChannelCredentials.create()).build());
-    }
+    saved.put("key", setting("key"));
     Path results = Files.writeString(Path.of(setting("results")), "");
     List<String> problems = new ArrayList<>();
-    MemGPT.Builder builder = MemGPT.builder();
-    builder.agent(setting("agent")).loader(setting("loader")).memory(setting("memory"));
-    try (MemGPT client = builder.build()) {
-      memgpt = client;
+    try {
       for (Value step : readJson(Path.of(setting("scenario"))).getFieldsOrThrow("steps").getListValue().getValuesList()) {
         String name = text(step, "name");
         String problem = run(step);
@@ -89,8 +86,9 @@ class ConformanceTest {
           problems.add(name + ": " + problem);
         }
       }
+    } finally {
+      clients.values().forEach(MemGPT::close);
     }
-    channels.values().forEach(ManagedChannel::shutdownNow);
     assertEquals(List.of(), problems);
   }
 
@@ -118,27 +116,48 @@ class ConformanceTest {
   }
 
   private Value execute(Value step) throws IOException, InterruptedException {
+    Value credential = find(step, "credential");
+    MemGPT memgpt = client(fill(credential == null ? value("${key}") : credential).getStringValue());
     if (find(step, "turn") != null) {
-      return turn(fill(find(step, "turn")), find(step, "during") == null ? "" : text(step, "during"));
+      return turn(memgpt, fill(find(step, "turn")), find(step, "during") == null ? "" : text(step, "during"));
     }
     if (find(step, "load") != null) {
-      return load(fill(find(step, "load")));
+      return load(memgpt, fill(find(step, "load")));
     }
     if (find(step, "pages") != null) {
-      return pages(find(step, "pages"));
+      return pages(memgpt, find(step, "pages"));
     }
     Value timeout = find(step, "timeoutSeconds");
-    return call(text(step, "call"), find(step, "request"), timeout == null ? 60 : timeout.getNumberValue());
+    return call(memgpt, text(step, "call"), find(step, "request"), timeout == null ? 60 : timeout.getNumberValue());
+  }
+
+  /** Returns the client with a credential; "" for none. */
+  private MemGPT client(String credential) {
+    return clients.computeIfAbsent(
+        credential,
+        token -> {
+          MemGPT.Builder builder = MemGPT.builder();
+          builder.agent(setting("agent")).loader(setting("loader")).memory(setting("memory"));
+          return token.isEmpty() ? builder.build() : builder.token(token).build();
+        });
+  }
+
+  private static Channel channel(MemGPT memgpt, String method) {
+    return switch (method.split("\\.")[1]) {
+      case "loader" -> memgpt.loads().getChannel();
+      case "memory" -> memgpt.archive().getChannel();
+      default -> memgpt.agents().getChannel();
+    };
   }
 
   /** Makes a unary call by the descriptors of the generated code. */
-  private Value call(String name, Value request, double seconds) throws IOException {
+  private Value call(MemGPT memgpt, String name, Value request, double seconds) throws IOException {
     MethodDescriptor method = method(name);
     DynamicMessage.Builder message = DynamicMessage.newBuilder(method.getInputType());
     JsonFormat.parser().merge(JsonFormat.printer().print(fill(request)), message);
     Message response =
         ClientCalls.blockingUnaryCall(
-            channels.get(name.split("\\.")[1]),
+            channel(memgpt, name),
             io.grpc.MethodDescriptor.<Message, Message>newBuilder()
                 .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
                 .setFullMethodName(name)
@@ -162,7 +181,7 @@ class ConformanceTest {
     throw new IllegalArgumentException("unknown method " + name);
   }
 
-  private Value turn(Value fields, String during) throws IOException, InterruptedException {
+  private Value turn(MemGPT memgpt, Value fields, String during) throws IOException, InterruptedException {
     SendMessageRequest.Builder request = SendMessageRequest.newBuilder();
     JsonFormat.parser().merge(JsonFormat.printer().print(fields), request);
     ListValue.Builder messages = ListValue.newBuilder();
@@ -212,7 +231,7 @@ class ConformanceTest {
     assertEquals(204, HttpClient.newHttpClient().send(post, HttpResponse.BodyHandlers.discarding()).statusCode());
   }
 
-  private Value load(Value fields) throws IOException {
+  private Value load(MemGPT memgpt, Value fields) throws IOException {
     List<Document> documents = new ArrayList<>();
     for (Value file : find(fields, "files").getListValue().getValuesList()) {
       documents.add(Document.of(text(file, "name"), text(file, "text").getBytes(StandardCharsets.UTF_8)));
@@ -221,12 +240,12 @@ class ConformanceTest {
     return json(memgpt.load(request, documents, file -> {}));
   }
 
-  private Value pages(Value fields) throws IOException {
+  private Value pages(MemGPT memgpt, Value fields) throws IOException {
     ListValue.Builder ids = ListValue.newBuilder();
     int pages = 0;
     for (Value token = value(""); token != null; pages++) {
       Struct request = find(fields, "request").getStructValue().toBuilder().putFields("pageToken", token).build();
-      Value response = call(text(fields, "call"), Value.newBuilder().setStructValue(request).build(), 60);
+      Value response = call(memgpt, text(fields, "call"), Value.newBuilder().setStructValue(request).build(), 60);
       Value items = find(response, text(fields, "items"));
       for (Value item : items == null ? List.<Value>of() : items.getListValue().getValuesList()) {
         ids.addValues(value(text(item, text(fields, "id"))));

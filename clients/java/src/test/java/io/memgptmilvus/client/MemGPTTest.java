@@ -46,6 +46,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class MemGPTTest {
   private final FakeAgent fake = new FakeAgent();
@@ -104,6 +105,56 @@ class MemGPTTest {
       assertEquals(ErrorReason.ERROR_REASON_MODEL_UNAVAILABLE, Errors.reasonOf(error));
     }
     assertEquals(1, fake.requests.size());
+  }
+
+  @Test
+  void aTurnGoesOnWithTheNextToken() {
+    StatusRuntimeException expired = refusal(Status.UNAUTHENTICATED, "CREDENTIAL_EXPIRED");
+    fake.scripts.add(new Script(List.of(message(1, "one")), expired));
+    fake.scripts.add(new Script(List.of(message(2, "two"), done(3)), null));
+    AtomicInteger supplied = new AtomicInteger();
+    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + server.getPort());
+    builder.token(() -> "token" + supplied.incrementAndGet() + "\n");
+    try (MemGPT client = builder.build(); Turn turn = client.send(SendMessageRequest.getDefaultInstance())) {
+      turn.forEach(event -> {});
+    }
+    assertEquals(2, supplied.get());
+    assertEquals(2, fake.requests.size());
+  }
+
+  @Test
+  void aRefusedTokenIsNotSentAgain() {
+    fake.scripts.add(new Script(List.of(), refusal(Status.UNAUTHENTICATED, "CREDENTIAL_EXPIRED")));
+    try (Turn turn = memgpt.send(SendMessageRequest.getDefaultInstance())) {
+      StatusRuntimeException error = assertThrows(StatusRuntimeException.class, () -> turn.forEach(event -> {}));
+      assertEquals(ErrorReason.ERROR_REASON_CREDENTIAL_EXPIRED, Errors.reasonOf(error));
+      assertEquals(List.of(true, false), List.of(Errors.isCredentialError(error), Errors.isPermissionError(error)));
+    }
+    assertEquals(1, fake.requests.size());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", " ", "two words", "größe", "new\nline"})
+  void aTokenThatCannotBeSentFailsTheCall(String token) {
+    MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + server.getPort()).token(token);
+    try (MemGPT client = builder.build()) {
+      ListAgentsRequest request = ListAgentsRequest.getDefaultInstance();
+      StatusRuntimeException error = assertThrows(StatusRuntimeException.class, () -> client.agents().listAgents(request));
+      assertEquals(Status.Code.UNAUTHENTICATED, error.getStatus().getCode());
+      assertFalse(!token.isBlank() && error.toString().contains(token));
+    }
+  }
+
+  @Test
+  void aTokenIsNotSentInPlaintextToAnotherMachine() {
+    for (String local : List.of("localhost:1", "127.0.0.1:1", "[::1]:1", "dns:///localhost:1", "unix:/run/memgpt.sock")) {
+      Bearer.checkExposure(local);
+    }
+    for (String host : List.of("agent.example.org", "127.example.org", "localhost.example.org", "10.0.0.1", "0.0.0.0", "[::]")) {
+      MemGPT.Builder builder = MemGPT.builder().agent(host + ":50051").token("k");
+      assertThrows(IllegalStateException.class, builder::build);
+      builder.allowPlaintext().build().close();
+    }
   }
 
   @Test
