@@ -85,6 +85,7 @@ def start(runner: Language, config: Mapping[str, str], scratch: Path, name: str)
     results = scratch / f"{name}.jsonl"
     results.unlink(missing_ok=True)
     file = scratch / f"{name}.json"
+    file.touch(mode=0o600)
     file.write_text(json.dumps({**config, "run": uuid.uuid4().hex[:8], "results": str(results)}), encoding="utf-8")
     environment = {**os.environ, **runner.environment, "MEMGPT_CONFORMANCE": str(file)}
     process = subprocess.Popen(
@@ -122,6 +123,7 @@ def serving(folder: Path, through: str | None) -> Iterator[dict[str, str]]:
             "loader": suite.loader_address,
             "memory": suite.memory_address,
             "control": harness.control,
+            "key": suite.operator,
             "scenario": str(SCENARIO),
         }
         if through:

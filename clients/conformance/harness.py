@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.credentials import GuardedSuite
 from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call, say
-from tests.support.suite import Suite
 
 _GATE_SECONDS = 60
 _USER_MESSAGE = re.compile(r'"type": ?"user_message", ?"message": ?("(?:[^"\\]|\\.)*")')
@@ -21,12 +21,12 @@ class Harness:
     """The suite and its control port, as a context manager.
 
     Attributes:
-        suite: The services.
+        suite: The services, which require a credential.
         control: URL of the control port. ``POST /kill-agent`` and ``POST /drain-agent`` return when the Agent serves
             again at its former address.
     """
 
-    suite: Suite
+    suite: GuardedSuite
     control: str
 
     def __init__(self, home: Path) -> None:
@@ -46,7 +46,7 @@ class Harness:
             "MEMGPT_SERVER_DRAIN_GRACE": "0.5",
             "MEMGPT_MEMORY_LEASE_SECONDS": "2",
         }
-        self.suite = Suite(self._home, **model).__enter__()
+        self.suite = GuardedSuite(self._home, **model).__enter__()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.control = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

@@ -159,6 +159,7 @@ def main() -> None:
             "loader": suite.loader_address,
             "memory": suite.memory_address,
             "control": "",
+            "key": "",
             "scenario": str(scratch / "rolling.json"),
         }
         for runner in chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -76,14 +77,22 @@ class Grpcurl(Runner):
         Raises:
             CallError: The call failed.
         """
-        address = self.config[method.split(".")[1]]
+        service = method.split(".")[1]
+        address = self.config["agent" if service == "common" else service]
         limit = "120" if timeout is None else f"{timeout:f}"
         # Proxies have no reflection.
         described = ["-protoset", self.config["descriptors"]] if self.config.get("descriptors") else []
-        options = ["-plaintext", "-format-error", "-max-time", limit, *described]
+        # grpcurl reads the variable itself, so that the token is not among the arguments, which others can see.
+        header = ["-expand-headers", "-H", "authorization: Bearer ${TOKEN}"] if self.credential else []
+        options = ["-plaintext", "-format-error", "-max-time", limit, *described, *header]
         command = [str(GRPCURL), *options, "-d", "@", address, method]
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env={**os.environ, "TOKEN": self.credential},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None

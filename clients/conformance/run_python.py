@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -15,33 +16,57 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.client import MemGPT, ServiceError, from_rpc_error, open_channel
+from memgpt.common.v1 import identity_service_pb2 as identity_pb
 from memgpt.loader.v1.load_pb2 import FileManifest, FileState
+from memgpt.memory.v1 import api_key_service_pb2 as keys_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 
 from clients.conformance.scenario import CallError, Json, Runner, TurnResult
 
-_LINKED = (agent_pb, archival_pb, recall_pb)
+_LINKED = (agent_pb, archival_pb, identity_pb, keys_pb, recall_pb, tenants_pb)
 """The modules of the services that are called by name."""
 
 
 class Python(Runner):
     """Makes calls by name through the generated stubs, turns and loads through the client."""
 
-    def __init__(self, client: MemGPT) -> None:
-        """Use a client; calls by name get channels of their own."""
+    def __init__(self, stack: ExitStack) -> None:
+        """Keep clients and channels open until `stack` is closed."""
         super().__init__()
-        self._client = client
-        self._channels = {
-            service: open_channel(self.config[service], None) for service in ("agent", "loader", "memory")
-        }
+        self._stack = stack
+        self._clients: dict[str, MemGPT] = {}
+        self._channels: dict[tuple[str, str], grpc.Channel] = {}
+
+    @property
+    def _client(self) -> MemGPT:
+        """The client with the step's credential."""
+        if self.credential not in self._clients:
+            client = MemGPT(
+                self.config["agent"],
+                self.config["loader"],
+                token=self.credential or None,
+                memory=self.config["memory"],
+            )
+            self._clients[self.credential] = self._stack.enter_context(client)
+        return self._clients[self.credential]
+
+    def _channel(self, service: str) -> grpc.Channel:
+        """Return a channel for calls by name."""
+        found = self._channels.get((service, self.credential))
+        if found is None:
+            address = self.config["agent" if service == "common" else service]
+            found = self._stack.enter_context(open_channel(address, None, self.credential or None))
+            self._channels[service, self.credential] = found
+        return found
 
     def call(self, method: str, request: Json, timeout: float | None) -> Json:
         """Make a unary call."""
         found = descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
         request_type = GetMessageClass(found.input_type)
         response_type = GetMessageClass(found.output_type)
-        unary = self._channels[method.split(".")[1]].unary_unary(
+        unary = self._channel(method.split(".")[1]).unary_unary(
             f"/{method}",
             request_serializer=request_type.SerializeToString,
             response_deserializer=response_type.FromString,
@@ -94,9 +119,8 @@ def _call_error(error: ServiceError) -> CallError:
 
 def main() -> int:
     """Run the scenario and return the exit code."""
-    config = Runner.read_config()
-    with MemGPT(config["agent"], config["loader"], memory=config["memory"]) as client:
-        return Python(client).main()
+    with ExitStack() as stack:
+        return Python(stack).main()
 
 
 if __name__ == "__main__":

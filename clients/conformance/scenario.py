@@ -32,11 +32,17 @@ class CallError(Exception):
 
 
 class Runner(ABC):
-    """Executes the steps; a subclass makes the calls."""
+    """Executes the steps; a subclass makes the calls.
+
+    Attributes:
+        config: Addresses, paths, and the key of the steps that have no other credential.
+        credential: The token of the step's calls; empty for none.
+    """
 
     def __init__(self) -> None:
         self.config = self.read_config()
-        self._saved = {"run": self.config["run"]}
+        self._saved = {"run": self.config["run"], "key": self.config["key"]}
+        self.credential = ""
 
     @staticmethod
     def read_config() -> dict[str, str]:
@@ -96,6 +102,7 @@ class Runner(ABC):
         return ""
 
     def _execute(self, step: Json) -> Json:
+        self.credential = self._fill(step.get("credential", "${key}"))
         if "turn" in step:
             return self.turn(self._fill(step["turn"]), step.get("during"))
         if "load" in step:
