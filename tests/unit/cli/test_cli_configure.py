@@ -6,6 +6,7 @@ import stat
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from memgpt.cli.errors import MISUSE, CliError
@@ -241,7 +242,7 @@ def test_only_azures_deployments_are_asked_for_a_version(url, asked, address):
             heard.append(question)
             return "2025-01-01"
 
-    assert questions._with_version(Person(), url) == (address or url)
+    assert questions._with_version(cast(Ui, Person()), url) == (address or url)
     assert bool(heard) is asked
 
 
