@@ -1675,7 +1675,7 @@ var File_memgpt_memory_v1_source_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\n" +
-	"%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n" +
+	"%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a memgpt/common/v1/file_note.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n" +
 	"\x13CreateSourceRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
