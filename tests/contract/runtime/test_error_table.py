@@ -164,6 +164,15 @@ async def test_unknown_method_is_unimplemented(start: Start, method: str) -> Non
     assert dict(_details(caught.value)["ErrorInfo"].metadata) == {"method": method}
 
 
+async def test_causes_in_a_circle_are_answered(start: Start) -> None:
+    outer, inner = ValueError("outer"), ValueError("inner")
+    outer.__cause__, inner.__context__ = inner, outer
+    async with start(Probe(_raise(outer)).add_to) as running:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await running.call("unary", "x")
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+
+
 async def test_method_that_the_servicer_lacks_is_unimplemented(start: Start) -> None:
     servicer: Any = cast(Any, source_service_pb2_grpc.SourceServiceServicer)()
     async with start(lambda s: source_service_pb2_grpc.add_SourceServiceServicer_to_server(servicer, s)) as running:

@@ -64,10 +64,15 @@ class ErrorMapping:
 
 def _forget_frames(error: BaseException) -> None:
     """Drop tracebacks: their frames hold the request, and gRPC keeps them in a cycle until it is collected."""
-    chained: BaseException | None = error
-    while chained is not None:
+    pending = [error]
+    seen: set[int] = set()
+    while pending:
+        chained = pending.pop()
+        if id(chained) in seen:  # an exception raised from one that it caused
+            continue
+        seen.add(id(chained))
         chained.__traceback__ = None
-        chained = chained.__cause__ or chained.__context__
+        pending += [other for other in (chained.__cause__, chained.__context__) if other is not None]
 
 
 def _translate(rpc: Rpc, error: BaseException) -> ServiceError:
