@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import shutil
 import subprocess
@@ -19,14 +20,18 @@ import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import block_pb2, source_service_pb2
 from memgpt.memory.v1.recall_memory_service_pb2 import ForgetMessagesRequest
+from memgpt.memory.v1.shared_block_service_pb2 import GetSharedBlockRequest
 from memgpt_memory.maintenance.reconciliation import LOST
 from memgpt_memory.maintenance.repair import repair
+from memgpt_memory.records import Record
+from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import MESSAGES, RECORDS
 from memgpt_memory.store.lite.files import INDEXES
 from memgpt_runtime.errors import FailedPrecondition
 
-from tests.integration.memory.client import Memory
+from tests.integration.memory.client import PRECONDITION, Memory, refused
 from tests.integration.memory.conftest import Serve
+from tests.integration.memory.test_shared_blocks import attach, create, delete, update
 from tests.support.processes import service_environment
 
 LONG = "word " * 100
@@ -88,6 +93,10 @@ async def filled(serve: Serve, path: Path, copy: Path) -> Content:
         memory.core().store._open_engine.settle()  # type: ignore[attr-defined]
         await asyncio.to_thread(shutil.copytree, path, copy, ignore=shutil.ignore_patterns("LOCK", INDEXES))
     return found
+
+
+def files_beside(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.name}*"))
 
 
 def harms(path: Path, samples: int) -> Iterator[bytes | None]:
@@ -184,6 +193,67 @@ async def test_what_was_deleted_or_forgotten_is_not_damage(serve: Serve, tmp_pat
     assert (await asyncio.to_thread(repair, path, change=True)) == ([], None)
     async with serve(str(path)) as memory:
         assert [message.text for message in await memory.history(agent_id)] == ["answer"]
+
+
+async def test_rows_that_are_only_in_the_log_are_not_lost(serve: Serve, tmp_path: Path) -> None:
+    path, copy = tmp_path / "first.db", tmp_path / "copy.db"
+    async with serve(str(path)) as memory:
+        await memory.insert((await memory.agent("a")).agent_id, "a note")
+        await memory.load((await memory.source("s")).source_id, "f.txt", TEXTS)
+        expected = await content(memory)
+        await asyncio.to_thread(shutil.copytree, path, copy, ignore=shutil.ignore_patterns("LOCK", INDEXES))
+    assert not sorted(copy.rglob("*.parquet"))
+    assert (await asyncio.to_thread(repair, copy, change=True)) == ([], None)
+    next(iter(copy.glob("collections/memgpt_passages_*/schema.json"))).write_text("{}")
+    losses, _ = await asyncio.to_thread(repair, copy, change=True)
+    assert [loss.partition(": ")[2] for loss in losses] == ["its schema, which was written again; no row is affected"]
+    async with serve(str(copy)) as memory:
+        assert await content(memory) == expected
+
+
+async def test_a_disk_that_refuses_to_read_is_no_damage(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, copy = tmp_path / "first.db", tmp_path / "copy.db"
+    await filled(serve, store, copy)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        await asyncio.to_thread(repair, copy, change=True)
+    assert files_beside(copy) == [copy]
+
+
+async def test_a_shared_block_that_lost_its_value_is_empty_and_keeps_its_name_and_agents(
+    serve: Serve, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.db"
+    async with serve(str(path)) as memory:
+        agent_id = (await memory.agent("a")).agent_id
+        lost, kept = [(await create(memory, "old", name=name)).block_id for name in ("lost", "kept")]
+        for block_id, label in ((lost, "one"), (kept, "two")):
+            await attach(memory, agent_id, block_id, label)
+            grant = await memory.begin(agent_id, label, "question")
+            edit = block_pb2.BlockEdit(label=label, value="new")
+            await memory.commit(agent_id, grant.lease, 1, "answer", blocks=[edit])
+            await memory.end(agent_id, grant.lease)
+        store = memory.core().store
+        records = await store.query(RECORDS, EVERY_ROW, Record)
+        gone = [one.id for one in records if one.kind == "block_link" or (one.kind, one.parent) == ("text", lost)]
+        gone += [one.id for one in records if one.kind == "name" and one.parent in (lost, kept)]
+        await store.delete(RECORDS, gone)
+    losses, _ = await asyncio.to_thread(repair, path, change=True)
+    assert losses == [f"shared block {lost} (lost): its value"]
+    async with serve(str(path)) as memory:
+        context = await memory.context(agent_id)
+        assert {block.label: block.value for block in context.blocks} == {"one": "", "two": "new"}
+        for block_id, name in ((lost, "lost"), (kept, "kept")):
+            assert (await memory.shared.GetSharedBlock(GetSharedBlockRequest(name=name))).block.block_id == block_id
+            with refused(PRECONDITION):
+                await delete(memory, block_id)
+            assert (await update(memory, block_id, value="newer")).value == "newer"
 
 
 def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -57,6 +57,7 @@ from memgpt_memory.agents._rows import (
     TurnRow,
     TurnState,
 )
+from memgpt_memory.agents._shared_links import link_record
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost
 
@@ -125,6 +126,7 @@ __all__ = [
     "has_mark",
     "heartbeats_etag",
     "lease_lost",
+    "link_record",
     "settings_etag",
     "turn_pointer",
     "turn_pointer_id",

@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memgpt_memory.agents import TEXT_FIELDS, AgentRow, Ranges, block_text_name
+from memgpt_memory.agents import TEXT_FIELDS, AgentRow, Ranges, block_text_name, has_mark, link_record
+from memgpt_memory.blocks import SharedBlock, SharedBlockRow
 from memgpt_memory.clock import now
 from memgpt_memory.messages import NewMessage, Role, message_id, message_rows
 from memgpt_memory.passages import note_id
@@ -51,6 +52,10 @@ class Reconciliation:
             row = AgentRow.model_validate_json(record.body)
             if not row.deleting:
                 await self._agent(record, row)
+        for record in await self._records.find("shared_block"):
+            block = SharedBlockRow.model_validate_json(record.body)
+            if not block.deleting:
+                await self._shared_block(record, block)
         for record in await self._records.find("source"):
             await self._name(record, "source", str(json.loads(record.body)["name"]))
         for record in await self._records.find("file"):
@@ -67,6 +72,10 @@ class Reconciliation:
         if row != before:
             await self._records.put(replace(record, body=row.model_dump_json(exclude_defaults=True)))
         await self._name(record, "agent", row.name)
+        for shared in row.shared:
+            link = link_record(shared.block_id, record.id, row.tenant, now())
+            if await self._records.get(link.id) is None:
+                await self._records.put(link)
 
     async def _texts(self, record: Record, row: AgentRow) -> None:
         texts = {text.stored_name: getattr(row, field) for field, text in TEXT_FIELDS.items()}
@@ -121,6 +130,17 @@ class Reconciliation:
         row.dead_notes, rows = text_records(row.tenant, record.id, "dead", row.next_text, dead.dump())
         row.dead_count, row.next_text = len(dead), row.next_text + 1
         await self._records.put(*rows)
+
+    async def _shared_block(self, record: Record, row: SharedBlockRow) -> None:
+        pending = row.pending
+        committed = pending is not None and await has_mark(self._records, pending.agent_id, record.id, pending.mark)
+        current = row.settled(committed=committed)
+        texts = SharedBlock(record.id, current, "").text_ids
+        if texts and len(await self._records.get_many(texts)) < len(texts):
+            self._lose(f"shared block {record.id} ({row.name}): its value")
+            empty = SharedBlock(record.id, current.model_copy(update={"text": TextRef()}), "")
+            await self._records.put(empty.record())
+        await self._name(record, "block", row.name)
 
     async def _name(self, record: Record, kind: str, name: str) -> None:
         key = key_of("name", record.tenant, kind, name)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memgpt_memory.store.layout import MESSAGES, RECORDS, Collection, message_index, passages
-from memgpt_memory.store.lite import files, private
+from memgpt_memory.store.lite import disk, files, private
 from memgpt_memory.store.lite.checksums import CHECKSUM, find_damage, is_due, manifest_checksum, parse_note
 from memgpt_memory.store.lite.engine import write_schema
 
@@ -165,7 +165,9 @@ def _mend_file(path: Path) -> tuple[int, int]:
     """Rewrite a file without its damaged rows; return how many there are, and how many there were if that is known."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except Exception:  # noqa: BLE001 - Arrow raises errors of any kind
+    except Exception as error:  # Arrow raises errors of any kind
+        if not disk.is_damage(error):
+            raise
         path.unlink(missing_ok=True)
         return 0, 0
     with file:
@@ -183,8 +185,9 @@ def _intact(file: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a row group up to the first damaged page."""
     try:
         yield from file.iter_batches(_BATCH_ROWS, row_groups=[group])
-    except Exception:  # noqa: BLE001 - Arrow raises errors of any kind
-        return
+    except Exception as error:  # Arrow raises errors of any kind
+        if not disk.is_damage(error):
+            raise
 
 
 def _mend_schema(folder: Path) -> Iterator[str]:
@@ -211,26 +214,33 @@ def _schema_names(folder: Path) -> set[str] | None:
 
 
 def _columns(folder: Path) -> set[str] | None:
-    schema = _file_schema(folder)
-    return None if schema is None else {name for name in schema.names if name != "_seq"}
+    schema = _stored_schema(folder)
+    return None if schema is None else {name for name in schema.names if not name.startswith("_")}
 
 
-def _file_schema(folder: Path) -> pa.Schema | None:
-    for path in sorted(folder.glob("partitions/*/data/*.parquet")):
+def _stored_schema(folder: Path) -> pa.Schema | None:
+    """Return the columns of the rows that are there. Until the first flush, all rows are in the log."""
+    for path in [*sorted(folder.glob("partitions/*/data/*.parquet")), *sorted(folder.glob("wal/wal_data_*.arrow"))]:
         try:
-            return pq.read_schema(path)
-        except Exception:  # noqa: BLE001, S112 - Arrow raises errors of any kind; another file will do
-            continue
+            return _log_schema(path) if path.suffix == ".arrow" else pq.read_schema(path)
+        except Exception as error:
+            if not disk.is_damage(error):
+                raise
     return None
 
 
+def _log_schema(path: Path) -> pa.Schema:
+    with path.open("rb") as log, pa.ipc.open_stream(log) as rows:
+        return rows.schema
+
+
 def _collection(folder: Path) -> Collection | None:
-    """Return what a collection is made of; None for one of passages without any file."""
+    """Return what a collection is made of; None for one of passages without any row."""
     fixed = {collection.name: collection for collection in (RECORDS, MESSAGES)}
     if folder.name in fixed:
         return fixed[folder.name]
     make = next((make for prefix, make in _MADE.items() if folder.name.startswith(prefix)), None)
-    schema = _file_schema(folder)
+    schema = _stored_schema(folder)
     if make is None or schema is None or "embedding" not in schema.names:
         return None
     dimension = schema.field("embedding").type.list_size
