@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.memory.v1 import agent_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import user_data_service_pb2 as pb
+from memgpt_memory.records import Record
+from memgpt_memory.store.filters import Equals
+from memgpt_memory.store.layout import RECORDS, Collection
+from memgpt_memory.store.rows import Key
+from memgpt_runtime import reasons
 
 from tests.integration.memory.client import UNAVAILABLE, Memory, connected, refused
+from tests.integration.memory.conftest import Serve
 from tests.integration.memory.test_shared_blocks import attach, create
 from tests.integration.memory.test_state import labels, set_block
 from tests.support.processes import ServiceProcess
@@ -26,6 +36,10 @@ async def of_user(memory: Memory, user_id: str) -> list[str]:
 async def erase(memory: Memory, user_id: str, request_id: str = "") -> pb.EraseUserResponse:
     request = pb.EraseUserRequest(user_id=user_id, request_id=request_id or uuid4().hex)
     return await memory.users.EraseUser(request)  # type: ignore[no-any-return]
+
+
+def owner_of(record: Record) -> str:
+    return str(json.loads(record.body).get("user_id", ""))
 
 
 async def populated(memory: Memory) -> tuple[list[str], str]:
@@ -76,6 +90,32 @@ async def test_an_erasure_deletes_the_users_own_only_and_counts_it(memory: Memor
     assert await labels(memory, bob) == ["human"]
     again = await erase(memory, "ada")
     assert (again.agent_count, again.shared_block_count) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["agent", "shared_block"])
+async def test_a_repeated_erasure_completes_a_deletion_that_failed_halfway(
+    kind: str, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(str(tmp_path / "a.db")) as memory:
+        await populated(memory)
+        store = memory.core().store
+        owned = {one.id for one in await store.query(RECORDS, Equals("kind", kind), Record) if owner_of(one) == "ada"}
+        delete = store.delete
+        failed: list[Collection] = []
+
+        async def fail_once(target: Collection, ids: Sequence[str], **options: Any) -> None:
+            if not failed and not owned.isdisjoint(ids):
+                failed.append(target)
+                raise reasons.store_unavailable("injected")
+            await delete(target, ids, **options)
+
+        monkeypatch.setattr(store, "delete", fail_once)
+        with refused(UNAVAILABLE):
+            await erase(memory, "ada", "r1")
+        assert failed
+        receipt = await erase(memory, "ada", "r1")
+        assert (receipt.agent_count, receipt.shared_block_count) == (2, 1)
+        assert await store.get(RECORDS, sorted(owned), Key) == {}
 
 
 async def test_an_erasure_that_a_crash_interrupts_is_completed_and_counted_once(tmp_path: Path) -> None:

@@ -248,6 +248,12 @@ class Agents:
                 await self.repository.execute(live, DeleteAgent(journal))
         await run_to_end(self._purge(live))
 
+    async def deleting(self, tenant: str, user_id: str) -> Sequence[LiveAgent]:
+        """Return the agents of a user whose deletion has begun but not ended."""
+        unfinished = (await self._load_many(self._journal.of("agent"))).values()
+        found = [live for live in unfinished if live is not None and live.row.deleting]
+        return [live for live in found if (live.row.tenant, live.row.user_id) == (tenant, user_id)]
+
     async def resume_deletions(self) -> None:
         """Finish deletions that failed or that a crash interrupted, and remove the remains of failed imports."""
         for agent_id in self._journal.of("agent"):

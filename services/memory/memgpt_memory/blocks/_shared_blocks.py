@@ -205,11 +205,12 @@ class SharedBlocks:
     async def resume_deletions(self) -> None:
         """Finish deletions that failed or that a crash interrupted."""
         for block_id in self._journal.of(KIND):
-            record = await self._records.get(block_id)
-            if record is None or not SharedBlockRow.model_validate_json(record.body).deleting:
-                await self._journal.end(block_id)
-            else:
-                await self._purge(block_id)
+            async with self.locked([block_id]):  # one that is in progress ends first
+                record = await self._records.get(block_id)
+                if record is None or not SharedBlockRow.model_validate_json(record.body).deleting:
+                    await self._journal.end(block_id)
+                else:
+                    await self._purge(block_id)
 
     async def sweep(self) -> None:
         """Delete values that a failure or a crash left behind."""

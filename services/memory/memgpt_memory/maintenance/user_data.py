@@ -110,6 +110,10 @@ class UserData:
         receipt = Receipt(user_id=user_id) if record is None else Receipt.model_validate_json(record.body)
         if receipt.ended:
             return receipt
+        # A deletion that failed halfway is hidden from the lists below.
+        for live in await self._agents.deleting(tenant, user_id):
+            await self._agents.delete(tenant, live.id)
+        await self._shared.resume_deletions()
         while (page := await self._agents.list(tenant, _PAGE, "", user_id=user_id)).items:
             for live in page.items:
                 receipt = await self._delete_agent(key, tenant, live, receipt)
