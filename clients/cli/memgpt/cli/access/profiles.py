@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -125,7 +125,7 @@ def load(home: Path) -> Profiles:
     file = _file(home)
     try:
         with file.open(encoding="utf-8") as opened:
-            shared = stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077
+            shared = _is_shared(opened.fileno())
             text = opened.read()
     except FileNotFoundError:
         return Profiles(LOCAL, {})
@@ -191,7 +191,7 @@ def _write(home: Path, profiles: Profiles) -> None:
         "profiles": {name: asdict(profile) for name, profile in profiles.by_name.items()},
     }
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             json.dump(content, opened, indent=2)
             opened.flush()
@@ -207,10 +207,27 @@ def _locked(home: Path) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(home / "profiles.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Wait for the lock on an open file. Closing the file releases it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _is_shared(descriptor: int) -> bool:
+    """Whether other users may read an open file. Windows has no modes; a user's folder there is private."""
+    return sys.platform != "win32" and bool(stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077)
 
 
 def _file(home: Path) -> Path:

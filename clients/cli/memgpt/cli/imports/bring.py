@@ -245,7 +245,7 @@ def write_tools(ui: Ui, folder: Path, tools: tuple[Tool, ...]) -> None:
 def _write_once(path: Path, data: bytes) -> None:
     """Write a new file; one with the same content stays, as after an import before."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
             raise CliError(f"{path} exists already; give another folder for tools", MISUSE) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.services.children import Addresses
 from memgpt.cli.services.dependencies import require_milvus
-from memgpt.cli.services.sharing import shared
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config, config_path
 
@@ -55,7 +55,10 @@ def services(
     else:
         found = find_server(config)
     if found is None:
+        _require_unix()
         require_milvus()
+        from memgpt.cli.services.sharing import shared  # not on Windows: it locks files and names pipes
+
         with shared(config, tell, overrides or {}) as addresses:
             yield addresses
         return
@@ -66,6 +69,14 @@ def services(
             MISUSE,
         )
     yield found
+
+
+def _require_unix() -> None:
+    if sys.platform == "win32":
+        raise CliError(
+            "services do not run natively on Windows; use WSL or Docker, or log in to running ones with `memgpt login`",
+            MISUSE,
+        )
 
 
 def find_server(config: Config[ClientSettings]) -> Addresses | None:
