@@ -289,3 +289,38 @@ def test_character_data_of_xhtml_is_read() -> None:
 def test_subtitles_without_blank_lines() -> None:
     cues = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n2\n00:00:03,000 --> 00:00:04,000\nTwo.\n"
     assert read_bytes(cues.encode(), "a.srt").text == "One.\nTwo."
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<p>a<sup>2</sup> + b<sup>n</sup> is 10<sup>−6</sup> m<sup>2</sup></p>", "a^2 + b^n is 10^−6 m^2"),
+        ("<p>(x + 1)<sup> 2 </sup>, the 1<sup>st</sup> of May<sup>TM</sup></p>", "(x + 1)^2, the 1st of MayTM"),
+        ('<p>since 1984<sup><a href="#n1">1</a></sup>.</p>', "since 1984^1."),
+        ("<p>a<sup>2<p>next</p></sup>b</p>", "a^2\n\nnext\n\nb"),
+        ("<ol><li>One<li>Two<ul><li>Under</ul><li>Three</ol>", "1. One\n2. Two\n  - Under\n3. Three"),
+        ("<ol start=3><li>Three<li value=7>Seven<li>Eight</ol>", "3. Three\n7. Seven\n8. Eight"),
+        ("<ol reversed><li>Two<li>One</ol>", "2. Two\n1. One"),
+        ("<ol start=x><li><p>One.</p><p>More.</p></li><li></li><li>Three.</li></ol>", "1. One.\n  More.\n3. Three."),
+        (
+            "<p>Name <input value='Ada'> <input type=password value=s3cret> <input type=hidden value=csrf></p>",
+            "Name Ada",
+        ),
+        ("<p>About <textarea>Likes\ntea</textarea></p>", "About Likes\ntea"),
+        ("<p>Size <select><option>S<option selected>M</select></p>", "Size M"),
+        ("<p><input type=radio checked> Yes <input type=radio> No</p>", "[x] Yes No"),
+        ("<p>Seen<span style='color: red; Display : NONE'>unseen</span>.</p>", "Seen."),
+        ("<body style='display:none'><p>Shown by a script.</p></body>", "Shown by a script."),
+    ],
+)
+def test_what_a_page_shows_is_read(page: str, expected: str) -> None:
+    assert read_bytes(f"<html>{page}".encode(), "a.html").text == expected
+
+
+def test_embedded_pages_sounds_and_videos_are_noted() -> None:
+    page = """<html><p>Listen: <audio src="a.mp3">Get a browser.</audio> <video src="b.mp4"></video>
+    <iframe src="https://example.org/map"></iframe> <iframe src="pixel" width="1" height="1"></iframe>
+    <iframe srcdoc="&lt;p&gt;Inside.&lt;/p&gt;"></iframe></p>"""
+    parsed = read_bytes(page.encode(), "a.html")
+    assert parsed.text == "Listen: Inside."
+    assert parsed.notes == {NoteKind.OBJECT: 3}

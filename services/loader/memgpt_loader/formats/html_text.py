@@ -15,9 +15,17 @@ from memgpt_loader.markup import Blocks, link
 from memgpt_loader.notes import NoteKind, Notes
 
 _NOT_READ = frozenset(
-    {"script", "style", "template", "canvas", "iframe", "object", "embed", "audio", "video", "head", "rt", "rp", "rtc"}
+    {"script", "style", "template", "canvas", "head", "rt", "rp", "rtc"}
     | {"nav", "button", "select", "input", "textarea", "dialog"}
 )
+_EMBEDDED = frozenset({"iframe", "object", "embed", "audio", "video"})
+_UNSEEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+_WRITTEN_IN = frozenset(
+    {"", "text", "email", "number", "tel", "url", "date", "datetime-local", "month", "week", "time"}
+)
+"""Types of inputs with a value for readers: no passwords, search terms or labels of buttons."""
+_EXPONENT = re.compile(r"[+\u2212\u2013-]?(?:\d+(?:[.,/]\d+)?|[ijkmnxyt])(?:[+\u2212\u2013-]\d+)?[+\u2212\u2013-]?")
+"""Superscripts that change what stands before them: not the letters of ordinals such as 1st, nor trademarks."""
 _DRAWN = ("math", "svg")
 _SCRIPTS_WANTED = re.compile(r"java\s?script|enable scripts|your browser", re.IGNORECASE)
 _MOST_NOTICE_CHARS = 300
@@ -42,7 +50,7 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
     Args:
         html: The document.
         title: Whether to start the text with the title, unless the first heading repeats it.
-        notes: Receives a note on pictures without alternative text.
+        notes: Receives notes on pictures without alternative text, and on embedded pages, sounds and videos.
     """
     if _XHTML.search(html[:_HEAD_CHARS]):
         html = _CLOSED.sub(_opened, _without_cdata(html))
@@ -52,6 +60,8 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
         reader.read(part)
     if notes is not None and reader.pictures:
         notes.add(NoteKind.PICTURE, count=reader.pictures)
+    if notes is not None and reader.embedded:
+        notes.add(NoteKind.OBJECT, count=reader.embedded)
     read = reader.blocks.text()
     if not read:
         read = _without_frames(document)
@@ -146,7 +156,11 @@ class _Reader:
         self.blocks = Blocks()
         self.pictures = 0
         """Number of pictures without alternative text."""
+        self.embedded = 0
+        """Number of embedded pages, sounds, videos and other objects."""
         self._words: list[str] = []
+        self._superscripts: list[int] = []
+        """Open superscripts of the current text: where each begins."""
         self._links: list[tuple[int, str]] = []
         """Open links: where their text begins, and their targets."""
         self._tables: list[_Table] = []
@@ -156,7 +170,7 @@ class _Reader:
         """By column: how many more rows a cell from above spans, and its text."""
         self._spans = (1, 1)
         """Row and column spans of the current cell."""
-        self._lists = 0
+        self._lists: list[_List] = []
         self._verbatim = 0
 
     def read(self, root: LexborNode) -> None:
@@ -182,19 +196,25 @@ class _Reader:
             words = node.text_content or ""
             self._words.append(words if self._verbatim else _SPACES.sub(" ", words))
             return False
-        if tag == "iframe" and (page := node.attributes.get("srcdoc")) and "<iframe" not in page:
-            self._words.append(f" {to_text(page, title=False)} ")
-        if not tag[:1].isalpha() or tag in _NOT_READ:  # comments and other non-elements
+        if not tag[:1].isalpha():  # comments and other non-elements
+            return False
+        attributes = node.attributes
+        if "hidden" in attributes or attributes.get("aria-hidden") == "true" or _is_unseen(tag, attributes):
+            return False
+        if tag in _EMBEDDED:
+            self._embed(tag, attributes)
+            return False
+        if tag in _NOT_READ:
+            self._words.append(_typed(tag, node))
             return False
         if tag in _DRAWN:
             self._draw(tag, node)
             return False
         if tag == "noscript" and not self._is_for_readers(node):
             return False
-        attributes = node.attributes
-        if "hidden" in attributes or attributes.get("aria-hidden") == "true":
-            return False
         match tag:
+            case "sup":
+                self._superscripts.append(len(self._words))
             case "br":
                 self._words.append("\n" if self._row is None else " ")
             case "img":
@@ -206,6 +226,13 @@ class _Reader:
                 self._boundary()
                 self._open(tag, node)
         return True
+
+    def _embed(self, tag: str, attributes: Mapping[str, str | None]) -> None:
+        page = attributes.get("srcdoc") if tag == "iframe" else None
+        if page and "<iframe" not in page:
+            self._words.append(f" {to_text(page, title=False)} ")
+        elif not _is_spacer(attributes):
+            self.embedded += 1
 
     def _draw(self, tag: str, node: LexborNode) -> None:
         if tag == "math":
@@ -237,12 +264,16 @@ class _Reader:
             case "ul" | "ol":
                 if not self._lists:
                     self.blocks.gap()
-                self._lists += 1
+                self._lists.append(_List.of(node))
+            case "li" if self._lists:
+                self._lists[-1].begin_item(node.attributes.get("value"))
             case "pre":
                 self._verbatim += 1
 
     def _leave(self, tag: str) -> None:
         match tag:
+            case "sup" if self._superscripts:
+                self._raise(self._superscripts.pop())
             case "a" if self._links:
                 begin, target = self._links.pop()
                 self._words[begin:] = _linked("".join(self._words[begin:]), target)
@@ -258,7 +289,8 @@ class _Reader:
                     self.blocks.gap()
             case "ul" | "ol":
                 self._boundary()
-                self._lists -= 1
+                if self._lists:
+                    self._lists.pop()
                 if not self._lists:
                     self.blocks.gap()
             case "pre":
@@ -269,6 +301,13 @@ class _Reader:
                 self.blocks.heading(_HEADINGS[tag], self._take())
             case _ if tag in _BLOCKS:
                 self._boundary()
+
+    def _raise(self, begin: int) -> None:
+        """Mark a superscript, so that a² is not read as a2."""
+        raised = "".join(self._words[begin:]).strip()
+        base = next((word[-1] for word in reversed(self._words[:begin]) if word), "")
+        if _EXPONENT.fullmatch(raised) and (base.isalnum() or base in _CLOSING):
+            self._words[begin:] = [f"^{raised}"]
 
     def _cell(self, words: str) -> None:
         """Add a cell; one that spans several rows is repeated in each of them."""
@@ -303,7 +342,7 @@ class _Reader:
     def _flush(self) -> None:
         words = self._take()
         if self._lists:
-            self.blocks.item(self._lists - 1, words)
+            self.blocks.item(len(self._lists) - 1, words, self._lists[-1].marker() if words.strip() else "")
         else:
             self.blocks.paragraph(words)
 
@@ -314,15 +353,90 @@ class _Reader:
             self._words[begin:] = _linked("".join(self._words[begin:]), target)
             self._links = [(0, target) for _, target in self._links]
         words, self._words = "".join(self._words), []
+        self._superscripts.clear()
         return words
+
+
+_CLOSING = (")", "]", "}")
+
+
+class _List:
+    """The markers of a list."""
+
+    def __init__(self, next_number: int | None, step: int = 1) -> None:
+        """Begin a list.
+
+        Args:
+            next_number: Number of the first item; None for bullets.
+            step: Difference between the numbers of two items.
+        """
+        self._next = next_number
+        self._step = step
+        self._marker = "-"
+
+    @classmethod
+    def of(cls, node: LexborNode) -> _List:
+        if node.tag != "ol":
+            return cls(None)
+        step = -1 if "reversed" in node.attributes else 1
+        first = _whole(node.attributes.get("start"))
+        if first is None:
+            first = 1 if step > 0 else sum(1 for each in node.iter() if each.tag == "li")
+        return cls(first, step)
+
+    def begin_item(self, value: str | None) -> None:
+        if self._next is None:
+            return
+        number = _whole(value)
+        number = self._next if number is None else number
+        self._next, self._marker = number + self._step, f"{number}."
+
+    def marker(self) -> str:
+        """Return the marker of the next line; the further lines of a numbered item have none."""
+        marker = self._marker
+        if self._next is not None:
+            self._marker = " "
+        return marker
+
+
+_WHOLE = re.compile(r"\s*([+-]?\d{1,9})", re.ASCII)
+
+
+def _whole(text: str | None) -> int | None:
+    match = _WHOLE.match(text or "")
+    return int(match[1]) if match else None
+
+
+def _is_unseen(tag: str, attributes: Mapping[str, str | None]) -> bool:
+    """Whether an element is never shown. Scripts show a whole page that hides itself while it loads."""
+    return tag not in ("body", "main") and bool(_UNSEEN.search(attributes.get("style") or ""))
+
+
+def _typed(tag: str, node: LexborNode) -> str:
+    """Return what was entered in a field of a form."""
+    if tag == "textarea":
+        return f" {node.text(deep=True)} "
+    if tag == "select":
+        return f" {', '.join(one.text(deep=True).strip() for one in node.css('option[selected]'))} "
+    if tag != "input":
+        return ""
+    attributes = node.attributes
+    kind = (attributes.get("type") or "").lower()
+    if kind in ("checkbox", "radio"):
+        return " [x] " if "checked" in attributes else ""
+    return f" {attributes.get('value') or ''} " if kind in _WRITTEN_IN else ""
 
 
 def _is_unexplained(picture: Mapping[str, str | None]) -> bool:
     """Whether a picture lacks alternative text. Spacers do not count, nor pictures attached to the same message."""
-    sizes = (str(picture.get(side) or "").strip().removesuffix("px") for side in ("width", "height"))
-    if "alt" in picture or any(size in _SPACER_SIZES for size in sizes) or picture.get("role") == "presentation":
+    if "alt" in picture or _is_spacer(picture) or picture.get("role") == "presentation":
         return False
     return not str(picture.get("src") or "cid:").lower().startswith("cid:")
+
+
+def _is_spacer(attributes: Mapping[str, str | None]) -> bool:
+    sizes = (str(attributes.get(side) or "").strip().removesuffix("px") for side in ("width", "height"))
+    return any(size in _SPACER_SIZES for size in sizes)
 
 
 _SPACER_SIZES = ("0", "1", "2")
