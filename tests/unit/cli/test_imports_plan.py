@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports.blocks import fit_blocks
 from memgpt.cli.imports.conversation import Conversation
+from memgpt.cli.imports.metadata import tags_of
 from memgpt.cli.imports.pieces import (
     Agent,
     Assistant,
@@ -204,6 +206,27 @@ def test_an_agent_has_the_same_origin_whatever_comes_with_it(report: Report) -> 
     assert (first.name, second.name, second.settings.name) == ("Ada", "Ada-2", "Ada-2")
     assert first.origin != second.origin
     assert planned(report, two).origin == second.origin
+
+
+def test_equal_agents_are_all_imported_and_found_again(report: Report) -> None:
+    agents = tuple(Agent("Ada") for _ in range(3))
+    plans = plan_agents(Contents(agents=agents), "test", Options(), report)
+    assert [plan.name for plan in plans] == ["Ada", "Ada-2", "Ada-3"]
+    origins = [plan.origin for plan in plans]
+    assert len(set(origins)) == 3
+    assert origins[0] == planned(report, agents[0]).origin
+    assert origins == [plan.settings.origin for plan in plans]
+    assert origins == [plan.origin for plan in plan_agents(Contents(agents=agents), "test", Options(), report)]
+
+
+def test_secrets_in_the_metadata_of_notes_get_into_neither_tags_nor_the_report(report: Report) -> None:
+    metadata = {"topic": "tea", "api_key": "sk-1", "nested": {"password": "sk-2", "kept": "x" * 80}, "none": None}
+    assert list(tags_of(metadata, "note", report)) == ["topic=tea"]
+    saved = io.BytesIO()
+    report.save(saved, {})
+    assert b"sk-" not in saved.getvalue()
+    assert b"xxx" in saved.getvalue()
+    assert report.count(Kind.LEFT_OUT, "metadata that may be a secret") == 1
 
 
 def test_instructions_are_kept_or_replaced_as_asked(report: Report) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from memgpt.cli.errors import CliError
@@ -101,13 +100,9 @@ class Fields:
                 yield name, without_secrets(value) if not _SECRET.search(name) else names_only(value)
 
 
-def parse_time(text: str) -> datetime | None:
-    """Return a time in ISO 8601; without a zone it is UTC. None if it is none."""
-    try:
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+def is_secret(name: str) -> bool:
+    """Return whether a field of this name may be a secret."""
+    return _SECRET.search(name) is not None
 
 
 def without_secrets(value: Any) -> Any:

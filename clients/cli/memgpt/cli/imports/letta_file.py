@@ -16,7 +16,8 @@ from typing import Any
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json, read_json
-from memgpt.cli.imports.fields import Fields, parse_time
+from memgpt.cli.imports.fields import Fields
+from memgpt.cli.imports.letta.core_memory import GIT_MEMORY, split_by_prompt
 from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
 from memgpt.cli.imports.pieces import (
     Agent,
@@ -24,7 +25,6 @@ from memgpt.cli.imports.pieces import (
     Contents,
     Document,
     Message,
-    Passage,
     Profile,
     ProfileKind,
     Source,
@@ -32,10 +32,9 @@ from memgpt.cli.imports.pieces import (
 )
 from memgpt.cli.imports.report import Report, named
 from memgpt.cli.imports.stock_prompts import is_stock_prompt
+from memgpt.cli.imports.times import parse_time
 
 _SLEEPTIME = ("sleeptime_agent", "voice_sleeptime_agent")
-_GIT_MEMORY = "git-memory-enabled"
-_IN_PROMPT = "system/"
 _NUMBERED = re.compile(r"message-([0-9]{1,18})")
 _FIRST_MESSAGES = 50
 """Messages that Letta 0.11.7 to 0.16.4 wrote from the beginning of the history, besides the window."""
@@ -264,11 +263,10 @@ _WORDS = {
 def _agent(row: Fields, report: Report, blocks: Sequence[Block], rows: Sequence[Fields], window: set[int]) -> Agent:
     plain = speaks_plainly(row.text("agent_type"))
     tags = [tag.get("tag") if isinstance(tag, dict) else tag for tag in row.items("tags")]
-    passages: list[Passage] = []
-    if _GIT_MEMORY in tags:
-        blocks, passages = _in_prompt(blocks, row.where, report)
-        tags = [tag for tag in tags if tag != _GIT_MEMORY]
-        report.left_out(row.where, "tag of memory in Git; it is in blocks and notes now", _GIT_MEMORY)
+    blocks, passages = split_by_prompt(blocks, tags, row.where, report)
+    if GIT_MEMORY in tags:
+        tags = [tag for tag in tags if tag != GIT_MEMORY]
+        report.left_out(row.where, "tag of memory in Git; it is in blocks and notes now", GIT_MEMORY)
     messages, summary = _messages(rows, window, report, plain=plain)
     for name, value in row.rest(_READ_IN_AGENT):
         report.left_out(row.where, _WORDS.get(name, f"{name} of the agent"), value)
@@ -328,20 +326,6 @@ def _report_models(row: Fields, rows: Sequence[Fields], report: Report) -> None:
     models = sorted({message.text("model") for message in rows} - {""})
     if models:
         report.left_out(row.where, "models of the messages", models)
-
-
-def _in_prompt(blocks: Sequence[Block], where: str, report: Report) -> tuple[list[Block], list[Passage]]:
-    """Return the blocks of an agent with memory in Git that are in its prompt, and the others as notes."""
-    kept, notes = [], []
-    for block in blocks:
-        if block.label.startswith(_IN_PROMPT):
-            kept.append(replace(block, label=block.label.removeprefix(_IN_PROMPT)))
-            continue
-        place = f"{where}, block {block.label!r}"
-        report.changed(place, "block that was not in the prompt became a note", block.description)
-        if block.value.strip():
-            notes.append(Passage(block.value, (f"block:{block.label}"[: names.MAX_TAG],), where=place))
-    return kept, notes
 
 
 def _block(row: Fields) -> Block:

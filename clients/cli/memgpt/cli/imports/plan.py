@@ -132,7 +132,11 @@ def plan_agents(contents: Contents, origin: str, options: Options, report: Repor
         raise CliError(f'unknown time zone "{options.time_zone}"; use an IANA name such as Europe/Berlin')
     plans: list[AgentPlan] = []
     for agent in contents.agents:
-        plans.append(_plan(agent, origin, options, report, [plan.name for plan in plans]))
+        plan = _plan(agent, origin, options, report, [plan.name for plan in plans])
+        # Agents made from one template can be equal. Each is imported, and found by its own identity again.
+        if copies := sum(each.origin.startswith(plan.origin) for each in plans):
+            plan.settings.origin = plan.origin = f"{plan.origin}-{copies + 1}"
+        plans.append(plan)
     return plans
 
 

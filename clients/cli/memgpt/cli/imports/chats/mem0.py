@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from memgpt.cli.errors import CliError
-from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import read_json
 from memgpt.cli.imports.chats.memories import agent_with
+from memgpt.cli.imports.fields import without_secrets
+from memgpt.cli.imports.metadata import tags_of
 from memgpt.cli.imports.pieces import Contents, Passage
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report
@@ -51,14 +52,8 @@ def _notes(found: list[Any], report: Report) -> Iterator[Passage]:
         tags = [f"{tag}:{string(memory[key])}" for key, tag in _TAGS if string(memory.get(key))]
         categories = memory.get("categories")
         tags += [each for each in (categories if isinstance(categories, list) else ()) if isinstance(each, str)]
-        metadata = memory.get("metadata")
-        for key, value in metadata.items() if isinstance(metadata, dict) else ():
-            tag = f"{key}={value}"
-            if isinstance(value, (str, int, float)) and len(tag) <= names.MAX_TAG:
-                tags.append(tag)
-            elif value not in (None, [], {}):
-                report.left_out(place, "metadata that is too long for a tag", {key: value})
+        tags += tags_of(memory.get("metadata"), place, report)
         for key in memory.keys() - _READ - {each for each, _ in _TAGS}:
             if memory[key] not in (None, "", [], {}):
-                report.left_out(place, "field of a memory", {key: memory[key]})
+                report.left_out(place, "field of a memory", without_secrets({key: memory[key]}))
         yield Passage(memory["memory"], tuple(tags), parse_time(memory.get("created_at")), place)

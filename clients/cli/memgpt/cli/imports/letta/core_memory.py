@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from memgpt.cli.imports import names
 from memgpt.cli.imports.pieces import Block, Passage
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.values import number, string
 
-_GIT_MEMORY = "git-memory-enabled"
+GIT_MEMORY = "git-memory-enabled"
+"""Tag of an agent that keeps its memory in Git."""
+
 _IN_PROMPT = "system/"
 
 
@@ -32,17 +35,22 @@ def blocks_in(memory: Any) -> list[Block]:
 
 
 def split_by_prompt(
-    blocks: Sequence[Block], tags: Iterable[str], where: str, report: Report
+    blocks: Sequence[Block], tags: Iterable[Any], where: str, report: Report
 ) -> tuple[list[Block], list[Passage]]:
     """Return the blocks that are in the prompt, and the others as notes.
 
-    An agent that keeps its memory in git has only those under ``system/`` in its prompt. Other agents have all.
+    An agent that keeps its memory in Git has only those under ``system/`` in its prompt. Other agents have all.
     """
-    if _GIT_MEMORY not in tags:
+    if GIT_MEMORY not in tags:
         return list(blocks), []
-    shown = [each for each in blocks if each.label.startswith(_IN_PROMPT)]
-    hidden = [each for each in blocks if not each.label.startswith(_IN_PROMPT) and each.value.strip()]
-    for block in hidden:
-        report.changed(where, "block outside the prompt became a note", block.label)
-    notes = [Passage(each.value, (f"block:{each.label}",), where=where) for each in hidden]
-    return [replace(each, label=each.label.removeprefix(_IN_PROMPT)) for each in shown], notes
+    shown: list[Block] = []
+    notes: list[Passage] = []
+    for block in blocks:
+        if block.label.startswith(_IN_PROMPT):
+            shown.append(replace(block, label=block.label.removeprefix(_IN_PROMPT)))
+            continue
+        place = f"{where}, block {block.label!r}"
+        report.changed(place, "block that was not in the prompt became a note", block.description)
+        if block.value.strip():
+            notes.append(Passage(block.value, (f"block:{block.label}"[: names.MAX_TAG],), where=place))
+    return shown, notes

@@ -17,6 +17,7 @@ from memgpt.cli.imports.letta.core_memory import blocks_in, split_by_prompt
 from memgpt.cli.imports.letta.dump import open_dump
 from memgpt.cli.imports.letta.tables import TABLES
 from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
+from memgpt.cli.imports.metadata import tags_of
 from memgpt.cli.imports.pieces import (
     Agent,
     Block,
@@ -312,13 +313,7 @@ def _passage(row: Row, where: str, report: Report) -> Passage:
     place = f"{where}, passage {row['id']}"
     listed = _json(row, "tags", place) if "tags" in row else None
     tags = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
-    metadata = _json(row, "metadata_", place)
-    for key, value in metadata.items() if isinstance(metadata, dict) else ():
-        tag = f"{key}={value}"
-        if isinstance(value, (str, int, float)) and len(tag) <= names.MAX_TAG:
-            tags.append(tag)
-        elif value not in (None, [], {}):
-            report.left_out(place, "field of a note that is too long for a tag", {key: value})
+    tags += tags_of(_json(row, "metadata_", place), place, report)
     return Passage(string(row["text"]), tuple(tags), parse_time(row["created_at"]), place)
 
 
