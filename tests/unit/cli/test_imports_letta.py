@@ -366,3 +366,18 @@ def test_documents_get_names_of_their_own_that_are_never_paths(report: Report) -
     (source,) = plan_sources([Source("s" * 200, documents=documents)], report)
     assert source.count == 5
     assert len(source.name) == 128
+
+
+def test_credentials_of_tool_servers_are_not_in_the_report() -> None:
+    servers = [
+        {"server_url": "https://ada:sk-1@example.org/mcp?api_key=sk-2&region=eu&sig=sk-3#top"},
+        {"stdio_config": {"command": "serve", "args": ["--token", "sk-4"], "env": {"KEY": "sk-5"}}},
+    ]
+    with Report() as report:
+        read_agent_file({"agents": [], "mcp_servers": servers}, "a.af", report)
+        saved = io.BytesIO()
+        report.save(saved, {})
+    text = saved.getvalue().decode()
+    assert "sk-" not in text
+    assert "https://[withheld]@example.org/mcp?api_key=[withheld]&region=eu&sig=[withheld]#top" in text
+    assert '"command": "serve"' in text

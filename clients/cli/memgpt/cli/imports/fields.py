@@ -13,9 +13,12 @@ WITHHELD = "[withheld]"
 
 _MAX_NUMBER = 1 << 53
 _SECRET = re.compile(
-    r"secret|token$|^token|password|passwd|api_?key|authorization|credential|headers$|private_?key|environment|^env$",
+    r"secret|token$|^token|password|passwd|api_?key|authorization|credential|headers$|private_?key|environment|^env$|^args$",
     re.IGNORECASE,
 )
+_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)|(?<=[?&])([^=&#?\s]{1,64}=)[^&#\s]+")
+_IN_QUERY = re.compile(r"key|token|secret|passw|sig", re.IGNORECASE)
+"""Parts of a URL that can be credentials: before the host, and in its query by their names."""
 
 
 class Fields:
@@ -114,7 +117,16 @@ def without_secrets(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [without_secrets(item) for item in value]
+    if isinstance(value, str) and "://" in value:
+        return _IN_URL.sub(_withheld, value)
     return value
+
+
+def _withheld(found: re.Match[str]) -> str:
+    name = found[1]
+    if name is None:
+        return WITHHELD
+    return f"{name}{WITHHELD}" if _IN_QUERY.search(name) else found[0]
 
 
 def names_only(value: Any) -> Any:
