@@ -43,6 +43,14 @@ async def test_a_vector_does_not_depend_on_the_texts_beside_it(tmp_path):
         np.testing.assert_array_equal(together[number], (await model.embed([text]))[0])
 
 
+async def test_a_text_without_tokens_is_similar_to_nothing(tmp_path):
+    folder = write_transformer(tmp_path / "tiny", WORDS)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": None}))  # no tokens around a text
+    model = load(folder)
+    assert not (await model.embed(["", "the tide"]))[0].any()
+
+
 async def test_a_long_text_is_the_mean_of_its_parts(tmp_path):
     folder = write_transformer(tmp_path / "tiny", WORDS)
     state_length(folder, 10)

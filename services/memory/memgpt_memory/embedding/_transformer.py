@@ -79,6 +79,8 @@ class Transformer:
     def _embed_one(self, text: str) -> Numbers:
         """Return a text's vector; that of a long text is the mean over its parts, weighted by their tokens."""
         whole = self._tokenizer.encode(text)
+        if not whole:  # such as control characters, if the model adds no tokens of its own
+            return np.zeros(self.dimension)
         parts = [whole, *whole.overflowing]
         vectors = [self._run(part) for part in parts]
         mean: Numbers = np.average(vectors, axis=0, weights=[len(part) for part in parts])
