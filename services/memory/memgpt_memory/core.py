@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
+from memgpt_runtime.errors import ResourceExhausted
 from memgpt_runtime.fair_semaphore import FairSemaphore
 
 from memgpt_memory import fulltext
@@ -40,6 +42,8 @@ from memgpt_memory.sources import LoadRecords, Sources
 from memgpt_memory.store import Store
 from memgpt_memory.store.layout import MESSAGES, RECORDS, SCHEMA_VERSION, message_index, passages
 from memgpt_memory.turns import Edits, Turns
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +233,17 @@ async def _identify(store: Store, records: Records, models: Models) -> tuple[Ide
 
 
 async def _reindex(store: Store, records: Records, identity: Identity) -> Identity:
-    """Give all rows the words of this version's tokenizer; return the identity that says so."""
+    """Give all rows the words of this version's tokenizer; return the identity that says so.
+
+    On a full disk, they keep their words until a later start: only a running Memory can delete anything.
+    """
     if identity.full_text:
-        for model in filter(None, (identity.model, identity.moving_to)):
-            await reindex(store, passages(*model, full_text=True), message_index(*model, full_text=True))
+        try:
+            for model in filter(None, (identity.model, identity.moving_to)):
+                await reindex(store, passages(*model, full_text=True), message_index(*model, full_text=True))
+        except ResourceExhausted as error:
+            _log.warning("reindexing_postponed", error=str(error))
+            return identity
     identity = identity.reindexed()
     await identity.write(records)
     return identity

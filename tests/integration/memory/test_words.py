@@ -11,6 +11,7 @@ from memgpt_memory import fulltext
 from memgpt_memory.maintenance.identity import Identity
 from memgpt_memory.passages import _passages
 from memgpt_memory.records import Records
+from memgpt_memory.store.lite import disk
 
 from tests.integration.memory.client import Memory
 from tests.integration.memory.conftest import Serve
@@ -94,6 +95,10 @@ async def test_an_older_store_gets_new_words_at_start(
             similar.agent_id = agent.agent_id
             await memory.recall.SearchMessages(similar)
             before = await memory.pages("a feline", size=50, agent_id=agent.agent_id)
+    with monkeypatch.context() as full:  # which does not keep Memory from starting
+        full.setattr(disk, "ROOM_BYTES", 1 << 60)
+        async with serve(milvus_lite_uri) as memory:
+            assert await found(memory, agent.agent_id, "cafe") == []
     async with serve(milvus_lite_uri) as memory:
         assert await found(memory, agent.agent_id, "cafe") == ["cafe"]
         core = memory.core()
