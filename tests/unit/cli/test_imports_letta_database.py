@@ -170,6 +170,18 @@ def test_agents_can_be_chosen_and_those_of_others_memory_stay_behind(tmp_path: P
         pass
 
 
+def test_agents_of_others_memory_are_taken_if_there_are_no_others_and_without_agents_sources_still_come(
+    tmp_path: Path, report: Report
+) -> None:
+    sql = """CREATE TABLE agents (id, name, agent_type); CREATE TABLE messages (id, agent_id, role);
+    CREATE TABLE sources (id, name); INSERT INTO sources VALUES ('s', 'Books');"""
+    with read(database(tmp_path / "empty.db", sql), report) as found:
+        assert (len(found.agents), [source.name for source in found.sources]) == (0, ["Books"])
+    sql += "INSERT INTO agents VALUES ('a', 'Ada-sleeptime', 'sleeptime_agent');"
+    with read(database(tmp_path / "one.db", sql), report) as found:
+        assert [agent.name for agent in found.agents] == ["Ada-sleeptime"]
+
+
 def test_memory_in_git_is_in_the_prompt_only_under_system(tmp_path: Path, report: Report) -> None:
     path = tmp_path / "sqlite.db"
     letta.Database("0.11").write_sqlite(path)

@@ -105,23 +105,23 @@ def _rows(database: Database, table: str, *, order: Sequence[str] = ("rowid",), 
 
 
 def _chosen(database: Database, choice: Choice, report: Report) -> list[Row]:
-    found: list[Row] = []
     every = list(_rows(database, "agents", order=_TIME_ORDER))
     if len(every) > _MAX_AGENTS:
         raise CliError(f"{database.name} has more than {_MAX_AGENTS:,} agents; choose one with --agent")
+    if choice.agent:
+        found = [row for row in every if choice.agent in (row["name"], row["id"])]
+        if not found:
+            known = ", ".join(repr(names.visible(string(row["name"]))[:40]) for row in every[:8])
+            raise CliError(f'no agent "{choice.agent}" in {database.name}; it has {known or "none"}')
+        return found
+    main = [row for row in every if row["agent_type"] not in _SLEEPTIME]
+    if choice.all_agents or not main:
+        return every
     for row in every:
-        if choice.agent and choice.agent not in (row["name"], row["id"]):
-            continue
-        if row["agent_type"] in _SLEEPTIME and not choice.all_agents and not choice.agent:
-            report.left_out(
-                _where(row), "agent that works on another agent's memory; --all-agents takes it", row["name"]
-            )
-            continue
-        found.append(row)
-    if not found:
-        known = ", ".join(repr(names.visible(string(row["name"]))[:40]) for row in every[:8])
-        raise CliError(f'no agent "{choice.agent}" in {database.name}; it has {known or "none"}')
-    return found
+        if row["agent_type"] in _SLEEPTIME:
+            what = "agent that works on another agent's memory; --all-agents takes it"
+            report.left_out(_where(row), what, row["name"])
+    return main
 
 
 def _where(row: Row) -> str:
