@@ -311,6 +311,7 @@ def test_subtitles_without_blank_lines() -> None:
         ("<p><input type=radio checked> Yes <input type=radio> No</p>", "[x] Yes No"),
         ("<p>Seen<span style='color: red; Display : NONE'>unseen</span>.</p>", "Seen."),
         ("<body style='display:none'><p>Shown by a script.</p></body>", "Shown by a script."),
+        ("<body><div style='display:none'><p>Shown by a script.</p></div></body>", "Shown by a script."),
     ],
 )
 def test_what_a_page_shows_is_read(page: str, expected: str) -> None:

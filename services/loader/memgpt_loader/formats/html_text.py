@@ -55,9 +55,10 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
     if _XHTML.search(html[:_HEAD_CHARS]):
         html = _CLOSED.sub(_opened, _without_cdata(html))
     document = LexborHTMLParser(html)
-    reader = _Reader()
-    for part in _contents(document):
-        reader.read(part)
+    parts = _contents(document)
+    reader = _read(parts)
+    if not reader.blocks.text():  # a script shows what hides while the page loads
+        reader = _read(parts, unseen=True)
     if notes is not None and reader.pictures:
         notes.add(NoteKind.PICTURE, count=reader.pictures)
     if notes is not None and reader.embedded:
@@ -69,6 +70,13 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
     words = " ".join(name.text(deep=True).split()) if title and name is not None else ""
     heading = read.partition("\n")[0].lstrip("# ")
     return f"# {words}\n\n{read}".strip() if words and words != heading else read
+
+
+def _read(parts: list[LexborNode], *, unseen: bool = False) -> _Reader:
+    reader = _Reader(unseen=unseen)
+    for part in parts:
+        reader.read(part)
+    return reader
 
 
 def drawing_labels(svg: str) -> list[str]:
@@ -152,7 +160,13 @@ class _Table(Enum):
 class _Reader:
     """Walks a document without recursion, because the nesting depth of the input is unbounded."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, unseen: bool) -> None:
+        """Begin to read.
+
+        Args:
+            unseen: Whether to read what styles hide.
+        """
+        self._unseen = unseen
         self.blocks = Blocks()
         self.pictures = 0
         """Number of pictures without alternative text."""
@@ -199,7 +213,9 @@ class _Reader:
         if not tag[:1].isalpha():  # comments and other non-elements
             return False
         attributes = node.attributes
-        if "hidden" in attributes or attributes.get("aria-hidden") == "true" or _is_unseen(tag, attributes):
+        if "hidden" in attributes or attributes.get("aria-hidden") == "true":
+            return False
+        if not self._unseen and _UNSEEN.search(attributes.get("style") or ""):
             return False
         if tag in _EMBEDDED:
             self._embed(tag, attributes)
@@ -405,11 +421,6 @@ _WHOLE = re.compile(r"\s*([+-]?\d{1,9})", re.ASCII)
 def _whole(text: str | None) -> int | None:
     match = _WHOLE.match(text or "")
     return int(match[1]) if match else None
-
-
-def _is_unseen(tag: str, attributes: Mapping[str, str | None]) -> bool:
-    """Whether an element is never shown. Scripts show a whole page that hides itself while it loads."""
-    return tag not in ("body", "main") and bool(_UNSEEN.search(attributes.get("style") or ""))
 
 
 def _typed(tag: str, node: LexborNode) -> str:
