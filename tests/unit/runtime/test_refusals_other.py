@@ -8,6 +8,19 @@ from memgpt.endpoints.refusals import Meaning, understand
 from tests.unit.runtime.error_bodies import GEMINI_QUOTA, error
 
 OTHERS: dict[str, tuple[int, object, Meaning]] = {
+    # Words that only look like another meaning.
+    "a gateway's broken model": (502, error("The model returned an invalid response"), Meaning.UNAVAILABLE),
+    "an overloaded model": (529, error("The model is currently not available"), Meaning.UNAVAILABLE),
+    "a model that is away": (500, error("The model is temporarily not available"), Meaning.UNAVAILABLE),
+    "a cache that is too small": (
+        400,
+        error("KV cache capacity exceeded: prompt too long (5000 tokens > 4096)"),
+        Meaning.TOO_LONG,
+    ),
+    "a budget of thoughts": (400, error("thinking budget limit is 1024"), Meaning.REFUSED),
+    "a ship": (400, error("relationship error: tool_calls"), Meaning.REFUSED),
+    "an upload": (429, error("stop uploading"), Meaning.RATE_LIMITED),
+    "a schema": (400, error("request violates schema: unknown field user"), Meaning.REFUSED),
     # A limit in time: the prompt is not to be shortened for good.
     "Groq's tokens a minute": (
         413,

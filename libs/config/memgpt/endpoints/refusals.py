@@ -225,6 +225,13 @@ def _output_limit(status: int, code: str, text: str, wait: float | None) -> bool
     return wordings.OUTPUT_LIMIT.search(text) is not None
 
 
+def _unknown_model(status: int, code: str, text: str, wait: float | None) -> bool:
+    # A gateway says of an overloaded or broken model that it is not available, or its response invalid.
+    if status in (401, 429, 502, 503, 504, 529) or wordings.TEMPORARY.search(text):
+        return False
+    return wordings.UNKNOWN_MODEL.search(text) is not None
+
+
 _IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
     (Meaning.GENERATION_FAILED, _said(wordings.GENERATION_FAILED, unless=(401, 404, 429))),
     (Meaning.COUNTRY, _said(wordings.COUNTRY)),
@@ -234,7 +241,7 @@ _IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
     (Meaning.TOO_LONG, _too_long),
     (Meaning.OUTPUT_LIMIT, _output_limit),
     (Meaning.BAD_KEY, _said(wordings.BAD_KEY, only=(200, 400, 401, 403))),
-    (Meaning.UNKNOWN_MODEL, _said(wordings.UNKNOWN_MODEL, unless=(401, 429, 503))),
+    (Meaning.UNKNOWN_MODEL, _unknown_model),
     (Meaning.LOADING, _said(wordings.LOADING, only=(200, 409, 425, 500, 502, 503, 504))),
     (Meaning.TEMPLATE, _said(wordings.TEMPLATE, only=(200, 400, 422, 500))),
     (Meaning.FILTERED, _said(wordings.FILTERED, unless=(401, 404, 429, 502, 503, 504))),

@@ -26,7 +26,7 @@ PER_TIME = _any(
     r"resource[_ ]exhausted",
     r"slow (?:down|your requests)|too many open requests|request limit (?:reached|exceeded)",
     r"(?:tokens?|requests?)\b.{0,12}\bper \d+ ?(?:s\b|seconds?|minutes?|hours?)|(?:hourly|daily|weekly)\b.{0,20}\b(?:limit|quota)",
-    r"exhausted your capacity|capacity (?:limit )?exceeded|no capacity|quota will reset",
+    r"exhausted your capacity|(?<!cache )(?<!context )(?<!memory )capacity (?:limit )?exceeded|no capacity|quota will reset",
     r"速率|频率|限流|请求过多|并发",
 )
 """A limit of requests or tokens per time: it passes, and a shorter prompt does not help permanently."""
@@ -37,9 +37,9 @@ OUT_OF_BALANCE = _any(
     r"credit balance|balance (?:is )?(?:insufficient|too low|not enough)",
     r"exceeded your current quota",
     r"billing[ _-](?:hard[ _-]limit|not[ _-]active|details)",
-    r"payment[ _-](?:is )?required|(?:spend(?:ing)?|budget)[ _-]limit",
+    r"payment[ _-](?:is )?required|(?:spend(?:ing)?|(?<!thinking[ _-])(?<!reasoning[ _-])(?<!token[ _-])budget)[ _-]limit",
     r"monthly\b.{0,20}\b(?:limit|quota|budget)|spend(?:ing)? cap|\bkey limit exceeded",
-    r"purchase more|recharge|top[ -]up",
+    r"purchase more|recharge|\btop[ -]up\b",
     r"arrear|overdue",
     r"account is (?:not active|deactivated|suspended)",
     r"余额不足|欠费|额度",
@@ -68,7 +68,7 @@ FILTERED = _any(
     r"responsible[ _-]?ai",
     r"data[ _-]?inspection",
     r"inappropriate|prohibited[ _-](?:content|use)|objectionable",
-    r"(?:input|prompt|content|request|output|message|text)s?\b.{0,80}\b(?:flagged|blocked|moderat|sensitive|unsafe|harmful|violat)",
+    r"(?:input|prompt|content|request|output|message|text)s?\b.{0,80}\b(?:flagged|blocked|moderat|(?<!case[ -])sensitive|unsafe|harmful|violat(?!\w*.{0,20}\bschema))",
     r"(?:flagged|blocked)\b.{0,60}(?:safety|policy|moderation|filter|content)",
     r"moderation|safety (?:system|filter|settings|reasons?|check)",
     r"usage polic(?:y|ies)|acceptable use|guardrail|block[ _]?reason",
@@ -119,7 +119,7 @@ TEMPLATE = _any(
 CRASHED = _any(
     r"(?:model|runner|engine|worker|process|server)\b.{0,40}\b(?:crashed|terminated|stopped|died|is dead|has exited|killed|aborted)",
     r"engine ?dead|engine ?core|model (?:is |was |has been )?unloaded",
-    r"(?:cuda|hip|metal|gpu|vulkan)\b.{0,40}\b(?:error|out of memory|fail)",
+    r"\b(?:cuda|hip|metal|gpu|vulkan)\b.{0,40}\b(?:error|out of memory|fail)",
     r"out ?of ?memory|\boom\b|(?:failed|unable) to allocate|insufficient memory",
     r"segmentation fault|exit (?:code|status)|signal: ",
 )
@@ -141,6 +141,9 @@ UNKNOWN_MODEL = _any(
     r"no (?:allowed providers|endpoints?) (?:are |is )?(?:found|available)(?! that)",
     r"模型(?:不存在|未找到)",
 )
+
+TEMPORARY = _any(r"temporar(?:y|ily)|overload(?:ed)?\b|high (?:demand|load|traffic)|at capacity")
+"""A model that exists, but not at this moment."""
 
 EXCESS = _any(
     r"exceed|too (?:long|large|many|big)|(?:longer|greater|larger|more) than|\bover\b|beyond",
