@@ -6,6 +6,7 @@ OpenTelemetry is imported only if traces are on.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
@@ -13,7 +14,7 @@ from memgpt.config import ConfigError, ServerSettings
 
 from memgpt_runtime import tracing
 
-_FLUSH_MILLISECONDS = 3_000
+_FLUSH_SECONDS = 3.0
 """How long a server that stops waits for its collector."""
 
 
@@ -52,14 +53,19 @@ def start_traces(
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
     resource = Resource(attributes).merge(Resource.create({})) if _named(env) else Resource.create(attributes)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_endpoint or None))
-    provider.add_span_processor(processor)
+    exporter = OTLPSpanExporter(endpoint=settings.traces_endpoint or None)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = provider.get_tracer("memgpt", attributes["service.version"])
     tracing.enable(tracing.Recorder(tracer, contents=settings.traces_contents))
 
     def stop() -> None:
         tracing.enable(None)
-        provider.force_flush(_FLUSH_MILLISECONDS)
+        # The flush of the batch processor ignores its limit: it repeats an export until the exporter is shut down.
+        flush = threading.Thread(target=provider.force_flush, name="traces-flush", daemon=True)
+        flush.start()
+        flush.join(_FLUSH_SECONDS)
+        if flush.is_alive():
+            exporter.shutdown()
         provider.shutdown()
 
     return stop

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from contextvars import copy_context
 
 import pytest
 from memgpt.config import ConfigError, ServerSettings
-from memgpt_runtime import context, tracing
+from memgpt_runtime import context, otlp, tracing
 from memgpt_runtime.otlp import start_traces
 
 ON = ServerSettings(traces="otlp", traces_endpoint="http://127.0.0.1:1")
@@ -50,6 +51,17 @@ def test_missing_packages_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(ConfigError, match=r"install memgpt-milvus-agent\[otel\]"):
         start_traces("agent", ON, {})
+
+
+def test_stopping_does_not_wait_long_for_a_collector_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "_FLUSH_SECONDS", 0.1)
+    stop = start_traces("agent", ON, {})
+    assert stop is not None
+    with tracing.span("x", {}):
+        pass
+    began = time.monotonic()
+    stop()
+    assert time.monotonic() - began < 5  # the exporter would try for 10 s
 
 
 def test_only_services_of_the_suite_get_principal_and_baggage() -> None:
