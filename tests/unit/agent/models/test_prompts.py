@@ -23,7 +23,7 @@ from memgpt_agent.context_window.note import note_text
 from memgpt_agent.context_window.tokens import TokenCounter
 from memgpt_agent.context_window.window import ContextWindow, WindowTooSmallError
 from memgpt_agent.domain import Agent, Block, Context, FunctionCall, Message, Role, Tool
-from memgpt_agent.functions import functions_of
+from memgpt_agent.functions import BUILT_IN, functions_of
 from memgpt_agent.models.base import ModelRequest
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.models.request.dialect import Dialect
@@ -133,3 +133,14 @@ def test_templates(name: str, mode: CallMode, context: Context, summary: bool) -
     for message in sent["messages"]:
         for call in message.get("tool_calls") or ():
             assert call["function"]["name"] in shown[-1]
+
+
+@pytest.mark.parametrize("mode", CallMode)
+def test_half_a_character_in_a_call_can_be_sent(mode: CallMode) -> None:
+    call = FunctionCall("c", "send_message", '{"message": "\\ud83d Hello"}')
+    result = Message(Role.TOOL, envelopes.function_result(True, "None", "now"), call_id="c")
+    request = ModelRequest(
+        (user("Hi"), Message(Role.ASSISTANT, "", function_call=call), result, user("And?")), BUILT_IN
+    )
+    body = Dialect(parse_address("http://localhost/v1"), None).body(request, "m", mode, 9)
+    assert "Hello" in json.dumps(body, ensure_ascii=False).encode().decode()

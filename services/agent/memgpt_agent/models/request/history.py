@@ -19,6 +19,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.models.answer.function_names import MAX_NAME
+from memgpt_agent.models.answer.surrogates import whole
 from memgpt_agent.models.request.wire import FILLER, OPENING, Quirks, Wire
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -152,6 +153,7 @@ def _with_thought(call: FunctionCall, thought: str) -> str:
     # Endpoints refuse a history with arguments that do not parse; the result next to them shows what was written.
     arguments: Mapping[str, object] = envelopes.parse(call.arguments)
     try:
-        return json.dumps({INNER_THOUGHTS: thought, **arguments}, ensure_ascii=False, allow_nan=False)
+        # JSON can escape half a character, which no request can hold.
+        return whole(json.dumps({INNER_THOUGHTS: thought, **arguments}, ensure_ascii=False, allow_nan=False))
     except ValueError:  # infinite numbers, which Python reads and JSON does not have
         return envelopes.dumps({INNER_THOUGHTS: thought})

@@ -16,6 +16,7 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import Function, parameters_schema
 from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.models.answer.surrogates import whole
 from memgpt_agent.models.request.wire import FILLER, OPENING, Wire
 
 
@@ -42,7 +43,7 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], no
     if len(rendered) > 1 and rendered[1][0] == "assistant":
         rendered.insert(1, ("user", OPENING))
     return [
-        {"role": role, "content": "\n".join(text for _, text in neighbors if text) or FILLER}
+        {"role": role, "content": whole("\n".join(text for _, text in neighbors if text)) or FILLER}
         for role, neighbors in groupby(rendered, key=itemgetter(0))
     ]
 
@@ -88,5 +89,7 @@ def json_call(message: Message) -> str:
     call = message.function_call
     if call is None:
         return message.text
-    arguments: object = envelopes.parse(call.arguments) or call.arguments
+    arguments: object = envelopes.parse(call.arguments)
+    if not arguments and call.arguments.strip() not in ("", "{}"):
+        arguments = call.arguments  # the result next to them says why they did not parse
     return envelopes.dumps({INNER_THOUGHTS: message.text, "call": {"function": call.name, "arguments": arguments}})
