@@ -17,6 +17,7 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 _MAX_BODY = 4 * 1024 * 1024
 _MAX_LINE = 4 * 1024 * 1024
+_MAX_EVENT_LINES = 1000
 _RAW = {"X-Stainless-Raw-Response": "stream"}
 _JSON_BEGINS = ("{", "[", '"')
 
@@ -160,17 +161,19 @@ class _EventReader:
     async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
         """Yield the data of each event, until the end or ``[DONE]``."""
         async for piece in pieces:
+            searched = len(self._buffer)
             self._buffer += piece
-            while (end := self._buffer.find(b"\n")) >= 0:
+            while (end := self._buffer.find(b"\n", searched)) >= 0:
                 line = bytes(self._buffer[:end])
                 del self._buffer[: end + 1]
+                searched = 0
                 for data in self._line(line):
                     if data == "[DONE]":
                         self.done = True
                         return
                     yield data
             if len(self._buffer) > _MAX_LINE or len(self.rest) > _MAX_BODY:
-                raise EndpointError(Refusal(Meaning.UNAVAILABLE, 0, "", "a response without end"))
+                raise _endless()
         for data in (*self._line(bytes(self._buffer)), *self._line(b"")):
             if data == "[DONE]":
                 self.done = True
@@ -184,6 +187,8 @@ class _EventReader:
             # The blank line between two events is missing sometimes.
             ended = self._flush() if self._data and _is_json("\n".join(self._data)) else []
             self._data.append(text[5:].strip())
+            if len(self._data) > _MAX_EVENT_LINES or sum(map(len, self._data)) > _MAX_LINE:
+                raise _endless()
             return ended
         if not text.strip():
             return self._flush()
@@ -201,6 +206,10 @@ class _EventReader:
     def _event(self, data: str) -> list[str]:
         self.events += 1
         return [data]
+
+
+def _endless() -> EndpointError:
+    return EndpointError(Refusal(Meaning.UNAVAILABLE, 0, "", "a response without end"))
 
 
 def _is_json(text: str) -> bool:

@@ -7,9 +7,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memgpt_agent.models.transport import _EventReader
+from memgpt_agent.models.transport import EndpointError, _EventReader
 
 EVENTS = st.lists(
     st.fixed_dictionaries({"choices": st.just([]), "text": st.text(st.characters(exclude_categories=["Cs"]), max_size=9)}),
@@ -40,6 +41,16 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], list[Any], bool]:
     body = text.encode()
     places = sorted(draw(st.lists(st.integers(0, len(body)), max_size=8)))
     return [body[a:b] for a, b in zip([0, *places], [*places, len(body)], strict=True)], events, done
+
+
+@pytest.mark.parametrize("line", [b"data: [\n", b"data: " + b"x" * 100_000 + b"\n", b"x" * 100_000])
+async def test_an_event_without_end_is_an_error(line: bytes) -> None:
+    async def sent() -> AsyncIterator[bytes]:
+        for _ in range(2_000):
+            yield line
+
+    with pytest.raises(EndpointError):
+        [data async for data in _EventReader().read(sent())]
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
