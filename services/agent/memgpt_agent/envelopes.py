@@ -83,6 +83,11 @@ def kind(text: str) -> str:
     return str(parse(text).get("type", ""))
 
 
+def heartbeat_reason(text: str) -> str:
+    """Return the reason of a heartbeat; empty if the event has none."""
+    return str(parse(text).get("reason", "")).removeprefix(SYSTEM_NOTE)
+
+
 def result_ok(text: str) -> bool:
     """Whether the result in ``text`` reports success."""
     return parse(text).get("status") == "OK"

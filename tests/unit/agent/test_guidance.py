@@ -105,6 +105,9 @@ def test_a_search_that_can_find_nothing_new_is_withheld() -> None:
         ("Tell me a fact about owls.", False),
         ("Please note that owls are birds.", True),
         ("请记住这件事。", True),
+        ("Put this into archival memory: owls are birds.", True),
+        ("I want this saved: owls are birds.", True),
+        ("把这个归档：猫头鹰是鸟。", True),
         ("x" * 400, True),
     ],
 )
@@ -166,6 +169,14 @@ def test_searches_of_the_conversation_and_writes_are_bounded_in_a_turn() -> None
     assert "core_memory_append" not in offered(user("I am Ada."), *writes[:2], heartbeat, writes[2])
 
 
+@pytest.mark.parametrize("reason", [prompt.HEARTBEAT_MANUAL, prompt.HEARTBEAT_TIMED.format(reason="tidy up")])
+def test_a_heartbeat_that_begins_a_turn_lets_the_agent_call_again(reason: str) -> None:
+    heartbeat = Message(Role.USER, envelopes.heartbeat(reason, "now"))
+    calls = [made("conversation_search", '{"query": "x"}')] * 2 + [made("core_memory_append", "{}")] * 3
+    assert not offered(heartbeat, *calls) & {"conversation_search", "core_memory_append"}
+    assert offered(heartbeat, *calls, heartbeat) >= {*RECALLS, "core_memory_append"}
+
+
 def test_speaking_and_remote_tools_are_never_withheld() -> None:
     spoken = [made("send_message", '{"message": "Hi."}')] * 3
     rolled = [made("roll", "{}")] * 3
@@ -182,6 +193,10 @@ def test_speaking_and_remote_tools_are_never_withheld() -> None:
         ("Suggest a dinner; I'm vegetarian.", True),
         ("Recommend a book. My favorite author is Le Guin.", True),
         ("说真的，我叫李明。", True),
+        ("Name is Paul.", True),
+        ("Suggest a gift for my wife, her name is Ann.", True),
+        ("Give me short answers from now on.", True),
+        ("给我简短的回答，以后都这样。", True),
     ],
 )
 def test_facts_can_be_saved_beside_a_request(told: str, kept: bool) -> None:

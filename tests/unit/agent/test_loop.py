@@ -131,9 +131,10 @@ async def test_an_agent_that_nobody_waits_for_may_stay_silent() -> None:
 LONG = "I am glad that you told me about your cat today."
 
 
-async def test_a_repeated_answer_is_refused_once_and_the_model_is_told() -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_repeated_answer_is_refused_and_the_model_is_told(times: int) -> None:
     memory = FakeMemory(answered())
-    model = ScriptedModel(say(LONG), say(LONG), say("Your cat is Tom."))
+    model = ScriptedModel(say(LONG), *[say(LONG)] * times, say("Your cat is Tom."))
     await run(make_loop(memory, model), request("I have a cat."))
     feed = await run(make_loop(memory, model), request("What is its name?", "r2"))
     assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["Your cat is Tom."]
@@ -143,7 +144,7 @@ async def test_a_repeated_answer_is_refused_once_and_the_model_is_told() -> None
 
 @pytest.mark.parametrize(
     ("second", "answers"),
-    [("I have a cat.", [LONG]), ("What is its name?", [LONG, LONG])],
+    [("I have a cat.", [LONG]), ("What is its name?", [LONG, LONG, LONG])],
     ids=["the same question", "insisting"],
 )
 async def test_an_answer_may_be_repeated_to_the_same_question_or_by_insisting(second: str, answers: list[str]) -> None:

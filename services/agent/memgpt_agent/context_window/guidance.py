@@ -32,16 +32,22 @@ _QUOTED = 200
 """Characters of a question that are repeated at the end of a prompt."""
 
 _REQUEST = re.compile(
-    r"(?:please,? |now |and |then )*(?:tell|give|say|name(?!['’])|list|explain|describe|recommend|suggest|write|show"
-    r"|translate|summarize|summarise)\b|(?:请|那|再)*(?:给我|告诉我|帮我|说|推荐|列出|解释|介绍|讲|写|翻译|总结)",
+    r"(?:please,? |now |and |then )*(?:tell|give|say|name(?!['’]| is\b)|list|explain|describe|recommend|suggest|write"
+    r"|show|translate|summarize|summarise)\b|(?:请|那|再)*(?:给我|告诉我|帮我|说|推荐|列出|解释|介绍|讲|写|翻译|总结)",
     re.IGNORECASE,
 )
 """How a message begins that asks for something without a question mark, and tells nothing about the user."""
 
-_STATES = re.compile(r"\b(?:i|we)(?: |['’])|\bmy [\w ]+? (?:is|are)\b|(?<![给诉帮])我", re.IGNORECASE)
-"""The user as the subject of a sentence, which may tell a fact about them beside a request."""
+_STATES = re.compile(
+    r"\b(?:i|we)(?: |['’])|\bmy [\w ]+? (?:is|are)\b|\bname is\b|\b(?:from now on|always|never)\b"
+    r"|(?<![给诉帮])我|[他她它]叫|以后|今后|从现在",
+    re.IGNORECASE,
+)
+"""What may tell a fact beside a request: the user as the subject of a sentence, a name, or a wish that stays."""
 
-_TO_NOTE = re.compile(r"\b(?:remember|note|notes|save|store|keep|archive|write down)\b|记|存", re.IGNORECASE)
+_TO_NOTE = re.compile(
+    r"\b(?:(?:remember|sav|stor|archiv|memori[sz])\w*|notes?|noted|keep|write down)\b|记|存|归档|档案", re.IGNORECASE
+)
 _LONG = 300
 """Characters of a message from which on it may hold more than core memory should."""
 
@@ -198,9 +204,9 @@ def _alerted(context: Context) -> bool:
 
 
 def _calls_of_turn(messages: Sequence[Message]) -> Iterator[FunctionCall]:
-    """Yield the agent's calls since the last event that is not a heartbeat, the latest first."""
+    """Yield the agent's calls since the last event that did not only continue the turn, the latest first."""
     for message in reversed(messages):
         if message.function_call is not None:
             yield message.function_call
-        elif message.role is Role.USER and envelopes.kind(message.text) != "heartbeat":
+        elif message.role is Role.USER and envelopes.heartbeat_reason(message.text) not in prompt.CHAINED:
             return

@@ -21,6 +21,9 @@ HEARTBEAT_ONLY_THOUGHT = (
     "You wrote text without calling a function, so the user did not see it. To reach the user, call send_message."
 )
 HEARTBEAT_SPEAK = "The user is waiting and has not heard from you. Call send_message now."
+CHAINED = (HEARTBEAT_REQUESTED, HEARTBEAT_FAILED, HEARTBEAT_ONLY_THOUGHT, HEARTBEAT_SPEAK)
+"""Reasons of heartbeats that continue a turn. Any other one begins a turn in which the agent may stay silent."""
+
 CALL_CANCELLED = (
     "The turn was cancelled while the function was running. It may have taken effect; check before you call it again."
 )

@@ -14,16 +14,11 @@ from memgpt_agent.functions.send_message import SEND_MESSAGE, SENT
 MAX_REMINDERS = 2
 """How often a turn reminds the agent that the user is waiting, before the loop ends it with a message of its own."""
 
-_CHAINED = (
-    prompt.HEARTBEAT_REQUESTED,
-    prompt.HEARTBEAT_FAILED,
-    prompt.HEARTBEAT_ONLY_THOUGHT,
-    prompt.HEARTBEAT_SPEAK,
-)
-"""Reasons of heartbeats that continue a turn. Any other one begins a turn in which the agent may stay silent."""
-
 _MIN_REPEATED = 24
 """Shorter messages, such as "Yes, I do.", may be repeated."""
+
+_MOST_REJECTIONS = 2
+"""How often a repetition of an answer is rejected before it is sent: a small model may repeat it at once."""
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
@@ -57,8 +52,8 @@ def _begins_turn(message: Message) -> bool | None:
         case "user_message" | "login":
             return True
         case "heartbeat":
-            reason = _reason(message)
-            return None if reason in _CHAINED else reason == prompt.HEARTBEAT_BEGIN
+            reason = envelopes.heartbeat_reason(message.text)
+            return None if reason in prompt.CHAINED else reason == prompt.HEARTBEAT_BEGIN
         case _:
             return None
 
@@ -70,7 +65,7 @@ def reminders(context: Context) -> int:
         if message.role is Role.USER:
             if _begins_turn(message) is not None:
                 break
-            count += _reason(message) in (prompt.HEARTBEAT_SPEAK, prompt.HEARTBEAT_ONLY_THOUGHT)
+            count += envelopes.heartbeat_reason(message.text) in (prompt.HEARTBEAT_SPEAK, prompt.HEARTBEAT_ONLY_THOUGHT)
     return count
 
 
@@ -87,14 +82,23 @@ def last_words(context: Context, state: TurnState, now: datetime) -> tuple[Messa
 def repeated_answer(context: Context, text: str) -> str:
     """Return the user's message that ``text`` does not answer because it only repeats the agent's last message.
 
-    Empty if it is not a repetition, if the user's message is one too, or if the agent was told already.
+    Empty if it is not a repetition, if the user's message is one too, or if the agent was told often enough.
     """
     if len(text) < _MIN_REPEATED:
         return ""
     asked: list[str] = []
+    unsent: set[str] = set()
+    rejected = 0
     for message in reversed(context.messages):
         call = message.function_call
-        if call is not None and call.name == SEND_MESSAGE.name:
+        if message.role is Role.TOOL and not envelopes.result_ok(message.text):
+            unsent.add(message.call_id)
+        elif call is not None and call.name == SEND_MESSAGE.name:
+            if call.call_id in unsent:
+                rejected += not asked
+                if rejected == _MOST_REJECTIONS:
+                    return ""
+                continue
             if _plain(str(envelopes.parse(call.arguments).get("message", ""))) != _plain(text) or not asked:
                 return ""
             return "" if _plain(_asked_before(context, call)) == _plain(asked[0]) else asked[0]
@@ -114,10 +118,6 @@ def _last_user_text(messages: Sequence[Message]) -> str:
         if message.role is Role.USER and envelopes.kind(message.text) == "user_message":
             return str(envelopes.parse(message.text).get("message", ""))
     return ""
-
-
-def _reason(message: Message) -> str:
-    return str(envelopes.parse(message.text).get("reason", "")).removeprefix(envelopes.SYSTEM_NOTE)
 
 
 def _plain(text: str) -> str:

@@ -201,7 +201,7 @@ def interrupted_call(time: str) -> str:
 
 
 def _must_be_new(context: Context, call: Call) -> None:
-    """Reject a message that only repeats the agent's last one, but only once."""
+    """Reject a message that only repeats the agent's last one, unless the model insists."""
     if call.function.name != SEND_MESSAGE.name:
         return
     if question := final_reply.repeated_answer(context, call.text("message")):
