@@ -123,11 +123,13 @@ class TurnQueue:
             return
         if known is None and request.start is None:
             raise unknown_turn(request.request_id)
-        if known is None and request.admit is not None:
-            await request.admit()
+        # A turn that waits already was admitted: with another caller, or before its caller had to finish another turn.
+        admit = None if known is not None or any(one.key == key for one in live.queue) else request.admit
         waiting = _Waiting(request, _enqueue(live, key, request.fingerprint), version if known is None else None)
         told = -1
         try:
+            if admit is not None:
+                await admit()
             while (grant := await self._try(live, waiting)) is None:
                 left = _time_left(live, waiting)
                 ahead = _ahead(live, key)
