@@ -18,7 +18,8 @@ from grpc_status import rpc_status
 from memgpt.memory.v1 import agent_state_service_pb2, message_pb2, quota_service_pb2, source_service_pb2
 from memgpt_memory.clock import now
 from memgpt_memory.maintenance.store_lease import StoreLease
-from memgpt_memory.quotas import Quotas, TenantUsage, _quotas, utc_day
+from memgpt_memory.quotas import Amounts, Quotas, TenantUsage, _quotas, utc_day
+from memgpt_memory.quotas._usage import UsageRow
 from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import EXHAUSTED, Memory, connected, reason_of, refused, thought, user
@@ -177,6 +178,22 @@ async def test_turns_per_minute_count_new_turns_only(memory: Memory) -> None:
     assert (await usage(memory)).turns_left == 0
 
 
+async def test_a_turn_that_has_to_finish_another_first_counts_once(serve: Serve, tmp_path: Path) -> None:
+    async with serve(str(tmp_path / "milvus.db")) as memory:
+        agent = (await memory.agent()).agent_id
+        await limit(memory, turns_per_minute=2)
+        await memory.begin(agent, "r-1", "hello")  # abandoned
+        grant = await memory.begin(agent, "r-2", "hello")
+        assert (grant.resumed, grant.turn.request_id) == (True, "r-1")
+        await memory.end(agent, grant.lease)
+        grant = await memory.begin(agent, "r-2", "hello")
+        assert grant.turn.request_id == "r-2"
+        await memory.end(agent, grant.lease)
+        async with exceeds("turns_per_minute"):
+            await memory.begin(agent, "r-3", "hello")
+        assert (await memory.begin(agent, "r-2")).turn.request_id == "r-2"
+
+
 async def test_concurrent_turns(memory: Memory) -> None:
     agents = [(await memory.agent()).agent_id for _ in range(3)]
     await limit(memory, concurrent_turns=2)
@@ -324,6 +341,15 @@ def held_count(memory: Memory) -> asyncio.Event:
 
     quotas.read_amounts = wait
     return allowed
+
+
+def test_sums_are_never_negative() -> None:
+    usage = TenantUsage()
+    usage.remove("agent_a", Amounts(agents=1, passages=2, bytes=30))  # stored after the sums, before a crash
+    assert usage.stored() == UsageRow()
+    usage.set("agent_b", Amounts(agents=1))
+    usage.count([("agent_b", Amounts(agents=1))])
+    assert usage.stored() == UsageRow(agents=1)
 
 
 async def test_limits_hold_at_once_after_a_restart(serve: Serve, tmp_path: Path) -> None:

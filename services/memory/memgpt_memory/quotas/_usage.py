@@ -150,14 +150,15 @@ class TenantUsage:
         return self._tokens.tokens if day == self._tokens.day else 0
 
     def stored(self) -> UsageRow:
-        """Return the sums as they are stored."""
+        """Return the sums as they are stored and shown."""
+        # Until the rows are counted, sums that were stored before a crash may be less than what was deleted since.
         return UsageRow(
-            agents=self.agents,
-            sources=self.sources,
-            passages=self.passages,
-            bytes=self.bytes,
+            agents=max(0, self.agents),
+            sources=max(0, self.sources),
+            passages=max(0, self.passages),
+            bytes=max(0, self.bytes),
             day=self._tokens.day,
-            tokens=self._tokens.tokens,
+            tokens=max(0, self._tokens.tokens),
         )
 
     def _add(self, amounts: Amounts, sign: int) -> None:

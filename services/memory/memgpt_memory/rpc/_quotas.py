@@ -30,7 +30,7 @@ class QuotaServicer(Servicer, quota_service_pb2_grpc.QuotaServiceServicer):
         size, after = self._after(request)
         report = await core.quotas.report(owner)
         page = await core.agents.list(owner, size, after)
-        usage = report.usage
+        usage = report.usage.stored()
         return pb.GetUsageResponse(
             usage=pb.TenantUsage(
                 agents=usage.agents,
