@@ -18,12 +18,13 @@ from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 from memgpt.memory.v1.tenant_service_pb2_grpc import TenantServiceStub
-from memgpt_memory.access import Tenants
+from memgpt_memory.access import FirstKey, NewApiKey, Tenants
 from memgpt_memory.agents import Agents
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.layout import RECORDS
 from memgpt_memory.store.rows import RecordKind
 from memgpt_runtime import reasons
+from memgpt_runtime.principal import Role
 from memgpt_runtime.status import from_rpc_error
 
 from tests.integration.memory.client import Memory
@@ -78,6 +79,48 @@ async def test_a_deletion_that_fails_is_continued_by_the_next_process(
         assert not left
         kept = memory.of("kept")
         assert len((await kept.agents.ListAgents(agents_pb.ListAgentsRequest())).agents) == 1
+
+
+async def test_sums_that_are_stored_during_a_deletion_do_not_outlive_it(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+        await _fill(memory, "doomed", 1)
+        core = memory.core()
+        original = Tenants._delete_rows
+
+        async def save_afterwards(self: Tenants, *arguments: Any) -> None:
+            await original(self, *arguments)
+            if len(arguments) == 2:  # the rows of all kinds that are left
+                await core.quotas._save()  # as once a minute
+
+        monkeypatch.setattr(Tenants, "_delete_rows", save_afterwards)
+        await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))
+        assert not await core.tenants._records.kinds("doomed")
+
+
+async def test_a_crash_between_the_first_key_and_its_file_loses_neither(serve: Serve, tmp_path: Path) -> None:
+    file, draft = tmp_path / "new" / "first_key", tmp_path / "new" / "first_key.new"
+    async with serve(str(tmp_path / "store.db")) as memory:
+        keys = memory.core().api_keys
+
+        def refuse(_: str) -> None:
+            raise OSError("no space")
+
+        with pytest.raises(OSError, match="no space"):
+            await keys.create(NewApiKey("default", "first", Role.OPERATOR), refuse)
+        assert not (await keys.list("default", 1, "")).items
+        await FirstKey(file).create(keys)
+        token = file.read_text()
+        assert file.stat().st_mode & 0o777 == 0o600
+        file.rename(draft)  # the state after such a crash
+        for _ in range(2):
+            await FirstKey(file).create(keys)
+            assert file.read_text() == token
+            assert not draft.exists()
+        assert (await keys.list("default", 2, "")).total == 1
 
 
 async def test_a_deletion_outlives_its_caller(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,12 @@ class ApiKeys:
         self._names = names
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def create(self, new: NewApiKey) -> tuple[ApiKeyRow, str]:
+    async def create(self, new: NewApiKey, keep: Callable[[str], None] | None = None) -> tuple[ApiKeyRow, str]:
         """Create a key. Returns it and its token, which is not stored.
+
+        Args:
+            new: What the key permits.
+            keep: Called with the token before the key is stored; if it raises, there is no key.
 
         Raises:
             AlreadyExists: Another key of the tenant has the name.
@@ -67,6 +71,8 @@ class ApiKeys:
         key_id = new_id("key")
         async with self._names.claim(new.tenant, "api_key", new.name, key_id, self._called(new.name)):
             secret, token = _new_secret(key_id)
+            if keep is not None:
+                keep(token)
             row = ApiKeyRow(
                 id=key_id,
                 tenant=new.tenant,

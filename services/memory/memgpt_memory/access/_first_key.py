@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,25 +30,32 @@ class FirstKey:
         Raises:
             ConfigError: The file cannot be written; there is no key then.
         """
-        if self._file is None or (await keys.list(DEFAULT_TENANT, 1, "")).items:
+        file = self._file
+        if file is None:
             return
-        row, token = await keys.create(NewApiKey(DEFAULT_TENANT, NAME, Role.OPERATOR))
+        draft = file.with_name(f"{file.name}.new")
         try:
-            _write(self._file, token)
+            if (await keys.list(DEFAULT_TENANT, 1, "")).items:
+                if draft.exists():  # a crash came between the key and its file
+                    draft.replace(file)
+                return
+            row, _ = await keys.create(NewApiKey(DEFAULT_TENANT, NAME, Role.OPERATOR), partial(_write, draft))
+            try:
+                draft.replace(file)
+            except OSError:
+                await keys.delete(DEFAULT_TENANT, row.id)
+                raise
         except OSError as error:
-            await keys.delete(DEFAULT_TENANT, row.id)
             why = (error.strerror or "refused").lower()
-            raise ConfigError(f"memory.first_key_file: cannot write {self._file}: {why}") from error
-        _log.warning("first_api_key_created", file=str(self._file), role="operator", key=row.id)
+            raise ConfigError(f"memory.first_key_file: cannot write {file}: {why}") from error
+        _log.warning("first_api_key_created", file=str(file), role="operator", key=row.id)
 
 
 def _write(file: Path, token: str) -> None:
-    """Replace a file at once, readable by its owner alone."""
+    """Write a token to a file that only its owner can read."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"{file.name}.new")
-    beside.unlink(missing_ok=True)
-    with open(beside, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as opened:
+    file.unlink(missing_ok=True)
+    with open(file, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as opened:
         opened.write(f"{token}\n")
         opened.flush()
         os.fsync(opened.fileno())
-    beside.replace(file)

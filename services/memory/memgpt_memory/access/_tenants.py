@@ -198,8 +198,9 @@ class Tenants:
             for source_id in list(await self._records.ids("source", name)):
                 await self._delete_source(row, receipt, source_id)
         await self._delete_rows(row, receipt, "profile")
+        self._quotas.forget(name)  # or else its sums could be stored again after its rows are deleted
         await self._delete_rows(row, receipt)
-        self._quotas.forget(name)
+        self._quotas.forget(name)  # an operator may have read its limits in the meantime
         receipt.ended = now()
         await self._records.put(_record(row))
         await self._journal.end(_key(name))
