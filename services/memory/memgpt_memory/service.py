@@ -149,8 +149,12 @@ class StoreStartup:
         """
         if self._core is None:
             core = await open_core(self._store, self._models, self._settings)
-            if self._first_key is not None:
-                await self._first_key.create(core.api_keys)
+            try:
+                if self._first_key is not None:
+                    await self._first_key.create(core.api_keys)
+            except BaseException:
+                await core.close()  # or else the next attempt would find the store held
+                raise
             self._core = core
 
     async def open_later(self) -> None:

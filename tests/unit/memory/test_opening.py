@@ -39,6 +39,33 @@ async def test_what_turns_out_to_be_wrong_is_said_to_every_caller(monkeypatch: p
         await opening.check()
 
 
+async def test_the_store_is_closed_when_the_first_key_cannot_be_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    closed: list[Any] = []
+
+    class Core:
+        api_keys = None
+
+        async def close(self) -> None:
+            closed.append(self)
+
+    class Key:
+        async def create(self, _: Any) -> None:
+            if len(opened) == 1:
+                raise Unavailable(Reason.STORE_UNAVAILABLE, "gone again")
+
+    async def open_core(*_: Any, **__: Any) -> Any:
+        opened.append(Core())
+        return opened[-1]
+
+    monkeypatch.setattr(service, "open_core", open_core)
+    opening = StoreStartup(None, None, CoreSettings(), Key())  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        await opening.open()
+    await opening.open()
+    assert (opening.opened(), closed) == (opened[1], opened[:1])
+
+
 async def test_before_the_store_is_open_it_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="not reached its store"):
         StoreStartup(None, None, CoreSettings()).core()  # type: ignore[arg-type]
