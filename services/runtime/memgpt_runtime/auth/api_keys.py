@@ -266,6 +266,12 @@ class ApiKeyCache:
             except ServiceError as error:
                 batch.done.set_exception(error)
                 batch.done.exception()  # retrieved, in case that every waiting call is gone
+            except Exception:  # noqa: BLE001 - the next batch may succeed, and its calls wait for this task
+                _log.exception("api_key_lookup_failed")
+                batch.done.set_exception(
+                    reasons.service_unavailable("the API key cannot be checked now; retry", service="memory")
+                )
+                batch.done.exception()
             except BaseException:
                 batch.done.cancel()
                 raise
@@ -280,7 +286,13 @@ class ApiKeyCache:
         used = [key_id for key_id, entry in entries.items() if entry is not None and entry.used]
         for key_id in used:
             self._entries[key_id].used = False
-        keys = await self._source.resolve(ids, used)
+        try:
+            keys = await self._source.resolve(ids, used)
+        except BaseException:
+            for key_id in used:
+                if key_id in self._entries:
+                    self._entries[key_id].used = True  # to be told with the next call
+            raise
         for key_id in ids:
             self._note(key_id, keys.get(key_id), asked)
         self._evict(keep=ids)

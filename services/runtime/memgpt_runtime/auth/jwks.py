@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import ipaddress
 import json
 import time
@@ -107,7 +108,7 @@ class Jwks:
     async def _renew(self) -> None:
         try:
             keys = _parse(await asyncio.to_thread(self._read))
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, http.client.HTTPException, ValueError, jwt.PyJWTError) as error:
             _log.warning("jwks_read_failed", source=self._source, error=f"{type(error).__name__}: {error}")
         else:
             if keys.keys() != self._keys.keys():

@@ -82,6 +82,8 @@ class ServiceKeys:
 
 def _create(file: Path) -> None:
     """Create a file with a random key, which its owner and group can read, unless it exists."""
+    if file.exists():  # perhaps in a folder that cannot be written to
+        return
     beside = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     try:
         with open(beside, "x", opener=lambda path, flags: os.open(path, flags, 0o640)) as opened:

@@ -260,3 +260,42 @@ async def test_too_many_questions_at_once_are_refused(
     outcomes = await asyncio.gather(*(cache.check(token) for token in tokens), return_exceptions=True)
     kinds = {type(each) for each in outcomes}
     assert kinds == {Unauthenticated, ResourceExhausted}
+
+
+async def test_a_use_is_told_when_the_source_is_back(
+    cache: ApiKeyCache, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id, token = source.add()
+    await cache.check(token)
+    source.away = True
+    with pytest.raises(Unavailable):
+        await cache.refresh()
+    source.away = False
+    await cache.refresh()
+    assert source.used == [key_id]
+
+
+async def test_calls_do_not_wait_forever_after_an_unexpected_failure(
+    cache: ApiKeyCache, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, damaged = source.add()
+    _, token = source.add()
+    began, go_on = asyncio.Event(), asyncio.Event()
+    resolve = source.resolve
+
+    async def fail_once(ids: Sequence[str], used: Sequence[str]) -> Mapping[str, ApiKey]:
+        monkeypatch.setattr(source, "resolve", resolve)
+        began.set()
+        await go_on.wait()
+        raise ValueError("7 is not a valid Role")
+
+    monkeypatch.setattr(source, "resolve", fail_once)
+    first = asyncio.create_task(cache.check(damaged))
+    await began.wait()
+    second = asyncio.create_task(cache.check(token))
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(Unavailable, match="cannot be checked now"):
+        await first
+    async with asyncio.timeout(10):
+        assert (await second).tenant == "acme"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -159,6 +160,19 @@ async def test_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None
         issuer.failing = True
         monkeypatch.setattr(jwks, "LIFETIME_SECONDS", 0.0)
         assert await tokens.check(issuer.token("first", sub="bob")), "a failed read keeps the former keys"
+        await tokens.close()
+
+
+async def test_an_answer_that_is_not_http(provider: Issuer) -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"nonsense\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        tokens = _tokens(provider, jwt_jwks=f"http://127.0.0.1:{port}/jwks")
+        with pytest.raises(Unavailable):
+            await tokens.check(provider.token("first"))
         await tokens.close()
 
 

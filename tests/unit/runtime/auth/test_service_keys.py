@@ -63,3 +63,11 @@ def test_a_missing_file_is_created_once(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["keys"]
     with pytest.raises(ConfigError, match="cannot create"):
         ServiceKeys(ServerSettings(service_key_file=tmp_path / "no folder" / "keys", create_service_key=True))
+
+
+def test_the_folder_of_a_file_that_exists_is_not_written_to(tmp_path: Path) -> None:
+    settings = ServerSettings(service_key_file=tmp_path / "keys", create_service_key=True)
+    ServiceKeys(settings)
+    before = tmp_path.stat().st_mtime_ns
+    ServiceKeys(settings)
+    assert tmp_path.stat().st_mtime_ns == before
