@@ -115,3 +115,24 @@ def test_a_stream_that_nobody_reads_any_more_is_an_error() -> None:
     with pytest.raises(BrokenPipeError):
         sink.write(LINE % 2)
     os.close(writing)
+
+
+def test_a_stream_begins_a_new_line_after_an_incomplete_one() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(writing, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    os.read(reading, 4096)  # room for a part of the next line
+    sink = StreamSink(writing)
+    with pytest.raises(OSError, match=r"4096 of 6001 bytes"):
+        sink.write(b"y" * 6000 + b"\n")
+    os.read(reading, filled)
+    sink.write(LINE % 1)
+    sink.write(LINE % 2)
+    assert os.read(reading, 4096) == b"\n" + LINE % 1 + LINE % 2
+    os.close(reading)
+    os.close(writing)

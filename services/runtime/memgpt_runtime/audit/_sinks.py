@@ -37,7 +37,8 @@ class StreamSink:
         self._torn = False
 
     def write(self, line: bytes) -> None:
-        self._torn = _write(self._descriptor, line, after_torn=self._torn)
+        torn, self._torn = self._torn, True
+        self._torn = _write(self._descriptor, line, after_torn=torn)
 
     def close(self) -> None:
         pass
