@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from memgpt.memory.v1 import agent_state_service_pb2, message_pb2, quota_service_pb2, source_service_pb2
@@ -192,6 +193,16 @@ async def test_a_turn_that_has_to_finish_another_first_counts_once(serve: Serve,
         async with exceeds("turns_per_minute"):
             await memory.begin(agent, "r-3", "hello")
         assert (await memory.begin(agent, "r-2")).turn.request_id == "r-2"
+
+
+async def test_a_turn_that_does_not_begin_does_not_count(memory: Memory) -> None:
+    agent = (await memory.agent()).agent_id
+    await limit(memory, turns_per_minute=2)
+    await memory.begin(agent, "r-1", "hello")
+    for _ in range(3):
+        with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
+            await memory.begin(agent, "r-2", "hello", queue_timeout=Duration(nanos=10_000_000))
+    assert (await usage(memory)).turns_left == 1
 
 
 async def test_concurrent_turns(memory: Memory) -> None:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from memgpt_runtime.errors import ServiceError
@@ -240,8 +241,8 @@ class Quotas:
         finally:
             known.turns -= 1
 
-    async def admit_turn(self, tenant: str) -> None:
-        """Count a turn that is about to begin.
+    async def admit_turn(self, tenant: str) -> Callable[[], None]:
+        """Count a turn that is about to begin. Return a function that takes this back, for a turn that did not begin.
 
         Raises:
             ResourceExhausted: The tenant has begun too many turns, or has no bytes or tokens left for one.
@@ -258,6 +259,7 @@ class Quotas:
             wait = seconds_left_of_day(time)
             raise quota_exceeded(tenant, "model_tokens_per_day", limit, used, wait, _DAY_SECONDS)
         self._take(known, "turns_per_minute", 1)
+        return partial(_give_back, known, "turns_per_minute", 1)
 
     async def admit_search(self, tenant: str) -> None:
         """Count a search.
@@ -411,3 +413,9 @@ class Quotas:
         if len(self._tenants) >= _MAX_TENANTS:
             for name in [name for name, known in self._tenants.items() if known.idle][: _MAX_TENANTS // 8]:
                 del self._tenants[name]
+
+
+def _give_back(known: _Tenant, name: str, tokens: int) -> None:
+    bucket = known.buckets.get(name)
+    if bucket is not None:
+        bucket.take(-tokens)

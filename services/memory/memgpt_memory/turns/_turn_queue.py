@@ -47,7 +47,8 @@ class TurnRequest:
         options: What the caller needs to run the turn.
         nonblocking: Whether to report a turn that another worker holds, instead of waiting for it.
         queue_timeout: Seconds that the turn may wait for others; None for no bound.
-        admit: Called before a turn that is not known yet waits; raises if the tenant may not begin one now.
+        admit: Called before a turn that is not known yet waits; raises if the tenant may not begin one now. Returns a
+            function to call if the turn does not begin.
     """
 
     request_id: str
@@ -56,7 +57,7 @@ class TurnRequest:
     options: bytes = b""
     nonblocking: bool = False
     queue_timeout: float | None = None
-    admit: Callable[[], Awaitable[None]] | None = None
+    admit: Callable[[], Awaitable[Callable[[], None]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,10 @@ class TurnQueue:
         # A turn that waits already was admitted: with another caller, or before its caller had to finish another turn.
         admit = None if known is not None or any(one.key == key for one in live.queue) else request.admit
         waiting = _Waiting(request, _enqueue(live, key, request.fingerprint), version if known is None else None)
-        told = -1
+        told, refund = -1, None
         try:
             if admit is not None:
-                await admit()
+                refund = await admit()
             while (grant := await self._try(live, waiting)) is None:
                 left = _time_left(live, waiting)
                 ahead = _ahead(live, key)
@@ -137,10 +138,13 @@ class TurnQueue:
                     told = ahead
                     yield ahead
                 await _next_change(live, waiting.waiter, left)
+            refund = None
         finally:
             if not waiting.waiter.kept_for:
                 live.queue.remove(waiting.waiter)
             live.notify()
+            if refund is not None and not any(one.key == key for one in live.queue):
+                refund()
         yield grant
 
     async def end(self, live: LiveAgent, state: TurnState, reason: str, call_result: str) -> None:
