@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import stat
 import threading
 from datetime import UTC, datetime, timedelta
@@ -10,10 +12,13 @@ from pathlib import Path
 import pytest
 from memgpt.cli.access import profiles
 from memgpt.cli.access.choice import move_to_front
+from memgpt.cli.access.login import show_profiles
 from memgpt.cli.access.profiles import LOCAL, Profile
 from memgpt.cli.access.times import parse_duration, parse_expiry
 from memgpt.cli.errors import CliError
+from memgpt.cli.resources import OutputFormat
 from memgpt.cli.settings import load_settings
+from memgpt.cli.terminal.ui import Ui
 from memgpt.config import ConfigError
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -124,3 +129,23 @@ def test_times() -> None:
     for text in ("soon", "", "2020-01-01", "0s", "999999d" * 2, "0001-01-01T00:00+23:00", "9999-12-31T23:59-23:00"):
         with pytest.raises(CliError):
             parse_expiry(text, NOW)
+
+
+def test_profiles_are_listed_although_the_chosen_one_does_not_exist(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profiles.save(home, "a", profile("a"))
+    monkeypatch.setenv("MEMGPT_PROFILE", "gone")
+    with pytest.raises(ConfigError, match="`memgpt profiles list` lists them"):
+        profiles.current(home)
+    show_profiles(Ui(), OutputFormat(json=True))
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["in_use"]) == ("a", False)
+
+
+def test_the_draft_of_a_killed_process_is_replaced(home: Path) -> None:
+    draft = home / f".profiles.json.{os.getpid()}"
+    draft.write_text("half of a k")
+    profiles.save(home, "a", profile("a"))
+    assert profiles.load(home).by_name == {"a": profile("a")}
+    assert not draft.exists()

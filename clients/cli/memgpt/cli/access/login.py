@@ -101,8 +101,7 @@ def logout(ui: Ui, *, everything: bool) -> None:
 def show_profiles(ui: Ui, shape: OutputFormat = DEFAULT) -> None:
     """List the profiles, without their credentials."""
     known = profiles.load(home_dir())
-    found = profiles.current(home_dir())
-    used = found[0] if found else LOCAL
+    used = profiles.name_in_use(known)
     if shape.json:
         for name, profile in known.by_name.items():
             ui.json({"name": name, "in_use": name == used, **_without_key(profile)})

@@ -105,15 +105,24 @@ def current(home: Path) -> tuple[str, Profile] | None:
         ConfigError: The named profile does not exist, or the file cannot be used.
     """
     name = chosen_name()
-    if name == LOCAL or (not name and os.environ.get("MEMGPT_CLIENT_AGENT_ADDRESS")):
+    if name == LOCAL or (not name and _addresses_set()):
         return None
     known = load(home)
-    name = name or known.default
+    name = name_in_use(known)
     if name == LOCAL:
         return None
     if name not in known.by_name:
         raise ConfigError(f'unknown profile "{name}"; `memgpt profiles list` lists them, `memgpt login` adds one')
     return name, known.by_name[name]
+
+
+def name_in_use(known: Profiles) -> str:
+    """Return the name of the profile to use, whether it exists or not; `LOCAL` for the configuration."""
+    return chosen_name() or (LOCAL if _addresses_set() else known.default)
+
+
+def _addresses_set() -> bool:
+    return bool(os.environ.get("MEMGPT_CLIENT_AGENT_ADDRESS"))
 
 
 def load(home: Path) -> Profiles:
@@ -191,6 +200,7 @@ def _write(home: Path, profiles: Profiles) -> None:
         "profiles": {name: asdict(profile) for name, profile in profiles.by_name.items()},
     }
     try:
+        draft.unlink(missing_ok=True)  # of a process that was killed, and had the same id
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             json.dump(content, opened, indent=2)
