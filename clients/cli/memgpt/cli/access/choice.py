@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from memgpt.cli.access.profiles import PROFILE_VARIABLE
-
 OPTION = "--profile"
+
+PROFILE_VARIABLE = "MEMGPT_PROFILE"
+"""Environment variable with the name of the profile to use."""
 
 
 def choose(name: str) -> None:

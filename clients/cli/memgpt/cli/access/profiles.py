@@ -13,10 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from memgpt.cli.access.choice import PROFILE_VARIABLE
 from memgpt.config import ConfigError
-
-PROFILE_VARIABLE = "MEMGPT_PROFILE"
-"""Environment variable with the name of the profile to use."""
 
 DEFAULT = "default"
 """Name of the profile that `memgpt login` writes unless another one is named."""
