@@ -25,6 +25,7 @@ from memgpt_runtime import errors, reasons
 from memgpt_runtime.audit import AuditLine, IdCollector, is_change
 from memgpt_runtime.auth.api_keys import new_token
 from memgpt_runtime.ids import new_id
+from structlog.testing import capture_logs
 
 from tests.contract.runtime.probe import KINDS, Probe, Start
 
@@ -189,22 +190,20 @@ async def test_a_token_in_place_of_a_request_id_is_left_out(start: Start, tmp_pa
     assert [line["request_id"] for line in read(tmp_path)] == ["[redacted]"]
 
 
-async def test_a_failing_disk_is_logged_and_counted_and_the_call_succeeds(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_failing_disk_is_logged_and_counted_and_the_call_succeeds(start: Start, tmp_path: Path) -> None:
     async with start(Probe(str).add_to, audit="file", audit_folder=tmp_path) as running:
         (tmp_path / "memory.jsonl").unlink()
         (tmp_path / "memory.jsonl").mkdir()
-        assert await running.call("unary", "x") == ["x"]
+        with capture_logs() as logged:
+            assert await running.call("unary", "x") == ["x"]
         (tmp_path / "memory.jsonl").rmdir()
         assert await running.call("unary", "x") == ["x"]
         count = running.app.metrics.registry.get_sample_value
         assert count("memgpt_audit_lines_failed_total") == 1
         assert count("memgpt_audit_lines_total", {"event": "change"}) == 1
     assert len(read(tmp_path)) == 1
-    logged = "".join(capsys.readouterr())
-    assert "audit_write_failed" in logged
-    assert "memgpt.test.v1.ProbeService/Unary" in logged
+    (failed,) = (entry for entry in logged if entry["event"] == "audit_write_failed")
+    assert "memgpt.test.v1.ProbeService/Unary" in failed["line"]
 
 
 async def test_a_folder_that_cannot_be_written_is_found_at_the_start(start: Start, tmp_path: Path) -> None:
