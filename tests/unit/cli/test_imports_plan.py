@@ -79,7 +79,7 @@ def test_parallel_calls_become_single_ones_each_followed_by_its_result(report: R
         report,
         Message(Assistant(thought="Let me look.", calls=calls)),
         Message(Results((Result("b" * 40, "second", ok=False),))),
-        Message(User("meanwhile")),
+        Message(User("later")),
         Message(Results((Result("a", '{"status": "OK", "message": "first"}'),))),
         Message(Assistant(thought="Done.")),
     )

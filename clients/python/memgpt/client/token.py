@@ -1,4 +1,4 @@
-"""The bearer token of a client: an API key, or a JSON Web Token that is supplied anew for each call."""
+"""The bearer token of a client: an API key, or a JSON Web Token that a function returns for each call."""
 
 from __future__ import annotations
 

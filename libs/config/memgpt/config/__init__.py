@@ -217,7 +217,7 @@ class ServerSettings(Section):
     )
     allow_anonymous: bool = Field(
         default=False,
-        description="Whether to listen beyond loopback without any credentials: whoever reaches the port can read and "
+        description="Whether to listen beyond loopback without credentials: anyone who reaches the port can read and "
         "delete everything. For use behind a mesh or a proxy that authenticates callers.",
     )
     allow_plaintext: bool = Field(

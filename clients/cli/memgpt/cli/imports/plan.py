@@ -155,7 +155,7 @@ def _plan(agent: Agent, origin: str, options: Options, report: Report, taken: Se
         summary = summary[:_MAX_SUMMARY]
     plan = AgentPlan(agent, name, "", settings, uses_preset, blocks, summary, _notes=overflow)
     digest = hashlib.sha256()
-    settings.name = options.name or wanted  # a number from other agents of the same import is no part of the identity
+    settings.name = options.name or wanted  # without the number that tells equal names of one import apart
     for part in (settings, *blocks, ExportWindow(summary=summary)):
         _update(digest, part)
     conversation = Conversation(settings.time_zone or "UTC", report)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Repeated(Generic[T]):
-    """An iterable over what a function yields anew for each pass.
+    """An iterable that calls a generator function for each pass.
 
     A plan reads everything twice. What the function reports is recorded in the first pass only.
     """

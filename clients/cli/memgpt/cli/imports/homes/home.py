@@ -49,7 +49,7 @@ def open_home(home: Path, choice: Choice, report: Report) -> Iterator[Contents]:
     """Yield what a home holds; messages, notes and documents can be read while the context is open.
 
     Raises:
-        CliError: It is no home of MemGPT, has none of the chosen agents, or a file in it is damaged.
+        CliError: The folder is not a MemGPT home, lacks the chosen agent, or has a damaged file.
     """
     if not home.is_dir():
         raise CliError(f"{home} is not a folder; give the home of MemGPT, such as ~/.memgpt")
