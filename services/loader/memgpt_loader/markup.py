@@ -14,6 +14,9 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _ALL_SPACES = re.compile(r"\s+")
 # Invisible characters: soft hyphens, zero-width spaces, word joiners, stray byte order marks.
 _INVISIBLE = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
+_EXPONENT = re.compile(r"[+\u2212\u2013-]?(?:\d+(?:[.,/]\d+)?|[ijkmnxyt])(?:[+\u2212\u2013-]\d+)?[+\u2212\u2013-]?")
+"""Superscripts that change what stands before them: not the letters of ordinals such as 1st, nor trademarks."""
+_CLOSING = (")", "]", "}")
 _WORTH_KEEPING = ("http://", "https://", "mailto:")
 _MOST_LEVELS = 6
 
@@ -64,6 +67,18 @@ class Blocks:
             self._pieces.append("\n" if line and self._last_is_line else "\n\n")
         self._pieces.append(text)
         self._last_is_line = line
+
+
+def raised(words: str, before: str) -> str:
+    """Return a superscript, marked if it is an exponent, so that 10⁶ is not read as 106.
+
+    Args:
+        words: The superscript.
+        before: The text that it follows.
+    """
+    stripped = words.strip()
+    base = before[-1:]
+    return f"^{stripped}" if _EXPONENT.fullmatch(stripped) and (base.isalnum() or base in _CLOSING) else words
 
 
 def link(words: str, target: str) -> str:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
+from defusedxml.ElementTree import fromstring
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.equations import linear
+from memgpt_loader.formats.office.drawings import chart_lines
 from memgpt_loader.formats.office.symbols import symbol
 
-from tests.support.documents import docx, paragraph
+from tests.support.documents import archive, docx, paragraph, pptx, relationships, shape
 from tests.unit.loader.kinds import read, read_bytes
 
 
@@ -79,8 +84,6 @@ _M = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
     ],
 )  # fmt: skip
 def test_equations(xml: str, expected: str) -> None:
-    from defusedxml.ElementTree import fromstring
-
     assert linear(fromstring(f"<m:oMath {_M}>{xml}</m:oMath>")) == expected
 
 
@@ -118,3 +121,97 @@ def test_footnotes_and_endnotes_are_told_apart() -> None:
 
 def test_shapes_are_read_from_the_top() -> None:
     assert read("pptx_order_a.pptx").text == "# Status\n\nFirst: order\n\nSecond: pack\n\nThird: deliver"
+
+
+def _field(code: str, result: str = "", state: str = "") -> str:
+    """A field as Word writes it: runs that mark where its code and its result begin and end."""
+    mark = '<w:r><w:fldChar w:fldCharType="{}">{}</w:fldChar></w:r>'
+    begin = mark.format("begin", f"<w:ffData>{state}</w:ffData>" if state else "")
+    shown = f"<w:r><w:t>{result}</w:t></w:r>" if result and not result.startswith("<") else result
+    return f"{begin}<w:r><w:instrText> {code} </w:instrText></w:r>{mark.format('separate', '')}{shown}{mark.format('end', '')}"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        (_field('HYPERLINK "https://example.org/map"', "our map"), "[our map](https://example.org/map)"),
+        (_field('HYPERLINK \\l "_Toc1"', "Introduction"), "Introduction"),
+        (_field("FORMCHECKBOX", state='<w:checkBox><w:default w:val="0"/><w:checked/></w:checkBox>'), "☒"),
+        (_field("FORMCHECKBOX", state='<w:checkBox><w:default w:val="0"/></w:checkBox>'), "☐"),
+        (
+            _field(
+                "FORMDROPDOWN",
+                state='<w:ddList><w:result w:val="1"/><w:listEntry w:val="S"/><w:listEntry w:val="L"/></w:ddList>',
+            ),
+            "L",
+        ),
+        (_field("FORMTEXT", "Ann"), "Ann"),
+        (_field('SYMBOL 97 \\f "Symbol"'), "α"),
+        ("<w:fldSimple w:instr=' HYPERLINK \"https://example.org\" '><w:r><w:t>site</w:t></w:r></w:fldSimple>", "[site](https://example.org)"),
+        (_field("PAGEREF _Toc1", _field("QUOTE x", "7")), "7"),
+    ],
+)  # fmt: skip
+def test_fields_are_read_as_they_are_shown(field: str, text: str) -> None:
+    came = read_bytes(docx(f"<w:p><w:r><w:t>Field: </w:t></w:r>{field}<w:r><w:t>.</w:t></w:r></w:p>"), "a.docx")
+    assert came.text == f"Field: {text}."
+
+
+def test_an_equation_field_is_noted() -> None:
+    came = read_bytes(docx(f"<w:p><w:r><w:t>So</w:t></w:r>{_field(chr(69) + chr(81) + ' f(3,4)')}</w:p>"), "a.docx")
+    assert came.notes == {NoteKind.OBJECT: 1}
+
+
+def test_exponents_are_marked() -> None:
+    raised = '<w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>{}</w:t></w:r>'
+    body = f"<w:p><w:r><w:t>10</w:t></w:r>{raised.format('-')}{raised.format('3')}<w:r><w:t> on the 5</w:t></w:r>{raised.format('th')}</w:p>"
+    assert read_bytes(docx(body), "a.docx").text == "10^-3 on the 5th"
+    run = '<a:r><a:rPr baseline="30000"/><a:t>2</a:t></a:r>'
+    slide = f"<p:sp><p:txBody><a:p><a:r><a:t>5 m</a:t></a:r>{run}</a:p></p:txBody></p:sp>"
+    assert read_bytes(pptx([slide]), "a.pptx").text == "5 m^2"
+
+
+def test_a_list_is_numbered_whatever_the_order_of_its_properties() -> None:
+    levels = '<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:lvlText w:val="%1."/></w:lvl>'
+    numbering = (
+        '<w:numbering xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+        f'<w:abstractNum w:abstractNumId="0">{levels}</w:abstractNum>'
+        '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num></w:numbering>'
+    )
+    properties = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr><w:pStyle w:val="Compact"/>'
+    style = '<w:style w:styleId="Compact"><w:name w:val="Compact"/></w:style>'
+    item = f"<w:p><w:pPr>{properties}</w:pPr><w:r><w:t>{{}}</w:t></w:r></w:p>"
+    plain = zipfile.ZipFile(io.BytesIO(docx(item.format("one") + item.format("two"), styles=style)))
+    parts: dict[str, str | bytes] = {name: plain.read(name) for name in plain.namelist()}
+    parts["word/numbering.xml"] = numbering
+    parts["word/_rels/document.xml.rels"] = relationships(
+        ("rIdN", "numbering", "numbering.xml"), ("rIdS", "styles", "styles.xml")
+    )
+    assert read_bytes(archive(parts), "a.docx").text == "1. one\n2. two"
+
+
+def test_a_slide_with_a_transition_is_read() -> None:
+    plain = zipfile.ZipFile(io.BytesIO(pptx([shape("Agenda", "title") + shape("Budget")])))
+    parts: dict[str, str | bytes] = {name: plain.read(name) for name in plain.namelist()}
+    transition = (
+        '<mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"><mc:Choice>'
+        "<p:transition/></mc:Choice><mc:Fallback><p:transition/></mc:Fallback></mc:AlternateContent></p:sld>"
+    )
+    parts["ppt/slides/slide1.xml"] = plain.read("ppt/slides/slide1.xml").decode().replace("</p:sld>", transition)
+    assert read_bytes(archive(parts), "a.pptx").text == "# Agenda\n\nBudget"
+
+
+def test_a_link_of_a_whole_shape_is_read() -> None:
+    button = '<p:sp><p:nvSpPr><p:cNvPr><a:hlinkClick r:id="rId9"/></p:cNvPr></p:nvSpPr><p:txBody><a:p><a:r><a:t>Go</a:t></a:r></a:p></p:txBody></p:sp>'
+    assert (
+        read_bytes(pptx([button], links={"rId9": "https://example.org/x"}), "a.pptx").text
+        == "[Go](https://example.org/x)"
+    )
+
+
+def test_points_of_a_chart_are_read_as_displayed() -> None:
+    cache = "<c:numRef><c:numCache><c:formatCode>{}</c:formatCode><c:pt idx='0'><c:v>{}</c:v></c:pt></c:numCache></c:numRef>"
+    series = f"<c:ser><c:cat>{cache.format('d mmm yyyy', '45351')}</c:cat><c:val>{cache.format('0.0%', '0.125')}</c:val></c:ser>"
+    chart = f"<c:chartSpace xmlns:c='c'><c:chart><c:plotArea>{series}</c:plotArea></c:chart></c:chartSpace>"
+    assert chart_lines(fromstring(chart)) == ["Chart", "29 Feb 2024: 12.5%"]
+    bubble = series.replace("</c:ser>", f"<c:bubbleSize>{cache.format('General', '7')}</c:bubbleSize></c:ser>")
+    assert chart_lines(fromstring(chart.replace(series, bubble)))[-1].endswith("12.5% (size 7)")

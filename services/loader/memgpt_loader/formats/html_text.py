@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from memgpt_loader.formats.equations import linear
-from memgpt_loader.markup import Blocks, link
+from memgpt_loader.markup import Blocks, link, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _NOT_READ = frozenset(
@@ -24,8 +24,6 @@ _WRITTEN_IN = frozenset(
     {"", "text", "email", "number", "tel", "url", "date", "datetime-local", "month", "week", "time"}
 )
 """Types of inputs with a value for readers: no passwords, search terms or labels of buttons."""
-_EXPONENT = re.compile(r"[+\u2212\u2013-]?(?:\d+(?:[.,/]\d+)?|[ijkmnxyt])(?:[+\u2212\u2013-]\d+)?[+\u2212\u2013-]?")
-"""Superscripts that change what stands before them: not the letters of ordinals such as 1st, nor trademarks."""
 _DRAWN = ("math", "svg")
 _SCRIPTS_WANTED = re.compile(r"java\s?script|enable scripts|your browser", re.IGNORECASE)
 _MOST_NOTICE_CHARS = 300
@@ -320,10 +318,8 @@ class _Reader:
 
     def _raise(self, begin: int) -> None:
         """Mark a superscript, so that a² is not read as a2."""
-        raised = "".join(self._words[begin:]).strip()
-        base = next((word[-1] for word in reversed(self._words[:begin]) if word), "")
-        if _EXPONENT.fullmatch(raised) and (base.isalnum() or base in _CLOSING):
-            self._words[begin:] = [f"^{raised}"]
+        before = next((word for word in reversed(self._words[:begin]) if word), "")
+        self._words[begin:] = [raised("".join(self._words[begin:]), before)]
 
     def _cell(self, words: str) -> None:
         """Add a cell; one that spans several rows is repeated in each of them."""
@@ -371,9 +367,6 @@ class _Reader:
         words, self._words = "".join(self._words), []
         self._superscripts.clear()
         return words
-
-
-_CLOSING = (")", "]", "}")
 
 
 class _List:

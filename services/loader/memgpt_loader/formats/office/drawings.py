@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element
 
+from memgpt_loader.formats.office.number_format import displayed
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.markup import one_line
 from memgpt_loader.notes import NoteKind, Notes
@@ -100,40 +101,62 @@ def chart_lines(chart: Element) -> list[str]:
     axes = [each for each in chart.iter() if local(each) in _AXES]
     titles = ["".join(map(_rich, _children(axis, "title"))) for axis in axes]
     lines += [f"Axis: {words}" for words in titles if words]
-    series = [_Series(each) for each in chart.iter() if local(each) == "ser"]
+    from_1904 = any(attribute(each, "val") in ("1", "true") for each in _children(chart, "date1904"))
+    series = [_Series(each, from_1904=from_1904) for each in chart.iter() if local(each) == "ser"]
     names = [each.name for each in series]
     if any(names):
         lines.append("Series: " + ", ".join(filter(None, names)))
     categories = list(dict.fromkeys(index for each in series for index in each.values))[:_MOST_POINTS]
     for index in categories:
         category = next((each.categories[index] for each in series if index in each.categories), "")
-        values = [
-            f"{each.name}: {each.values[index]}" if each.name else each.values[index]
-            for each in series
-            if index in each.values
-        ]
+        values = [each.value(index) for each in series if index in each.values]
         lines.append(f"{category}: {' | '.join(values)}" if category else " | ".join(values))
     return lines if len(lines) > 1 or lines != ["Chart"] else []
 
 
 class _Series:
-    def __init__(self, element: Element) -> None:
+    def __init__(self, element: Element, *, from_1904: bool) -> None:
         self.name = " ".join(value for each in _children(element, "tx") for value in _points(each).values())
-        self.categories = _of(element, "cat", "xVal")
-        self.values = _of(element, "val", "yVal")
+        self.categories = _of(element, "cat", "xVal", from_1904=from_1904)
+        self.values = _of(element, "val", "yVal", from_1904=from_1904)
+        self.sizes = _of(element, "bubbleSize", from_1904=from_1904)
+
+    def value(self, index: int) -> str:
+        size = f" (size {self.sizes[index]})" if index in self.sizes else ""
+        return f"{self.name}: {self.values[index]}{size}" if self.name else f"{self.values[index]}{size}"
 
 
-def _of(series: Element, *names: str) -> dict[int, str]:
-    return {key: value for each in series if local(each) in names for key, value in _points(each).items()}
+def _of(series: Element, *names: str, from_1904: bool) -> dict[int, str]:
+    return {
+        key: value
+        for each in series
+        if local(each) in names
+        for key, value in _points(each, from_1904=from_1904).items()
+    }
 
 
-def _points(element: Element) -> dict[int, str]:
+def _displayed(text: str, form: str, *, from_1904: bool) -> str:
+    """Return the number of a point as a spreadsheet displays it."""
+    try:
+        return displayed(float(text), form, from_1904=from_1904)
+    except ValueError:
+        return text
+
+
+def _points(element: Element, *, from_1904: bool = False) -> dict[int, str]:
     """Return the cached points by index; points of several levels are joined."""
     found: dict[int, list[str]] = {}
+    form = ""
     for each in element.iter():
         match local(each):
+            case "formatCode":
+                form = each.text or ""
+            case "numLit" | "strCache" | "numCache":
+                form = ""
             case "pt":
                 words = one_line("".join(value.text or "" for value in each if local(value) == "v"))
+                if own := each.get("formatCode") or form:
+                    words = _displayed(words, own, from_1904=from_1904)
                 index = each.get("idx", "0")
                 if index.isdigit() and words and len(found) < _MOST_POINTS:
                     found.setdefault(int(index), []).insert(0, words)

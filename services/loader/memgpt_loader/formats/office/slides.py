@@ -10,7 +10,7 @@ from memgpt_loader.formats.equations import linear
 from memgpt_loader.formats.office.drawings import Drawings, description
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import is_symbol_font, symbol
-from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.markup import Blocks, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _TITLES = ("title", "ctrTitle")
@@ -45,7 +45,8 @@ class SlideReader:
         blocks = Blocks()
         root = self._package.root(part)
         shapes = _Shapes(blocks, related, self._drawings(related, number), self._places(related), self._notes, number)
-        shapes.add(root)
+        # Beside the shapes, a slide may contain transitions, in alternatives as shapes may be.
+        shapes.add(next((each for each in root.iter() if local(each) == "spTree"), root))
         for each in related.values():
             if each.target not in self._package.names:
                 continue
@@ -201,8 +202,11 @@ class _Shapes:
             return
         self._blocks.gap()
         numbers: dict[int, int] = {}
+        properties = next((each for each in shape if local(each).startswith("nv")), None)
         for each in paragraphs:
             text = self._paragraph(each)
+            if text and properties is not None:
+                text = self._linked(properties, text)
             depth, marker = _marker(each, numbers)
             if marker:
                 self._blocks.item(depth, text, marker)
@@ -213,6 +217,12 @@ class _Shapes:
         self._blocks.gap()
         if not any(map(self._paragraph, paragraphs)) and (words := description(shape)):
             self._blocks.paragraph(f"[Picture: {words}]")
+
+    def _linked(self, element: Element, words: str) -> str:
+        """Return words with the target of a run's or shape's link."""
+        click = next((each for each in element.iter() if local(each) == "hlinkClick"), None)
+        target = None if click is None else self._parts.get(relationship_id(click))
+        return link(words, target.target) if target else words
 
     def _picture(self, picture: Element) -> None:
         if any(local(each) in ("videoFile", "audioFile", "media") for each in picture.iter()):
@@ -241,14 +251,13 @@ class _Shapes:
         return " ".join(self._paragraph(each) for each in element.iter() if local(each) == "p")
 
     def _paragraph(self, paragraph: Element) -> str:
-        pieces = []
+        pieces: list[str] = []
         for run in paragraph:
             match local(run):
                 case "r" | "fld":
-                    words = _words(run)
-                    click = next((each for each in run.iter() if local(each) == "hlinkClick"), None)
-                    target = None if click is None else self._parts.get(relationship_id(click))
-                    pieces.append(link(words, target.target) if target else words)
+                    words = self._linked(run, _words(run))
+                    before = next(filter(None, reversed(pieces)), "")
+                    pieces.append(raised(words, before) if _is_superscript(run) else words)
                 case "br":
                     pieces.append("\n")
                 case "m" | "oMath" | "oMathPara" | "AlternateContent":
@@ -262,6 +271,10 @@ def _words(run: Element) -> str:
     if is_symbol_font(font):
         return "".join(symbol(font, ord(char)) if "\uf020" <= char <= "\uf0ff" else char for char in words)
     return words
+
+
+def _is_superscript(run: Element) -> bool:
+    return any(attribute(each, "baseline")[:1] not in ("", "0", "-") for each in run if local(each) == "rPr")
 
 
 def _marker(paragraph: Element, numbers: dict[int, int]) -> tuple[int, str]:

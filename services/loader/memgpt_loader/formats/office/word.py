@@ -15,7 +15,7 @@ from memgpt_loader.formats.office.numbering import ListPlace, Numbering, number
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import symbol
 from memgpt_loader.formats.spec import File, FileLimits
-from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.markup import Blocks, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
@@ -25,6 +25,17 @@ _NOT_SHOWN = frozenset(
 _PRIVATE = re.compile("[\uf020-\uf0ff]")
 _OFF = ("0", "false", "off")
 _MOST_STYLES_BASED = 20
+_HYPERLINK = re.compile(r'HYPERLINK\s+"([^"]+)"')
+_SYMBOL_FIELD = re.compile(r'SYMBOL\s+(\d{1,5}|0x[0-9A-Fa-f]{1,4})(?=\s|$)(?:.*\\f\s+"?([^"\\]+))?')
+
+
+@dataclass
+class _Field:
+    begin: Element
+    """Begins the field; it holds the state of a form field."""
+    start: int
+    """Where the pieces of its result begin."""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +181,44 @@ class WordReader:
         return " ".join(filter(None, pieces))
 
     def _inline(self, element: Element) -> str:
-        return "".join(map(self._inline_piece, element))
+        pieces: list[str] = []
+        fields: list[_Field] = []
+        superscript = ""
+        for child in _pieces(element):
+            if local(child) == "r" and _is_superscript(child):
+                superscript += self._inline_piece(child)
+                continue
+            if superscript:
+                pieces.append(raised(superscript, next(filter(None, reversed(pieces)), "")))
+                superscript = ""
+            match local(child), attribute(child, "fldCharType"):
+                case "fldChar", "begin":
+                    fields.append(_Field(child, len(pieces)))
+                case "fldChar", "separate" if fields:
+                    fields[-1].start = len(pieces)
+                case "fldChar", "end" if fields:
+                    field = fields.pop()
+                    pieces[field.start :] = [self._field(field, "".join(pieces[field.start :]))]
+                case "instrText", _ if fields:
+                    fields[-1].code += child.text or ""
+                case _:
+                    pieces.append(self._inline_piece(child))
+        if superscript:
+            pieces.append(raised(superscript, next(filter(None, reversed(pieces)), "")))
+        return "".join(pieces)
+
+    def _field(self, field: _Field, result: str) -> str:
+        """Return what a field shows; `result` is what Word stored when it was last updated."""
+        code = field.code.strip()
+        if target := _HYPERLINK.match(code):
+            return link(result, target[1])
+        if result:
+            return result
+        if form := _SYMBOL_FIELD.match(code):
+            return symbol(form[2] or "Symbol", int(form[1], 0))
+        if code.startswith("EQ "):
+            self._notes.add(NoteKind.OBJECT, "equation field")
+        return _chosen(field.begin)
 
     def _inline_piece(self, child: Element) -> str:
         match local(child):
@@ -200,6 +248,8 @@ class WordReader:
             case "commentReference":
                 self._waiting.append(self._comments.get(attribute(child, "id"), ""))
                 return ""
+            case "fldSimple":
+                return self._field(_Field(child, 0, attribute(child, "instr")), self._inline(child))
             case "hyperlink":
                 target = self._links.get(relationship_id(child))
                 words = self._inline(child)
@@ -230,13 +280,11 @@ class WordReader:
 
     def _style(self, properties: Element | tuple[()]) -> _Style:
         """Return the style of a paragraph."""
-        style = _Style()
+        style_id = next((attribute(each, "val") for each in properties if local(each) == "pStyle"), "")
+        style = self._styles.get(style_id, _Style())
+        style = replace(style, place=style.place or self._numbering.place_of_style(style_id))
         for each in properties:
             match local(each):
-                case "pStyle":
-                    style_id = attribute(each, "val")
-                    style = self._styles.get(style_id, style)
-                    style = replace(style, place=style.place or self._numbering.place_of_style(style_id))
                 case "outlineLvl":
                     style = replace(style, level=_level(each))
                 case "numPr":
@@ -330,6 +378,33 @@ class WordReader:
 
 def _properties(element: Element, name: str) -> Element | tuple[()]:
     return next((child for child in element if local(child) == name), ())
+
+
+def _pieces(element: Element) -> Iterator[Element]:
+    """Yield the children of an element, and those of runs that belong to a field instead of the runs."""
+    for child in element:
+        if local(child) == "r" and any(local(each) in ("fldChar", "instrText") for each in child):
+            yield from (each for each in child if local(each) != "rPr")
+        else:
+            yield child
+
+
+def _is_superscript(run: Element) -> bool:
+    return any(
+        local(each) == "vertAlign" and attribute(each, "val") == "superscript" for each in _properties(run, "rPr")
+    )
+
+
+def _chosen(field: Element) -> str:
+    """Return the state of a check box or drop-down list of a form; empty for other fields."""
+    for each in field.iter():
+        values = {local(child): attribute(child, "val") for child in each}
+        if local(each) == "checkBox":
+            return "☐" if values.get("checked", values.get("default", "0")) in _OFF else "☒"
+        if local(each) == "ddList":
+            entries = [attribute(child, "val") for child in each if local(child) == "listEntry"]
+            return (entries[number(values.get("result", values.get("default", "0"))) :] or [""])[0]
+    return ""
 
 
 def _font(fonts: Element) -> str:
