@@ -16,11 +16,16 @@ from uuid import uuid4
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import pytest
+import structlog
 from pymilvus import MilvusClient
 
 from tests.support import milvus_server as milvus
 from tests.support.milvus_server import MilvusServer
 from tests.support.scripted_llm import ScriptedLLM
+
+# As set by default, structlog prints a traceback with all local variables, which can take many seconds.
+_renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _renderer])
 
 _ROOT = Path(__file__).parents[1]
 _SERVER = pytest.StashKey[MilvusServer]()

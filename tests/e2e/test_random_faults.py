@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.scripted_tool import ScriptedTool
+from tests.support.threads import running
 
 T = TypeVar("T")
 
@@ -194,15 +196,12 @@ class Client:
 @contextmanager
 def working(clients: list[Client]) -> Iterator[None]:
     stop = threading.Event()
-    threads = [threading.Thread(target=client.work, args=(stop,)) for client in clients]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    # After the last fault a client has one turn, one search and one load to finish.
+    with running([partial(client.work, stop) for client in clients], 3 * PATIENCE):
+        try:
+            yield
+        finally:
+            stop.set()
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -25,6 +26,7 @@ from tests.e2e import turns
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.scripted_tool import ScriptedTool
+from tests.support.threads import running
 
 
 class Service:
@@ -111,6 +113,16 @@ class Client:
         return False
 
 
+@contextmanager
+def working(clients: list[Client]) -> Iterator[None]:
+    stop = threading.Event()
+    with running([partial(client.work, stop) for client in clients], 600):
+        try:
+            yield
+        finally:
+            stop.set()
+
+
 @pytest.mark.timeout(0)
 def test_killed_at_random(tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM], kills: int, clients: int) -> None:
     luck = random.Random()
@@ -142,12 +154,8 @@ def test_killed_at_random(tmp_path: Path, scripted_llm: Callable[..., ScriptedLL
                 agent_id = stub.CreateAgent(agent_pb.CreateAgentRequest(core_memory_limit=20_000)).agent.agent_id
                 stub.RegisterTools(agent_pb.RegisterToolsRequest(agent_id=agent_id, address=tool.address))
             workers.append(Client(agent_id, addresses[number % 2 :] + addresses[: number % 2]))
-        stop = threading.Event()
-        threads = [threading.Thread(target=worker.work, args=(stop,)) for worker in workers]
-        for thread in threads:
-            thread.start()
         done: Counter[str] = Counter()
-        try:
+        with working(workers):
             for _ in range(kills or 4):
                 threading.Event().wait(luck.uniform(0.0, 1.0))
                 victim = luck.choice([*services, None])
@@ -157,10 +165,6 @@ def test_killed_at_random(tmp_path: Path, scripted_llm: Callable[..., ScriptedLL
                 else:
                     victim.kill()
                     done["memory" if victim is memory else "agent"] += 1
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
         print(f"kills: {dict(done)}, turns: {sum(len(worker.marks) for worker in workers)}")
         assert [failure for worker in workers for failure in worker.failures] == []
         keys: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import structlog
 from memgpt.config import Config, ServerSettings
 from memgpt_memory.config import MemorySettings
 from memgpt_memory.service import StoreStartup, setup
@@ -59,16 +57,7 @@ async def memory(request: pytest.FixtureRequest) -> AsyncIterator[Memory]:
 
 
 @pytest.fixture
-def _quiet() -> Iterator[None]:
-    """Disable logs: unconfigured, structlog writes tracebacks with all variables, which takes a second each."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.configure(**before)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, _quiet: None) -> Serve:
+def serve(tmp_path: Path) -> Serve:
     """Start Memory within the test's process, over a real socket: `serve(uri, **settings)`.
 
     Leases hold for a second unless said otherwise. The client's attribute `core` answers the service's inner parts, for

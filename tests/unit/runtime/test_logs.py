@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,15 +13,24 @@ from memgpt_runtime import context, logs
 from memgpt_runtime.logs import REDACTED, get_logger, redact
 
 
+@contextmanager
+def _configured(fmt: str) -> Iterator[io.StringIO]:
+    """What is logged in the given format."""
+    root = logging.getLogger()
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
+    stream = io.StringIO()
+    try:
+        logs.configure("memory", fmt=fmt, stream=stream)
+        yield stream
+    finally:
+        root.handlers[:], root.level = handlers, level
+        structlog.configure(**before)
+
+
 @pytest.fixture
 def out() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    logs.configure("memory", fmt="json", stream=stream)
-    yield stream
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
+    with _configured("json") as stream:
+        yield stream
 
 
 def _lines(out: io.StringIO) -> list[dict[str, Any]]:
@@ -134,15 +144,8 @@ def test_credentials_are_scrubbed_from_a_line(out: io.StringIO, text: str) -> No
 
 
 def test_console_format() -> None:
-    stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        logs.configure("memory", fmt="console", stream=stream)
+    with _configured("console") as stream:
         get_logger("here").info("something", count=3)
-    finally:
-        root.handlers[:], root.level = handlers, level
-        structlog.reset_defaults()
     assert "something" in stream.getvalue()
     assert "count=3" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
