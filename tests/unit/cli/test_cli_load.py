@@ -198,3 +198,22 @@ def test_patience_begins_when_a_long_upload_breaks_off(monkeypatch):
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
     assert send(Uploads(AWAY, None, lasting=lasting)) == ["upload a.txt"] * 2
+
+
+def test_a_name_is_the_same_after_a_copy_from_a_mac(tmp_path):
+    composed, decomposed = "Prüfung.txt", "Pru\u0308fung.txt"
+    (tmp_path / decomposed).write_text("x")
+    assert [item.name for item in find_files(tmp_path, [], extensions=KNOWN)] == [composed]
+    assert [item.name for item in find_files(None, [tmp_path / decomposed])] == [composed]
+    with pytest.raises(CliError, match="no files"):
+        find_files(tmp_path, [], extensions=KNOWN, exclude=[composed])
+    (tmp_path / ".memgptignore").write_text("Prü*\n")
+    with pytest.raises(CliError, match="no files"):
+        find_files(tmp_path, [], extensions=KNOWN)
+
+
+def test_names_that_differ_only_in_their_unicode_form_stay_two(tmp_path):
+    for name in ("Prüfung.txt", "Pru\u0308fung.txt"):
+        (tmp_path / name).write_text(name)
+    found = find_files(tmp_path, [], extensions=KNOWN)
+    assert sorted(item.name for item in found) == sorted(["Prüfung.txt", "Pru\u0308fung.txt"])

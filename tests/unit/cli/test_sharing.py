@@ -16,6 +16,8 @@ from memgpt.cli.services.children import Addresses, Child
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config
 
+from tests.support.nfs import use_nfs_locks
+
 
 @pytest.fixture(autouse=True)
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -74,6 +76,20 @@ def test_services_of_another_store_do_not_hide_those_that_run(terminals: Termina
     assert others != ours
     other.close()
     assert terminals.enter("a.db")[1] == ours
+    assert launched == [1, 2]
+
+
+def test_services_are_shared_in_a_home_on_nfs(
+    terminals: Terminals, launched: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_nfs_locks(monkeypatch)
+    first, ours = terminals.enter("a.db")
+    second, same = terminals.enter("a.db")
+    assert same == ours
+    second.close()
+    first.close()
+    again, _ = terminals.enter("a.db")
+    again.close()
     assert launched == [1, 2]
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from memgpt.cli.access import profiles
+from memgpt.cli.access.profiles import Profile
 from memgpt.cli.errors import CliError
 from memgpt.cli.services.connect import services
 from memgpt.cli.settings import load_settings
@@ -34,4 +41,44 @@ def test_services_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("memgpt.cli.services.connect.find_server", lambda _: None)
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(CliError, match=r"natively on Windows; use WSL or Docker"), services(config, print):
+        pass
+
+
+class _Msvcrt:
+    """A stand-in for msvcrt: locks belong to an open file, and waiting for one ends with an error after ten tries."""
+
+    LK_LOCK = 1
+
+    def __init__(self) -> None:
+        self.refused = threading.Event()
+
+    def locking(self, descriptor: int, mode: int, size: int) -> None:
+        assert (mode, size) == (self.LK_LOCK, 1)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.refused.set()
+            raise OSError(errno.EDEADLOCK, "Resource deadlock avoided") from None
+
+
+def test_profiles_are_locked_by_what_windows_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    msvcrt = _Msvcrt()
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    monkeypatch.setattr(sys, "platform", "win32")
+    other = threading.Thread(target=profiles.save, args=(tmp_path, "b", Profile("b:1", "b:2", "b:3", tls=True)))
+    with profiles._locked(tmp_path):
+        other.start()
+        assert msvcrt.refused.wait(60)
+        assert profiles.load(tmp_path).by_name == {}
+    other.join(60)
+    assert set(profiles.load(tmp_path).by_name) == {"b"}
+
+
+def test_a_lock_that_cannot_be_had_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locking(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_LOCK=1, locking=locking))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(PermissionError), profiles._locked(tmp_path):
         pass

@@ -139,7 +139,8 @@ class Spool:
 
 def _remove_if_dead(folder: Path) -> bool:
     """Remove the folder of a process that no longer holds its lock. Returns whether it was removed."""
-    with suppress(OSError), (folder / _LOCK).open("rb") as lock:
+    # For writing: NFS refuses an exclusive lock on a file that is open for reading.
+    with suppress(OSError), (folder / _LOCK).open("r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
         return True

@@ -11,6 +11,8 @@ from memgpt_loader.loads.spool import Spool
 from memgpt_loader.model import Manifest
 from memgpt_runtime.errors import InvalidArgument, Reason, ResourceExhausted
 
+from tests.support.nfs import use_nfs_locks
+
 
 def manifest(data: bytes, name: str = "a.txt") -> Manifest:
     return Manifest(name, len(data), hashlib.sha256(data).hexdigest())
@@ -104,7 +106,12 @@ async def test_who_gives_up_waiting_takes_no_room(spool: Spool) -> None:
     assert spool.used_bytes == 0
 
 
-def test_the_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_nfs", [False, True])
+def test_the_folders_of_dead_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_nfs: bool
+) -> None:
+    if on_nfs:
+        use_nfs_locks(monkeypatch)
     living = Spool(tmp_path, 10)
     (folder,) = tmp_path.iterdir()
     dead = tmp_path / "loader-dead"

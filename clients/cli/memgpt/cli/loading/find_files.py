@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +60,7 @@ def find_files(
     wanted = {"." + part.strip().lower().lstrip(".") for part in extensions if part.strip()}
     ignored = _ignored(directory, exclude)
     walk = _walk(directory, ignored, recursive=recursive)
-    found = [FoundFile(label(path.relative_to(directory).as_posix()), path) for path in walk]
+    found = _labelled((path.relative_to(directory).as_posix(), path) for path in walk)
     chosen = sorted((item for item in found if item.path.suffix.lower() in wanted), key=lambda item: item.name)
     if not chosen:
         hint = "" if recursive else "; --recursive looks in its folders too"
@@ -77,11 +79,26 @@ def _named(files: Sequence[Path]) -> list[FoundFile]:
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [path.as_posix() for path in paths]
-    return [FoundFile(label(name), path) for name, path in zip(names, paths, strict=True)]
+    return _labelled(zip(names, paths, strict=True))
+
+
+def _labelled(files: Iterable[tuple[str, Path]]) -> list[FoundFile]:
+    """Name files. Names that differ only in their Unicode form are kept as they are, and so stay distinct."""
+    pairs = list(files)
+    same = Counter(label(name) for name, _ in pairs)
+    return [FoundFile(label(name) if same[label(name)] == 1 else _printable(name), path) for name, path in pairs]
 
 
 def label(name: str) -> str:
-    """Return the name of a file in its source; characters that names must not contain are written in hexadecimal."""
+    """Return the name of a file in its source.
+
+    Characters that names must not contain are written in hexadecimal. Accents are composed (NFC): Macs may decompose
+    them, and a file copied from there would get another name.
+    """
+    return unicodedata.normalize("NFC", _printable(name))
+
+
+def _printable(name: str) -> str:
     return _UNSPEAKABLE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", name)
 
 
@@ -96,9 +113,10 @@ def _ignored(directory: Path, exclude: Sequence[str]) -> Callable[[str], bool]:
     from pathspec import GitIgnoreSpec
 
     try:
-        return GitIgnoreSpec.from_lines(lines).match_file
+        patterns = GitIgnoreSpec.from_lines(unicodedata.normalize("NFC", line) for line in lines)
     except ValueError as error:
         raise CliError(f"invalid pattern of --exclude or {IGNORE_FILE}: {error}", MISUSE) from error
+    return lambda path: patterns.match_file(unicodedata.normalize("NFC", path))
 
 
 def _walk(directory: Path, ignored: Callable[[str], bool], *, recursive: bool) -> Iterator[Path]:

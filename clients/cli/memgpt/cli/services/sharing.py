@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from typing import Any
 
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.services.children import STOP_TIMEOUT, Addresses, Child, Lifeline, launch, stop
+from memgpt.cli.services.exits import Exit
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config, config_path
 
@@ -73,13 +73,13 @@ class _User:
         else:
             last = True
             _forget(self._folder, self._state)
-        waiting = [_pidfd(pid) for pid in self._state["pids"]] if last else []
+        services = [Exit(pid) for pid in self._state["pids"]] if last else []
         os.close(self._front)
-        for descriptor in waiting[1:]:
-            _wait(descriptor)
+        for service in services[1:]:
+            service.wait(STOP_TIMEOUT)
         os.close(self._back)
-        for descriptor in waiting[:1]:
-            _wait(descriptor)
+        for service in services[:1]:
+            service.wait(STOP_TIMEOUT)
         os.close(self._lock)
         if last:
             for name in ("front", "back", "users"):
@@ -249,18 +249,3 @@ def _configuration() -> str:
         return hashlib.sha256(config_path().read_bytes()).hexdigest()
     except OSError:
         return ""
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return -1
-
-
-def _wait(descriptor: int) -> None:
-    if descriptor < 0:
-        return
-    select.select([descriptor], [], [], STOP_TIMEOUT)
-    with suppress(OSError):
-        os.close(descriptor)

@@ -22,7 +22,7 @@ _DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
 def is_held(path: Path) -> bool:
     """Return whether another process has locked a Lite file."""
     try:
-        with (path / "LOCK").open("rb") as lock:
+        with (path / "LOCK").open("r+b") as lock:  # NFS refuses an exclusive lock on a file that is open for reading
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

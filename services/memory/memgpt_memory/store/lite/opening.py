@@ -29,7 +29,7 @@ def open_file(path: Path, *, durable: bool) -> Engine:
             return Engine(path, durable=durable)
     except Exception as error:  # Lite raises its own errors, and those of whatever reads its files
         raise reasons.wrong_state(
-            f"cannot open the Milvus Lite file {path} ({type(error).__name__}); check that its folder is writable "
+            f"cannot open the Milvus Lite file {path} ({_problem(error)}); check that its folder is writable "
             "and that Milvus Lite created it, or set another file (memory.uri)",
             resource="store",
             state="UNREADABLE",
@@ -40,6 +40,11 @@ def open_file(path: Path, *, durable: bool) -> Engine:
         resource="store",
         name=path.name,
     )
+
+
+def _problem(error: Exception) -> str:
+    """Return the system's words for an error, or its type if it is a library's own."""
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 @contextmanager

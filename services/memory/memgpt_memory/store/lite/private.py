@@ -318,7 +318,7 @@ def sync_log(collection: Collection) -> list[str]:
     wal = collection._wal
     logs = [log for log in (wal._data_sink, wal._delta_sink) if log is not None]
     for log in logs:
-        os.fdatasync(log.fileno())
+        getattr(os, "fdatasync", os.fsync)(log.fileno())  # macOS has no fdatasync
     if _named_logs.get(wal, 0) < len(logs):  # a new file: its name must be on the disk as well
         sync_folder(Path(collection.data_dir) / "wal")
         _named_logs[wal] = len(logs)
