@@ -44,7 +44,7 @@ def endpoint() -> Iterator[Callable[[Answer], Endpoint]]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
-        return Endpoint(f"http://127.0.0.1:{server.server_address[1]}/v1", "sk-key")
+        return Endpoint(f"http://127.0.0.1:{server.server_address[1]}/v1", "sk-key", pauses=(0.0, 0.0))
 
     yield start
     for server in servers:
@@ -96,7 +96,7 @@ def test_dimensions(endpoint):
         (404, {}, "HTTP 404"),
         (302, {}, "HTTP 302"),
         (200, b"<html>", "cannot be used"),
-        (200, ["x"], "OpenAI"),
+        (200, {"models": "x"}, "OpenAI"),
         (200, {"data": "x"}, "list of models"),
     ],
 )
@@ -201,3 +201,93 @@ def test_the_window_at_which_ollama_cuts(endpoint):
 
     assert endpoint(answer).silent_window("m") == 4096
     assert endpoint(lambda *_: (404, {})).silent_window("m") == 0
+
+
+CALL = {"function": {"name": "send_message", "arguments": '{"message": "Hi"}'}}
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [{"id": "a"}, {"id": "b"}],
+        {"data": [{"id": "a"}, {"id": "b"}]},
+        {"models": [{"name": "a"}, {"name": "b"}]},
+        {"models": [{"name": "models/a"}, {"name": "models/b"}]},
+        {"data": ["a", "b"]},
+        {"object": "list", "data": [{"id": "a", "capabilities": None}, {"id": None}, {"id": "b"}]},
+    ],
+)
+def test_lists_of_models_in_other_shapes(endpoint, listed):
+    assert endpoint(lambda *_: (200, listed)).models() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}),
+        (503, {"error": "Model m is currently loading", "estimated_time": 0.01}),
+        (429, {"error": {"message": "Rate limit reached for requests. Please try again in 10ms."}}),
+        (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
+        (200, {"error": {"message": "Provider returned error", "code": 502}}),
+    ],
+)
+def test_a_passing_failure_says_nothing_of_the_mode(endpoint, code, body):
+    """The second request succeeds: the model calls functions in the first mode that is asked for."""
+    seen: list[dict[str, Any]] = []
+
+    def answer(_path, given, _headers):
+        seen.append(given)
+        return (code, body) if len(seen) == 1 else _message(tool_calls=[CALL])
+
+    assert endpoint(answer).mode("m") == "tools"
+    assert "tools" in seen[1]
+
+
+def test_a_failed_generation_says_nothing_of_the_mode(endpoint):
+    seen: list[dict[str, Any]] = []
+    failed = {"message": "Failed to call a function. Please adjust your prompt.", "code": "tool_use_failed"}
+
+    def answer(_path, given, _headers):
+        seen.append(given)
+        return (400, {"error": failed}) if len(seen) == 1 else _message(tool_calls=[CALL])
+
+    assert endpoint(answer).mode("m") == "tools"
+
+
+@pytest.mark.parametrize(
+    ("listed", "window"),
+    [
+        ([{"name": "other:latest", "model": "other", "context_length": 2048}], 0),
+        ([{"name": "hf.co/me/m:Q4_K_M", "model": "hf.co/me/m:Q4_K_M", "context_length": 4096}], 4096),
+        ([{"name": "hf.co/me/m:Q4_K_M", "context_length": None}], 0),
+        ([], 0),
+        (None, 0),
+    ],
+)
+def test_the_window_of_the_model_that_ollama_holds(endpoint, listed, window):
+    """Ollama behind another port and a prefix of a proxy, with models that have a registry in their names."""
+
+    def answer(path, _body, _headers):
+        if path.endswith("/api/ps"):
+            return 200, {"models": listed}
+        return (200, {"version": "0.12"}) if path.endswith("/api/version") else (404, {})
+
+    assert endpoint(answer).silent_window("hf.co/me/m:Q4_K_M") == window
+
+
+def test_extra_headers_and_parameters_are_sent_with_every_request(endpoint):
+    seen: list[tuple[str, str | None]] = []
+
+    def answer(path, body, headers):
+        seen.append((path, headers["X-Team"]))
+        if path.startswith("/v1/models"):
+            return 200, {"data": [{"id": "m"}]}
+        return (200, {"data": [{"embedding": [0.0] * 7}]}) if "input" in body else _message(tool_calls=[CALL])
+
+    probed = endpoint(answer)
+    probed = Endpoint(probed.base_url, "sk-key", {"X-Team": "a"}, {"v": "1"})
+    assert probed.models() == ["m"]
+    assert probed.mode("m") == "tools"
+    assert probed.embedding_dimension("e") == 7
+    assert {header for _, header in seen} == {"a"}
+    assert all(path.endswith("?v=1") for path, _ in seen)

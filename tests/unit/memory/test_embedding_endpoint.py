@@ -229,3 +229,64 @@ async def test_addresses_and_headers(scripted_llm: Start) -> None:
     async with embedder(llm, llm.base_url.removesuffix("/v1")) as model:
         await model.embed(["a"])
     assert llm.embedding_requests[1].path == "/v1/embeddings"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Request to model 'e' failed. The max allowed tokens per submitted batch is 120000. Your batch has 147910 tokens after truncation. Please lower the number of tokens in the batch.",
+        "Invalid 'input': maximum request size is 300000 tokens per request.",
+        "Requested 310000 tokens, max 300000 tokens per request",
+        "Too many tokens overall, split into more batches.",
+        "Too many inputs in request: total tokens 20000 exceed the limit of 16384 for a batch",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_batch_with_too_many_tokens_is_halved_and_no_text_is_cut(
+    scripted_llm: Start, words: str, status: int
+) -> None:
+    """The sum of a batch is limited; every text is within the limit of a text."""
+    llm = scripted_llm()
+    llm.rule_embeddings(lambda request: Status(status, words) if sum(map(len, request.json["input"])) > 900 else None)
+    async with embedder(llm) as model:
+        assert np.array_equal(await model.embed(TEXTS), expected(TEXTS))
+    sent = {text for request in llm.embedding_requests for text in request.json["input"]}
+    assert sent == set(TEXTS)
+
+
+async def test_a_rate_limit_in_the_middle_is_told_and_passes(scripted_llm: Start) -> None:
+    llm = scripted_llm()
+    llm.rule_embeddings(at_most(10, Status(400, "batch size is invalid, it should not be larger than 10")))
+    llm.fail_embeddings(Status(429, "已超过每分钟请求额度", retry_after=7))
+    async with embedder(llm) as model:
+        with pytest.raises(errors.ResourceExhausted, match="rate limiting"):
+            await model.embed(TEXTS[:30])
+        assert model.batch == 10
+        assert np.array_equal(await model.embed(TEXTS[:30]), expected(TEXTS[:30]))
+
+
+async def test_one_text_of_a_batch_is_too_long(scripted_llm: Start) -> None:
+    """OpenAI names the text by its place; the others are embedded as they are."""
+
+    def openai(request: Request) -> Reply | None:
+        long = [place for place, text in enumerate(request.json["input"]) if len(text) > 3000]
+        return Status(400, f"Invalid 'input[{long[0]}]': maximum input length is 8192 tokens.") if long else None
+
+    llm = scripted_llm()
+    llm.rule_embeddings(openai)
+    texts = [*TEXTS[:20], "one two three " * 400, *TEXTS[20:40]]
+    async with embedder(llm) as model:
+        made = await model.embed(texts)
+    assert np.array_equal(np.delete(made, 20, axis=0), expected([*TEXTS[:20], *TEXTS[20:40]]))
+    assert made[20] @ expected([texts[20]])[0] > 0.95
+
+
+async def test_a_dimension_that_cannot_be_chosen(scripted_llm: Start) -> None:
+    def fixed(request: Request) -> Reply | None:
+        words = 'Model "e" does not support matryoshka representation, changing output dimensions will lead to poor results.'
+        return Status(400, words) if "dimensions" in request.json else None
+
+    llm = scripted_llm()
+    llm.rule_embeddings(fixed)
+    async with embedder(llm) as model:
+        assert np.array_equal(await model.embed(["a"]), expected(["a"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from memgpt.endpoints.address import OPENAI_URL, Address, parse_address
-from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
+from memgpt.endpoints.refusals import PASSING, Meaning, Refusal, error_in, understand
 
 __all__ = ["OPENAI_URL", "Endpoint", "ProbeError"]
 
@@ -27,6 +28,8 @@ _LIST_TIMEOUT = 10.0
 _ANSWER_TIMEOUT = 180.0  # A local model may have to be read from disk first.
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_ADAPTATIONS = 12
+_PAUSES = (0.5, 2.0, 4.0)
+_LONGEST_PAUSE = 30.0
 _FILLER = "."
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -43,15 +46,19 @@ _DIRECT = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({
 
 
 class ProbeError(Exception):
-    """The endpoint cannot be used. The message is one line for people."""
+    """The endpoint cannot be used. The message is one line for people.
+
+    Attributes:
+        refusal: What the endpoint said; its status is 0 if there was no response.
+    """
+
+    def __init__(self, message: str, refusal: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal or Refusal(Meaning.UNAVAILABLE)
 
 
 class _RefusedError(ProbeError):
     """The endpoint rejects this request, but may accept a different one."""
-
-    def __init__(self, message: str, refusal: Refusal) -> None:
-        super().__init__(message)
-        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +70,22 @@ class Endpoint:
         api_key: Its API key; never shown.
         headers: Additional headers of every request; values may be secret.
         query: Additional query parameters of every request.
+        pauses: Seconds before each retry of a test message that failed for a reason that passes.
     """
 
     base_url: str
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pauses: tuple[float, ...] = _PAUSES
 
     def models(self) -> list[str]:
         """Return the names of the models that it lists."""
         answer = self._call("/models", None, _LIST_TIMEOUT)
-        items = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(items, list):
+        names = models_in(answer)
+        if names is None:
             raise ProbeError(f"{self.base_url} does not return a list of models, as an OpenAI endpoint does")
-        return [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item]
+        return names
 
     def mode(self, model: str) -> str:
         """Return the mode in which the model calls functions here: ``tools``, or else ``json_schema``.
@@ -100,7 +109,7 @@ class Endpoint:
         body: dict[str, Any] = {"model": model, "input": ["hello"], "encoding_format": "float"}
         for _ in range(_MAX_ADAPTATIONS):
             try:
-                return _dimension(self._call("/embeddings", body, _ANSWER_TIMEOUT))
+                return _dimension(self._patiently("/embeddings", body))
             except _RefusedError as error:
                 text = error.refusal.text
                 if "encoding_format" in body and "encoding_format" in text:
@@ -135,11 +144,26 @@ class Endpoint:
         body: dict[str, Any] = {**copy.deepcopy(_requests()[mode]), "model": model}
         for _ in range(_MAX_ADAPTATIONS):
             try:
-                return _message(self._call("/chat/completions", body, _ANSWER_TIMEOUT))
+                return _message(self._patiently("/chat/completions", body))
             except _RefusedError as error:
                 if not _adapt(body, error.refusal):
                     raise
         return {}
+
+    def _patiently(self, path: str, body: dict[str, Any]) -> Any:
+        """Return the response to a request, which is repeated after a failure that passes.
+
+        A model that is still being loaded, or a limit of requests, says nothing about what the model can do.
+        """
+        for pause in self.pauses:
+            try:
+                return self._call(path, body, _ANSWER_TIMEOUT)
+            except ProbeError as error:
+                wait = pause if error.refusal.retry_after is None else error.refusal.retry_after
+                if not error.refusal.status or error.refusal.meaning not in PASSING or wait > _LONGEST_PAUSE:
+                    raise
+                time.sleep(wait)
+        return self._call(path, body, _ANSWER_TIMEOUT)
 
     def _call(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
         try:
@@ -195,16 +219,28 @@ class Endpoint:
             case Meaning.COUNTRY:
                 return ProbeError(f"{url} is not available in this country{said}")
             case Meaning.RATE_LIMITED:
-                return ProbeError(f"{url} is rate limiting requests; retry later{said}")
+                return ProbeError(f"{url} is rate limiting requests; retry later{said}", refusal)
             case Meaning.LOADING:
-                return ProbeError(f"{url} is still loading the model; retry later{said}")
+                return ProbeError(f"{url} is still loading the model; retry later{said}", refusal)
             case Meaning.UNAVAILABLE | Meaning.REDIRECTED if refusal.status not in (200, 500):
-                return ProbeError(f"{url} returned status {status}; check the base URL{said}")
+                return ProbeError(f"{url} returned status {status}; check the base URL{said}", refusal)
             case Meaning.UNKNOWN_MODEL:
                 return _RefusedError(
                     f"{url} does not know the model ({status}); check the base URL and the model's name{said}", refusal
                 )
         return _RefusedError(f"{url} rejected the request ({status}); check the name of the model{said}", refusal)
+
+
+def models_in(answer: Any) -> list[str] | None:
+    """Return the names in a list of models, in the shapes that servers use; None if it is no such list.
+
+    Together returns a bare list, and Ollama and Gemini in their own form list ``models`` with a ``name``.
+    """
+    items = answer.get("data", answer.get("models")) if isinstance(answer, dict) else answer
+    if not isinstance(items, list):
+        return None
+    named = [item.get("id") or item.get("name") if isinstance(item, dict) else item for item in items]
+    return [name.removeprefix("models/") for name in named if isinstance(name, str) and name]
 
 
 @lru_cache(maxsize=1)

@@ -11,12 +11,28 @@ OPENAI_URL = "https://api.openai.com/v1"
 """The address of OpenAI's own service."""
 
 _OPERATION = re.compile(
-    r"/(?:chat/completions|completions|embeddings|models|responses|api/(?:chat|generate|tags|embed|show))/*\Z"
+    r"/(?:(?:chat/)?completions|embeddings|models|responses|messages|rerank|audio/\w+|images/\w+|(?<=/v1/)chat"
+    r"|api/(?:chat|generate|tags|embed|show))/*\Z"
 )
 """An operation, also one of Ollama's own API, next to which it serves OpenAI's."""
 
 _VERSION = re.compile(r"/(?:v\d+\w*|deployments)(?:/|\Z)")
-_AZURE = re.compile(r"\.(?:openai\.azure|cognitiveservices\.azure|services\.ai\.azure|azure-api)\.(?:com|us|cn|net)\Z")
+_AZURE_RESOURCE = re.compile(r"\.(?:openai|cognitiveservices|services\.ai)\.azure\.(?:com|us|cn)\Z")
+_AZURE_GATEWAY = re.compile(r"\.azure-api\.(?:com|us|cn|net)\Z")
+
+_PATHS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (_AZURE_RESOURCE, "/openai/v1"),
+    (re.compile(r"\bgenerativelanguage\.googleapis\.com\Z"), "/v1beta/openai"),
+    (re.compile(r"\bopenrouter\.ai\Z"), "/api/v1"),
+    (re.compile(r"\bapi\.groq\.com\Z"), "/openai/v1"),
+    (re.compile(r"\bdashscope(?:-intl|-us)?\.aliyuncs\.com\Z"), "/compatible-mode/v1"),
+    (re.compile(r"\b(?:open\.bigmodel\.cn|api\.z\.ai)\Z"), "/api/paas/v4"),
+    (re.compile(r"\bapi\.fireworks\.ai\Z"), "/inference/v1"),
+    (re.compile(r"\bark\.[\w-]+\.volces\.com\Z"), "/api/v3"),
+    (re.compile(r"\bapi\.cohere\.(?:com|ai)\Z"), "/compatibility/v1"),
+    (re.compile(r"\bapi\.deepinfra\.com\Z"), "/v1/openai"),
+)
+"""Hosts that serve OpenAI's protocol under another path than ``/v1``, from their documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +82,14 @@ def parse_address(
 
     Args:
         url: Such as ``http://localhost:11434``; an operation at its end, such as ``/chat/completions``, is cut off, and
-            ``/v1`` is added to a bare host. Empty for OpenAI's own service.
+            ``/v1``, or the path of a known vendor, is added to a bare host. Empty for OpenAI's own service.
         headers: Further headers of every request.
         query: Further query parameters of every request; they override those in ``url``.
 
     Raises:
         ValueError: It is not the address of a web server. The message says what is wrong.
     """
-    text = url.strip() or OPENAI_URL
+    text = url.strip().strip("\"'<>") or OPENAI_URL
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -81,8 +97,16 @@ def parse_address(
         raise ValueError(f"{error}; write it as http://host:port/v1") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in text) or port == 0:
         raise ValueError("must begin with http:// or https:// and a host, such as http://localhost:11434/v1")
-    path = _OPERATION.sub("", parts.path).rstrip("/") or "/v1"
+    path = _path(parts.hostname, parts.path)
     parameters = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **(query or {})}
-    azure = bool(_AZURE.search(parts.hostname)) or "/deployments/" in path or "api-version" in parameters
+    known = _AZURE_RESOURCE.search(parts.hostname) or _AZURE_GATEWAY.search(parts.hostname)
+    azure = bool(known) or "/deployments/" in path or "api-version" in parameters
     base = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
     return Address(base, parameters, dict(headers or {}), "api-key" if azure else "Authorization")
+
+
+def _path(host: str, given: str) -> str:
+    """Return the path of the API on a host, for a path that may lack a part of it or have too much."""
+    path = _OPERATION.sub("", re.sub(r"/{2,}", "/", given)).rstrip("/")
+    whole = next((known for pattern, known in _PATHS if pattern.search(host)), "/v1")
+    return whole if path == "/v1" or f"{whole}/".startswith(f"{path}/") else path

@@ -208,7 +208,10 @@ def _said(pattern: re.Pattern[str], *, unless: Sequence[int] = (), only: Sequenc
 
 def _out_of_balance(status: int, code: str, text: str, wait: float | None) -> bool:
     # Gemini says "exceeded your current quota" about a limit per minute, and when to retry.
-    return wordings.OUT_OF_BALANCE.search(text) is not None and (wait is None or "insufficient" in text.lower())
+    passes = wait is not None or (status != 402 and wordings.NAMES_A_SHORT_TIME.search(text) is not None)
+    return wordings.OUT_OF_BALANCE.search(text) is not None and (
+        not passes or wordings.ABOUT_MONEY.search(text) is not None
+    )
 
 
 def _too_long(status: int, code: str, text: str, wait: float | None) -> bool:
@@ -292,12 +295,13 @@ def _collect(value: object, codes: list[str], messages: list[str], depth: int) -
             _collect(_unpacked(value[key]), codes, messages, depth + 1)
     codes += [str(value[key])[:200] for key in _CODES if isinstance(value.get(key), str | int)]
     codes += [f"{key} {value[key]}"[:200] for key in _NAMED_CODES if isinstance(value.get(key), str)]
-    for key, given in value.items():
-        if key in _MESSAGES:
-            continue
+    others = [(key, given) for key, given in value.items() if key not in _MESSAGES]
+    for _, given in others:
         if isinstance(given, Mapping | list):
             _collect(given, codes, messages, depth + 1)
-        elif key not in (*_CODES, *_NAMED_CODES) and isinstance(given, str) and given.strip():
+    # Last, since they are ids and names rather than messages.
+    for key, given in others:
+        if key not in (*_CODES, *_NAMED_CODES) and isinstance(given, str) and given.strip():
             messages.append(given.strip()[:_MAX_TEXT])
 
 

@@ -27,9 +27,21 @@ PER_TIME = _any(
     r"slow (?:down|your requests)|too many open requests|request limit (?:reached|exceeded)",
     r"(?:tokens?|requests?)\b.{0,12}\bper \d+ ?(?:s\b|seconds?|minutes?|hours?)|(?:hourly|daily|weekly)\b.{0,20}\b(?:limit|quota)",
     r"exhausted your capacity|(?<!cache )(?<!context )(?<!memory )capacity (?:limit )?exceeded|no capacity|quota will reset",
-    r"速率|频率|限流|请求过多|并发",
+    r"速率|频率|频繁|頻繁|限流|请求过多|請求過多|并发|每\s*(?:秒|分钟|分鐘|小时|小時|天|日)|(?:请求|請求|调用|调用次数|次数).{0,8}(?:上限|超限)",
+    r"リクエスト.{0,20}(?:上限|多すぎ|制限)|レート制限|요청.{0,12}(?:한도|너무 많|제한)",
+    r"(?:лимит|много|слишком част).{0,20}запрос|запросов в (?:минуту|секунду)",
+    r"l[ií]mite de (?:solicitudes|peticiones|requisi|taxa|tasa|requ[eê]tes)|demasiadas (?:solicitudes|peticiones)|muitas (?:solicita|requisi)|trop de requ[eê]tes|zu viele anfragen|anfragelimit",
 )
 """A limit of requests or tokens per time: it passes, and a shorter prompt does not help permanently."""
+
+NAMES_A_SHORT_TIME = _any(
+    r"per[ _-]*(?:second|minute|min\b|hour)|/ ?(?:s|sec|min|minute|hour)\b|\b(?:[TRQ]P[MS]|itpm|otpm)\b",
+    r"每\s*(?:秒|分钟|分鐘|小时|小時)|[分秒](?:間)?あたり|분당|초당",
+)
+"""Words that make a quota one of requests or tokens in a short time, and not one of money."""
+
+ABOUT_MONEY = _any(r"insufficient|balance|credits?\b|funds|arrear|overdue|余额|餘額|欠费|充值|令牌")
+"""Words for money, which make even a quota that names a time one of money."""
 
 OUT_OF_BALANCE = _any(
     r"insufficient[ _-]?(?:account[ _-]?)?(?:balance|quota|credit|funds)",
@@ -42,7 +54,8 @@ OUT_OF_BALANCE = _any(
     r"purchase more|recharge|\btop[ -]up\b",
     r"arrear|overdue",
     r"account is (?:not active|deactivated|suspended)",
-    r"余额不足|欠费|额度",
+    r"(?:余额|餘額)不足|欠费|欠費|额度|額度|请充值|残高|잔액|잔고",
+    r"недостаточно средств|saldo (?:es )?insuficiente|sem saldo|solde insuffisant|guthaben (?:ist )?(?:aufgebraucht|nicht ausreichend|reicht nicht)",
 )
 """The account has no money left, or is closed."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from memgpt.cli.endpoint_probe import Endpoint, ProbeError
+from memgpt.cli.endpoint_probe import Endpoint, ProbeError, models_in
 
 _SECONDS = 2.0
 _MAX_BYTES = 4 * 1024 * 1024
@@ -48,10 +48,8 @@ def local_servers() -> list[LocalServer]:
         url = f"http://localhost:{port}/v1"
         # Check the ports before sending requests, since most have no server.
         answer = _get(f"{url}/models")
-        items = answer.get("data") if answer else None
-        if not isinstance(items, list):
-            return None
-        return LocalServer(name, url, [str(item["id"]) for item in items if isinstance(item, dict) and "id" in item])
+        found = models_in(answer)
+        return None if found is None else LocalServer(name, url, found)
 
     with ThreadPoolExecutor(len(SERVERS)) as pool:
         return [found for found in pool.map(look, SERVERS) if found is not None]

@@ -21,12 +21,14 @@ MAX_CHARACTERS = 500_000
 """Most characters of one answer; Memory's messages have at most 1 MiB."""
 
 _MARKUP = re.compile(
-    r"<[|｜]|</?(?:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```|\bfunctools|^Action:",
+    r"<[|｜]|</?(?:[a-z]{1,12}:)?(?i:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```|\bfunctools|^Action:",
     re.MULTILINE,
 )
 """Possible beginnings of a call that is written as text: after one, nothing is shown as a thought."""
 
-_MARKUP_BEGINS = re.compile(r"(?:</?[a-z_]{0,6}|\[[A-Z_]{0,2}|`{1,2}|\bfunctoo?l?|^Acti?o?n?)\Z", re.MULTILINE)
+_MARKUP_BEGINS = re.compile(
+    r"(?:</?(?:[a-z]{1,12}:)?[A-Za-z_]{0,12}|\[[A-Z_]{0,2}|`{1,2}|\bfunctoo?l?|^Acti?o?n?)\Z", re.MULTILINE
+)
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
@@ -75,10 +77,14 @@ class AnswerReader:
         self._usage = larger(self._usage, read_usage(chunk))
         self._reasoning_tokens = reasoning_tokens(chunk) or self._reasoning_tokens
         choices = chunk.get("choices")
-        choice = next((c for c in choices if isinstance(c, dict)), None) if isinstance(choices, list) else None
-        if choice is None:
+        given = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+        if not given:
             self._native(chunk)
-            return
+        # One answer is requested; some endpoints spread it over several choices.
+        for choice in given:
+            self._choice(choice)
+
+    def _choice(self, choice: dict[str, object]) -> None:
         if choice.get("finish_reason"):
             self._finish = finish_of(choice["finish_reason"])
         delta, message = choice.get("delta"), choice.get("message")
@@ -86,8 +92,8 @@ class AnswerReader:
             self._delta(delta)
         elif isinstance(message, dict):
             self._message(message)
-        elif isinstance(choice.get("text"), str):
-            self._write(choice["text"])
+        elif isinstance(text := choice.get("text"), str):
+            self._write(text)
 
     def _native(self, chunk: dict[str, object]) -> None:
         """Add a chunk in Ollama's own form, in which each has a ``message`` with the next piece."""

@@ -18,54 +18,92 @@ _MARKS = (
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
-_LONGEST = max(len(begin) for begin, _ in _MARKS)
+_FRAMES = (
+    ("<|start|>assistant", ""),
+    ("<|channel|>final<|message|>", "<|return|>"),
+    ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),
+)
+"""Marks around the answer itself, of models that mark both."""
+
+_FRAMES_AFTER_REASONING = (("<answer>", "</answer>"),)
+"""Marks that mean something else in an answer without reasoning."""
+
+_LONGEST = max(len(begin) for begin, _ in (*_MARKS, *_FRAMES))
 _BLOCK = re.compile("|".join(f"{re.escape(a)}.*?{re.escape(b)}" for a, b in _MARKS), re.DOTALL)
 _ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>"))
 
 
 class ReasoningFilter:
-    """Removes the reasoning at the beginning of an answer, piece by piece."""
+    """Removes the reasoning at the beginning of an answer, and the marks around the rest, piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, reasoned: bool = False) -> None:
+        """Begin an answer.
+
+        Args:
+            reasoned: Whether reasoning was removed from it before.
+        """
         self._held = ""
         self._end = ""
+        self._closing = ""
+        self._reasoned = reasoned
         self._answering = False
 
     def feed(self, piece: str) -> str:
         """Add a piece, and return the text that certainly is not reasoning."""
-        if self._answering:
-            return piece
         self._held += piece
+        if self._answering:
+            return self._answer()
         while True:
             if self._end:
                 _, found, rest = self._held.partition(self._end)
                 if not found:
                     self._held = self._held[-len(self._end) + 1 :]
                     return ""
-                self._held, self._end = rest.lstrip(), ""
+                self._held, self._end, self._reasoned = rest.lstrip(), "", True
             begun = self._held.lstrip()
             mark = next((pair for pair in _MARKS if begun.startswith(pair[0])), None)
             if mark is not None:
                 self._end, self._held = mark[1], begun[len(mark[0]) :]
                 continue
-            if len(begun) < _LONGEST and any(begin.startswith(begun) for begin, _ in _MARKS):
+            frames = (*_FRAMES, *(_FRAMES_AFTER_REASONING if self._reasoned else ()))
+            frame = next((pair for pair in frames if begun.startswith(pair[0])), None)
+            if frame is not None:
+                self._held, self._closing = begun[len(frame[0]) :].lstrip(), frame[1] or self._closing
+                continue
+            if len(begun) < _LONGEST and any(begin.startswith(begun) for begin, _ in (*_MARKS, *frames)):
                 return ""
             self._answering = True
-            held, self._held = self._held, ""
-            return held
+            return self._answer()
 
     def end(self) -> str:
-        """Return the text that was held back because it could have been reasoning."""
-        return "" if self._end or self._answering else self._held
+        """Return the text that was held back because it could have been a mark."""
+        return "" if self._end else self._held
+
+    def _answer(self) -> str:
+        """Return the text of the answer that certainly is not its closing mark."""
+        held, self._held = self._held, ""
+        if not self._closing:
+            return held
+        text, found, rest = held.partition(self._closing)
+        if found:
+            self._closing = ""
+            return text + rest
+        begun = next((n for n in range(len(self._closing), 0, -1) if held.endswith(self._closing[:n])), 0)
+        self._held = held[len(held) - begun :]
+        return held[: len(held) - begun]
 
 
 def without_reasoning(text: str) -> str:
     """Return a whole text without its reasoning; some chat templates already write the opening mark."""
     if text.lstrip().startswith("{"):
         return text
-    text = _BLOCK.sub("", text)
-    reader = ReasoningFilter()
+    outside = _BLOCK.sub("", text)
+    reader = ReasoningFilter(reasoned=outside != text)
+    text = outside
     text = reader.feed(text) + reader.end()
     ends = [match.end() for match in _ENDS.finditer(text)]
     return text[ends[-1] :].lstrip() if ends else text

@@ -55,7 +55,7 @@ _GLUE = re.compile(
 _WORD = re.compile(r"[A-Za-z_][\w.\-]{1,80}")
 _PYTHON_BEFORE = re.compile(r"(?:^|[\[,(>|;\]=])\s*(?:print\()?\Z", re.MULTILINE)
 _MARKUP = re.compile(
-    r"</?[|｜]?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
+    r"</?[|｜]?/?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
 )
 _PROSE = re.compile(r"[^\W\d_]{2,}")
 

@@ -25,12 +25,15 @@ def read_usage(chunk: Mapping[str, object]) -> Usage | None:
     usage = chunk.get("usage") or chunk.get("usageMetadata") or _in_choice(chunk) or _in_extension(chunk)
     if not usage and chunk.get("done") is True:
         usage = chunk  # Ollama's own form
+    timings = chunk.get("timings")  # llama.cpp
+    if not usage and isinstance(timings, Mapping):
+        read, new = _number(timings.get("cache_n")), _number(timings.get("prompt_n"))
+        usage = {"prompt_tokens": read + new, "completion_tokens": timings.get("predicted_n")}
     if not isinstance(usage, Mapping):
         return None
     cached = _first(usage, _CACHED) or max((_first(usage.get(key), _CACHED) for key in _DETAILS), default=0)
-    timings = chunk.get("timings")
     if not cached and isinstance(timings, Mapping):
-        cached = _number(timings.get("cache_n"))  # llama.cpp
+        cached = _number(timings.get("cache_n"))
     prompt = _first(usage, _PROMPT)
     if prompt and not _first(usage, ("prompt_tokens",)):
         # Anthropic's own form counts what was read from its cache, and written to it, apart.

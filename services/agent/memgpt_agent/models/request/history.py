@@ -63,13 +63,20 @@ def tool_messages(
 ) -> list[Wire]:
     """Return the prompt with tool calls; a thought is put back into its call."""
     quirks, extras = quirks or Quirks(), extras or CallExtras()
-    called = {message.function_call.call_id for message in messages if message.function_call is not None}
+    called = {
+        message.function_call.call_id: message.function_call.name
+        for message in messages
+        if message.function_call is not None
+    }
     rendered: list[Wire] = []
     for message in _with_joined_thoughts(messages):
         if message.role is Role.TOOL and message.call_id not in called:
             _add(rendered, {"role": "user", "content": message.text}, quirks)  # its call has left the window
         else:
-            _add(rendered, _message(message, quirks, extras), quirks)
+            made = _message(message, quirks, extras)
+            if quirks.named_results and message.role is Role.TOOL:
+                made["name"] = wire_name(called[message.call_id])
+            _add(rendered, made, quirks)
     return without_system(rendered) if quirks.no_system else rendered
 
 

@@ -24,6 +24,7 @@ class Quirks:
         no_empty_content: A text with every call.
         reasoning: The reasoning that came with each call, in ``reasoning_content``.
         signatures: The signature that came with each call, in ``extra_content``.
+        named_results: The function's name with its result.
     """
 
     answer_after_result: bool = False
@@ -31,3 +32,4 @@ class Quirks:
     no_empty_content: bool = False
     reasoning: bool = False
     signatures: bool = False
+    named_results: bool = False
