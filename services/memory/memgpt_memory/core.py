@@ -18,8 +18,11 @@ from memgpt_memory.agents import (
     LEASE_SECONDS,
     AgentRepository,
     Agents,
+    AgentUsage,
     Attachments,
     BlockAttachments,
+    CoreMemory,
+    Notes,
     Profiles,
     has_mark,
 )
@@ -71,6 +74,9 @@ class Core:
     passages: Passages
     token_key: bytes
     agents: Agents
+    notes: Notes
+    core_memory: CoreMemory
+    usage: AgentUsage
     turns: Turns
     edits: Edits
     attachments: Attachments
@@ -123,7 +129,7 @@ class Core:
         await self.tenants.close()
         await self.reembedding.close()
         await self.idempotency.close()
-        await self.agents.close()
+        await self.usage.close()
         await self.message_index.close()
         await self.agents.repository.close()
         await self.quotas.close()
@@ -166,9 +172,11 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         quotas,
         settings.lease_seconds,
     )
-    block_attachments = BlockAttachments(agents, records)
+    notes, core_memory = Notes(agents.repository), CoreMemory(agents.repository)
+    usage = AgentUsage(agents, notes, records)
+    block_attachments = BlockAttachments(agents, core_memory, records)
     sources = Sources(records, indexed, names, idempotency, journal, clock, quotas)
-    quotas.read_amounts = partial(_read_amounts, agents, sources)
+    quotas.read_amounts = partial(_read_amounts, usage, sources)
     message_index = MessageIndex(messages, indexed)
     recall = Recall(messages, indexed, message_index)
     core = Core(
@@ -176,6 +184,9 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         passages=indexed,
         token_key=bytes.fromhex(identity.token_key),
         agents=agents,
+        notes=notes,
+        core_memory=core_memory,
+        usage=usage,
         turns=Turns(records, agents),
         edits=Edits(messages),
         attachments=Attachments(agents, sources, clock),
@@ -183,11 +194,11 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         block_attachments=block_attachments,
         user_data=UserData(records, agents, shared, block_attachments),
         sources=sources,
-        transfers=Transfers(agents, sources, messages, indexed, clock, quotas),
+        transfers=Transfers(agents, core_memory, sources, messages, indexed, clock, quotas),
         archive=Archive(indexed, sources, clock),
         recall=recall,
         message_index=message_index,
-        forgetting=Forgetting(agents, recall),
+        forgetting=Forgetting(agents, notes, recall),
         profiles=Profiles(records),
         loads=LoadRecords(records, sources),
         quotas=quotas,
@@ -260,6 +271,6 @@ async def _finish_deletions(agents: Agents, sources: Sources, shared: SharedBloc
     await shared.resume_deletions()
 
 
-async def _read_amounts(agents: Agents, sources: Sources, tenant: str) -> list[tuple[str, Amounts]]:
+async def _read_amounts(usage: AgentUsage, sources: Sources, tenant: str) -> list[tuple[str, Amounts]]:
     """Return what every agent and source of a tenant uses, from their rows."""
-    return [*await agents.amounts(tenant), *await sources.amounts(tenant)]
+    return [*await usage.amounts(tenant), *await sources.amounts(tenant)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memgpt_memory.agents._agents import Agents, check_settings
+from memgpt_memory.agents._agents import Agents
 from memgpt_memory.agents._attachments import Attachments
 from memgpt_memory.agents._block_attachments import BlockAttachments
 from memgpt_memory.agents._blocks import MAX_BLOCKS
@@ -32,16 +32,12 @@ from memgpt_memory.agents._commands import (
     TurnStart,
     UpdateSettings,
 )
-from memgpt_memory.agents._decide import (
-    MAX_ATTACHMENTS,
-    Transition,
-    decide,
-    settings_etag,
-    turn_pointer,
-    turn_pointer_id,
-)
+from memgpt_memory.agents._core_memory import CoreMemory
+from memgpt_memory.agents._decide import MAX_ATTACHMENTS, decide
+from memgpt_memory.agents._draft import Transition
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
 from memgpt_memory.agents._live_agent import LEASE_SECONDS, LiveAgent, Waiter
+from memgpt_memory.agents._notes import Notes
 from memgpt_memory.agents._profiles import Profile, Profiles, unknown_profile
 from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists, has_mark
@@ -57,9 +53,12 @@ from memgpt_memory.agents._rows import (
     TurnRow,
     TurnState,
 )
+from memgpt_memory.agents._settings import check_settings, settings_etag
 from memgpt_memory.agents._shared_links import link_record
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
+from memgpt_memory.agents._turn_pointers import turn_pointer, turn_pointer_id
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost
+from memgpt_memory.agents._usage import AgentUsage
 
 __all__ = [
     "LEASE_SECONDS",
@@ -71,6 +70,7 @@ __all__ = [
     "AgentRow",
     "AgentState",
     "AgentTurn",
+    "AgentUsage",
     "Agents",
     "AttachBlock",
     "AttachSource",
@@ -81,6 +81,7 @@ __all__ = [
     "CancelTurn",
     "Command",
     "CommitResult",
+    "CoreMemory",
     "CreateAgent",
     "CurrentTurn",
     "DeleteAgent",
@@ -98,6 +99,7 @@ __all__ = [
     "LiveAgent",
     "NoTurn",
     "NoteTurn",
+    "Notes",
     "Profile",
     "Profiles",
     "PutToolServer",

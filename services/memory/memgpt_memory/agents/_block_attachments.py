@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memgpt_memory.agents._agents import Agents
 from memgpt_memory.agents._commands import AttachBlock, DetachBlock
+from memgpt_memory.agents._core_memory import CoreMemory
 from memgpt_memory.agents._errors import block_attached, too_many_agents_of_block
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._rows import Block
@@ -20,9 +21,10 @@ MAX_AGENTS_OF_BLOCK = 1_000
 class BlockAttachments:
     """Attaches shared blocks to agents: the agent's row names the block, and the block has the value."""
 
-    def __init__(self, agents: Agents, records: Records) -> None:
+    def __init__(self, agents: Agents, core_memory: CoreMemory, records: Records) -> None:
         """Work on the given parts of one store."""
         self._agents = agents
+        self._core_memory = core_memory
         self._blocks: SharedBlocks = agents.repository.shared
         self._records = records
 
@@ -41,7 +43,7 @@ class BlockAttachments:
         attached = [one.block_id for one in live.row.shared]
         gone = set(attached) - (await self._blocks.find_many(attached)).keys()
         await self._agents.repository.execute(live, AttachBlock(block_id, label, gone))
-        return await self._agents.block(live.state, label)
+        return await self._core_memory.get(live.state, label)
 
     async def detach(self, live: LiveAgent, block_id: str) -> None:
         """Detach a block; a missing one is not an error."""

@@ -26,11 +26,12 @@ from memgpt_memory.agents._commands import (
     notes_of,
     shared_blocks_of,
 )
-from memgpt_memory.agents._decide import Transition, decide, text_references, used_text_ids
+from memgpt_memory.agents._decide import decide
+from memgpt_memory.agents._draft import Transition
 from memgpt_memory.agents._errors import unknown_agent
 from memgpt_memory.agents._live_agent import Attempt, LiveAgent
 from memgpt_memory.agents._rows import AgentRow, Block
-from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
+from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name, text_references, used_text_ids
 from memgpt_memory.blocks import SharedBlock, SharedBlocks
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
@@ -152,6 +153,12 @@ class AgentRepository:
         rows = {record.id: AgentRow.model_validate_json(record.body) for record in records if record.kind == "agent"}
         texts = await self._records.read_texts_of_many({id_: text_references(row) for id_, row in rows.items()})
         return {id_: _state(id_, row, texts[id_]) for id_, row in rows.items()}
+
+    async def read_state(self, live: LiveAgent) -> AgentState:
+        """Return the agent as of one instant; after a failed write, first find out whether it took effect."""
+        async with live.lock:
+            await self.settle(live)
+            return live.state
 
     async def sweep(self, live: LiveAgent) -> None:
         """Delete unused rows that a failure or a crash left behind. Hold `live.lock`."""

@@ -12,6 +12,7 @@ from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._rewinds import Rewinds
 from memgpt_memory.agents._rows import AgentRow, Attachment, Block, BlockRef, ToolServer
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost, turn_of
+from memgpt_memory.records import TextRef, text_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +174,17 @@ def block_etag(reference: BlockRef) -> str:
 def block_text_name(label: str) -> str:
     """Name under which a block's text is stored: short and plain, whatever the label."""
     return "b" + hashlib.sha256(label.encode()).hexdigest()[:10]
+
+
+def text_references(row: AgentRow) -> dict[str, TextRef]:
+    """Return the text versions that the agent's row points to, by the names under which they are stored."""
+    return {
+        **{text.stored_name: getattr(row, field) for field, text in TEXT_FIELDS.items()},
+        **{block_text_name(reference.label): reference.text for reference in row.blocks},
+    }
+
+
+def used_text_ids(state: AgentState) -> set[str]:
+    """Return the keys of all texts that the agent's row points to."""
+    references = text_references(state.row).items()
+    return {id_ for name, reference in references for id_ in text_ids(state.id, name, reference)}

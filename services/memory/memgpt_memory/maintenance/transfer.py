@@ -23,6 +23,7 @@ from memgpt_memory.agents import (
     AgentState,
     Attachment,
     Block,
+    CoreMemory,
     CreateAgent,
     LiveAgent,
     Rewinds,
@@ -80,6 +81,7 @@ class Transfers:
     def __init__(
         self,
         agents: Agents,
+        core_memory: CoreMemory,
         sources: Sources,
         messages: Messages,
         passages: Passages,
@@ -88,6 +90,7 @@ class Transfers:
     ) -> None:
         """Work on the given parts of one store."""
         self._agents = agents
+        self._core_memory = core_memory
         self._sources = sources
         self._messages = messages
         self._passages = passages
@@ -101,9 +104,9 @@ class Transfers:
             Aborted: The agent was deleted in the meantime.
             FailedPrecondition: Messages are missing: the store is damaged.
         """
-        agent = await self._agents.read_state(live)
+        agent = await self._agents.repository.read_state(live)
         yield agent
-        blocks = await self._agents.blocks(agent)
+        blocks = await self._core_memory.list(agent)
         for block in blocks:
             yield block
         yield _exported_window(agent)

@@ -126,7 +126,7 @@ class UserData:
 
     async def _delete_agent(self, key: str, tenant: str, live: LiveAgent, receipt: Receipt) -> Receipt:
         if receipt.counted != live.id:
-            state = await self._agents.read_state(live)
+            state = await self._agents.repository.read_state(live)
             counts: dict[str, int | str] = {
                 "counted": live.id,
                 "agents": receipt.agents + 1,

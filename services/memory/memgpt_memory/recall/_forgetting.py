@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from memgpt_memory.agents import Agents, AgentState, ForgetMessages, LiveAgent
+from memgpt_memory.agents import Agents, AgentState, ForgetMessages, LiveAgent, Notes
 from memgpt_memory.messages import Message, Role, text_size
 from memgpt_memory.recall._recall import Recall
 from memgpt_memory.tasks import run_to_end
@@ -39,9 +39,10 @@ class Forgotten:
 class Forgetting:
     """Forgets messages and notes of agents."""
 
-    def __init__(self, agents: Agents, recall: Recall) -> None:
-        """Delete from `agents` and what `recall` derives from them."""
+    def __init__(self, agents: Agents, notes: Notes, recall: Recall) -> None:
+        """Delete from `agents`, their `notes`, and what `recall` derives from them."""
         self._agents = agents
+        self._notes = notes
         self._recall = recall
 
     async def messages(self, live: LiveAgent, sequences: Iterable[int]) -> Forgotten:
@@ -58,11 +59,11 @@ class Forgetting:
         Raises:
             FailedPrecondition: Such a message belongs to the running turn.
         """
-        texts = await self._agents.note_texts(live, ids)
+        texts = await self._notes.texts(live, ids)
         quoting = [m.sequence async for m in self._all(live.state, 0) if _quotes(m, texts)] if texts else []
         # The notes go last: a repetition after a failure still finds what quotes them.
         messages = await run_to_end(self._messages(live, set(quoting)))
-        return Forgotten(messages, await self._agents.delete_notes(live, ids))
+        return Forgotten(messages, await self._notes.delete(live, ids))
 
     async def sweep(self) -> None:
         """Delete what a failure or a crash left of forgotten messages."""

@@ -258,7 +258,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         state, found = await core.agents.read_context(live, messages=messages)
         return context_pb2.AgentContext(
             agent=await convert.agent(core, state),
-            blocks=map(convert.block, await core.agents.blocks(state)),
+            blocks=map(convert.block, await core.core_memory.list(state)),
             summary=state.summary,
             messages=[convert.message(message, state.rewinds) for message in found],
             archival_count=await core.archive.count(Scope(state.row.tenant, live, None)),

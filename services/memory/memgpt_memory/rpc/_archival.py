@@ -65,7 +65,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
 
         async def insert(_: str, key: str) -> bytes:
             live = await core.agents.get(owner, request.agent_id)
-            stored.extend(await core.agents.insert_notes(live, InsertNotes(request.texts, request.tags, key)))
+            stored.extend(await core.notes.insert(live, InsertNotes(request.texts, request.tags, key)))
             # The stored response holds no text: the notes may be deleted and erased.
             ids = [passage_pb2.Passage(passage_id=passage.id) for passage in stored]
             return pb.InsertPassagesResponse(passages=ids).SerializeToString()
@@ -111,7 +111,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
     async def DeletePassages(self, request: pb.DeletePassagesRequest, context: Context) -> pb.DeletePassagesResponse:
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
-        return pb.DeletePassagesResponse(deleted_count=await core.agents.delete_notes(live, request.passage_ids))
+        return pb.DeletePassagesResponse(deleted_count=await core.notes.delete(live, request.passage_ids))
 
 
 def _filter(proto: pb.PassageFilter) -> PassageFilter:

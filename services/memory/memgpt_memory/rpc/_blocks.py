@@ -16,18 +16,17 @@ class BlockServicer(Servicer, block_service_pb2_grpc.BlockServiceServicer):
 
     async def GetBlock(self, request: pb.GetBlockRequest, context: Context) -> pb.GetBlockResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
-        return pb.GetBlockResponse(block=convert.block(await self._core.agents.block(live.state, request.label)))
+        return pb.GetBlockResponse(block=convert.block(await self._core.core_memory.get(live.state, request.label)))
 
     async def ListBlocks(self, request: pb.ListBlocksRequest, context: Context) -> pb.ListBlocksResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
         return pb.ListBlocksResponse(
-            blocks=[convert.block(block) for block in await self._core.agents.blocks(live.state)]
+            blocks=[convert.block(block) for block in await self._core.core_memory.list(live.state)]
         )
 
     async def SetBlock(self, request: pb.SetBlockRequest, context: Context) -> pb.SetBlockResponse:
-        agents = self._core.agents
-        live = await agents.get(tenant(), request.agent_id)
-        block = await agents.set_block(live, convert.block_edit(request.block))
+        live = await self._core.agents.get(tenant(), request.agent_id)
+        block = await self._core.core_memory.set(live, convert.block_edit(request.block))
         return pb.SetBlockResponse(block=convert.block(block))
 
     async def DeleteBlock(self, request: pb.DeleteBlockRequest, context: Context) -> pb.DeleteBlockResponse:

@@ -1,0 +1,83 @@
+"""The cache of agents: each is read from the store once, and stays in memory while anything uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from memgpt_memory.agents._live_agent import LiveAgent
+from memgpt_memory.agents._repository import AgentRepository
+from memgpt_memory.agents._state import AgentState
+
+_MAX_AGENTS = 4_096
+
+
+class AgentCache:
+    """The agents in memory, including those being deleted. There is never more than one `LiveAgent` of an agent."""
+
+    def __init__(self, repository: AgentRepository, lease_seconds: float) -> None:
+        """Read missing agents from `repository`; a lease found there holds for `lease_seconds` from now."""
+        self._repository = repository
+        # Not a cache of cachetools, since an agent with waiters must stay, however long ago it was used.
+        self._agents: OrderedDict[str, LiveAgent] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
+        self._leases_end = asyncio.get_running_loop().time() + lease_seconds
+
+    async def find(self, agent_id: str) -> LiveAgent | None:
+        """Return an agent from the cache or the store; None if there is none."""
+        live = self._agents.get(agent_id)
+        if live is not None:
+            self._agents.move_to_end(agent_id)
+            if live.uncertain and not live.lock.locked():
+                await self._repository.read_state(live)
+            return live
+        task = self._loading.get(agent_id)
+        if task is None:
+            task = self._loading[agent_id] = asyncio.create_task(self._read(agent_id))
+            task.add_done_callback(lambda _: self._loading.pop(agent_id, None))
+        return await asyncio.shield(task)
+
+    async def find_many(self, ids: Sequence[str]) -> dict[str, LiveAgent | None]:
+        """Return agents from the cache or the store by their ids; None for missing ones."""
+        missing = [id_ for id_ in ids if id_ not in self._agents]
+        states = await self._repository.read_many(missing) if missing else {}
+        for id_, state in states.items():
+            self._admit(id_, state)
+        return {id_: await self.find(id_) if id_ in states or id_ not in missing else None for id_ in ids}
+
+    def find_cached(self, agent_id: str) -> LiveAgent | None:
+        """Return an agent if it is in the cache."""
+        return self._agents.get(agent_id)
+
+    def add(self, live: LiveAgent) -> LiveAgent:
+        """Add a new agent. An entry in use stays and is returned instead, since two would overwrite each other."""
+        held = self._agents.get(live.id)
+        if held is not None and not held.row.deleting:
+            return held
+        self._agents[live.id] = live
+        return live
+
+    def remove(self, agent_id: str) -> None:
+        """Remove an agent whose rows are gone."""
+        self._agents.pop(agent_id, None)
+
+    async def _read(self, agent_id: str) -> LiveAgent | None:
+        state = await self._repository.read(agent_id)
+        if state is None:
+            return self._agents.get(agent_id)  # it may have been created in the meantime
+        return self._admit(agent_id, state)
+
+    def _admit(self, agent_id: str, state: AgentState) -> LiveAgent:
+        """Add an agent that was read. An entry that was added in the meantime stays."""
+        held = self._agents.get(agent_id)
+        if held is not None:
+            return held
+        live = self._agents[agent_id] = LiveAgent(state)
+        # A lease that was held when this process started may still be in use, so it gets its full duration.
+        live.lease_ends = self._leases_end
+        if len(self._agents) > _MAX_AGENTS:
+            for id_ in [id_ for id_, old in list(self._agents.items())[: _MAX_AGENTS // 8] if old.idle]:
+                if id_ != agent_id:
+                    del self._agents[id_]
+        return live

@@ -1,0 +1,57 @@
+"""Core memory: read and write the blocks that an agent has, its own and shared ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memgpt_memory.agents._commands import SetBlock
+from memgpt_memory.agents._live_agent import LiveAgent
+from memgpt_memory.agents._repository import AgentRepository, check_exists
+from memgpt_memory.agents._rows import Block
+from memgpt_memory.agents._shared_links import shared_as
+from memgpt_memory.agents._state import AgentState
+from memgpt_memory.blocks import BlockEdit, unknown_block
+
+
+class CoreMemory:
+    """The blocks of every agent."""
+
+    def __init__(self, repository: AgentRepository) -> None:
+        """Change blocks with commits of `repository`."""
+        self._repository = repository
+
+    async def list(self, state: AgentState) -> Sequence[Block]:
+        """Return the agent's blocks: its own in order of creation, then the shared ones in order of attachment."""
+        own = state.all_blocks()
+        if not state.row.shared:
+            return own
+        found = await self._repository.shared.find_many(one.block_id for one in state.row.shared)
+        return [*own, *(shared_as(one.label, found[one.block_id]) for one in state.row.shared if one.block_id in found)]
+
+    async def get(self, state: AgentState, label: str) -> Block:
+        """Return the block of a label.
+
+        Raises:
+            NotFound: The agent has none.
+        """
+        block = next((block for block in await self.list(state) if block.label == label), None)
+        if block is None:
+            raise unknown_block(label)
+        return block
+
+    async def set(self, live: LiveAgent, edit: BlockEdit) -> Block:
+        """Write a block on behalf of a person. A new label creates a block; a shared one changes for all its agents.
+
+        Raises:
+            Aborted: The block's etag does not match.
+            FailedPrecondition: The agent has too many blocks.
+            InvalidArgument: The value is over the block's limit.
+        """
+        shared = self._repository.shared
+        async with live.lock:
+            await self._repository.settle(live)
+            attached = next((one for one in live.row.shared if one.label == edit.label), None)
+            if attached is not None and await shared.find_many([attached.block_id]):
+                check_exists(live)
+                return shared_as(edit.label, await shared.update(live.row.tenant, attached.block_id, edit))
+            return (await self._repository.commit(live, SetBlock(edit))).blocks[0]
