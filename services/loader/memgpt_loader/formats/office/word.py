@@ -221,54 +221,40 @@ class WordReader:
         return _chosen(field.begin)
 
     def _inline_piece(self, child: Element) -> str:
-        match local(child):
-            case "r" if self._is_hidden(child):
-                if any((each.text or "").strip() for each in child.iter() if local(each) == "t"):
-                    self._notes.add(NoteKind.HIDDEN, "hidden text")
-                return ""
+        name = local(child)
+        match name:
             case "r":
-                self._font = next((_font(each) for each in _properties(child, "rPr") if local(each) == "rFonts"), "")
-                return self._inline(child)
+                return self._run(child)
             case "t":
                 font = self._font or "Symbol"
                 return _PRIVATE.sub(lambda match: symbol(font, ord(match.group())), child.text or "")
-            case "tab" | "ptab":
-                return " "
-            case "br" | "cr":
-                return "\n"
-            case "noBreakHyphen":
-                return "-"
-            case "sym":
-                code = attribute(child, "char")
-                return symbol(attribute(child, "font"), int(code, 16)) if re.fullmatch("[0-9A-Fa-f]{1,5}", code) else ""
-            case "footnoteReference":
-                return f"[{attribute(child, 'id')}]"
-            case "endnoteReference":
-                return f"[endnote {attribute(child, 'id')}]"
-            case "commentReference":
-                self._waiting.append(self._comments.get(attribute(child, "id"), ""))
-                return ""
             case "fldSimple":
                 return self._field(_Field(child, 0, attribute(child, "instr")), self._inline(child))
             case "hyperlink":
                 target = self._links.get(relationship_id(child))
                 words = self._inline(child)
                 return link(words, target.target) if target else words
-            case "txbxContent":
-                self._waiting.append(child)
-                return ""
-            case "oMath" | "oMathPara":
-                return linear(child)
             case "drawing" | "pict" | "object":
                 words = self._inline(child)
                 if lines := self._drawings.lines(child):
                     self._waiting.append("\n".join(lines))
                 return words
-            case "textpath":
-                return child.get("string") or ""
-            case name if name not in _NOT_SHOWN:
-                return self._inline(child)
+            case "commentReference":
+                self._waiting.append(self._comments.get(attribute(child, "id"), ""))
+            case "txbxContent":
+                self._waiting.append(child)
+            case _ if name not in _NOT_SHOWN:
+                text = _text_of_mark(name, child)
+                return self._inline(child) if text is None else text
         return ""
+
+    def _run(self, run: Element) -> str:
+        if self._is_hidden(run):
+            if any((each.text or "").strip() for each in run.iter() if local(each) == "t"):
+                self._notes.add(NoteKind.HIDDEN, "hidden text")
+            return ""
+        self._font = next((_font(each) for each in _properties(run, "rPr") if local(each) == "rFonts"), "")
+        return self._inline(run)
 
     def _is_hidden(self, run: Element) -> bool:
         for each in _properties(run, "rPr"):
@@ -374,6 +360,29 @@ class WordReader:
             self._blocks.paragraph(embedded_text(name, data, self._file, self._limits, self._notes))
         except FileFailure as failure:
             self._notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)
+
+
+def _text_of_mark(name: str, element: Element) -> str | None:
+    """Return the text of an element that stands for characters, such as a tab; None for any other element."""
+    match name:
+        case "tab" | "ptab":
+            return " "
+        case "br" | "cr":
+            return "\n"
+        case "noBreakHyphen":
+            return "-"
+        case "sym":
+            code = attribute(element, "char")
+            return symbol(attribute(element, "font"), int(code, 16)) if re.fullmatch("[0-9A-Fa-f]{1,5}", code) else ""
+        case "footnoteReference":
+            return f"[{attribute(element, 'id')}]"
+        case "endnoteReference":
+            return f"[endnote {attribute(element, 'id')}]"
+        case "oMath" | "oMathPara":
+            return linear(element)
+        case "textpath":
+            return element.get("string") or ""
+    return None
 
 
 def _properties(element: Element, name: str) -> Element | tuple[()]:
