@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.common import Options, Table, compare, say, stage, texts
+from benchmarks.common import Options, Table, bench, compare, say, texts
 
 SMALL = 100
 
@@ -11,7 +11,7 @@ async def run(options: Options) -> Table:
     """Measure a source of 10,000 passages and one of 100."""
     size = options.size(10_000)
     table = Table(f"attach: a source of {size:,} passages, and one of {SMALL}")
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"attach: storing {size:,} passages")
         wanted = texts(size)
         large, small = await on.source(wanted), await on.source(wanted[:SMALL])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
-from benchmarks.common import Options, Table, compare, say, stage
+from benchmarks.common import Options, Table, bench, compare, say
 
 AGENTS = 64
 STEPS = 4
@@ -20,7 +20,7 @@ _TEXT = "x" * 600
 async def run(options: Options) -> Table:
     """Measure 64 agents."""
     table = Table(f"commits: {AGENTS} agents committing steps")
-    async with stage(options, MEMGPT_MEMORY_LEASE_SECONDS="600") as on:
+    async with bench(options, MEMGPT_MEMORY_LEASE_SECONDS="600") as on:
         say("commits: beginning turns")
         agents = [(await on.memory.agent()).agent_id for _ in range(AGENTS)]
         leases = [(await on.memory.begin(agent, uuid4().hex, "Hello!")).lease for agent in agents]

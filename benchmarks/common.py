@@ -355,7 +355,7 @@ class PlainMilvus:
         )[0]
 
 
-class Stage:
+class Bench:
     """A Memory process and plain pymilvus, each on its own empty store.
 
     Attributes:
@@ -423,12 +423,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(options: Options, **settings: str) -> AsyncIterator[Stage]:
-    """Set up a stage with settings of Memory."""
+async def bench(options: Options, **settings: str) -> AsyncIterator[Bench]:
+    """Start both on new stores; `settings` are those of Memory."""
     with scratch() as home:
         ours, theirs = (new_store(options, home / name) for name in ("memory", "raw"))
         raw = await open_raw(options, theirs)
-        one = Stage(options, home, raw, {"MEMGPT_MEMORY_URI": ours, "MEMGPT_MEMORY_TIMEOUT": "60", **settings})
+        one = Bench(options, home, raw, {"MEMGPT_MEMORY_URI": ours, "MEMGPT_MEMORY_TIMEOUT": "60", **settings})
         try:
             await one.start()
             yield one

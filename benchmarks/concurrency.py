@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.common import Options, Stage, Table, compare, queries, say, stage, take, texts
+from benchmarks.common import Bench, Options, Table, bench, compare, queries, say, take, texts
 
 AGENTS = 8
 SEARCHES = 5
@@ -17,7 +17,7 @@ async def run(options: Options) -> Table:
     """Measure 10,000 passages in total."""
     size = options.size(10_000) // AGENTS
     table = Table(f"concurrency: {AGENTS} agents with {size:,} notes each, {AGENTS} clients")
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"concurrency: storing {AGENTS * size:,} notes twice")
         agents = [(await on.memory.agent()).agent_id for _ in range(AGENTS)]
         for number, agent in enumerate(agents):
@@ -30,7 +30,7 @@ async def run(options: Options) -> Table:
     return table
 
 
-async def _clients(on: Stage, table: Table, agents: list[str], mode: str) -> None:
+async def _clients(on: Bench, table: Table, agents: list[str], mode: str) -> None:
     asked = queries()
 
     async def everybody(client: Callable[[str, list[str]], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Options, Table, quiet, stage
+from benchmarks.common import Options, Table, bench, quiet
 from benchmarks.retrieval import DataSet, ask, tell
 
 _UNANSWERABLE = 5
@@ -51,7 +51,7 @@ async def measure(path: Path) -> Table:
     sets = read(path)
     count, asked = sum(len(one.documents) for one in sets), sum(len(one.questions) for one in sets)
     table = Table(f"conversations: {len(sets)} of {count:,} turns together, {asked:,} questions")
-    async with stage(Options()) as on:
+    async with bench(Options()) as on:
         tell(table, await ask(on, sets))
     return table
 

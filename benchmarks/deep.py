@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.common import Options, Table, queries, say, stage, texts
+from benchmarks.common import Options, Table, bench, queries, say, texts
 
 PAGE = 100
 
@@ -11,7 +11,7 @@ async def run(options: Options) -> Table:
     """Measure 100,000 passages on Milvus Lite; on a server `search` covers as many."""
     size = options.size(100_000)
     table = Table(f"deep: {size:,} passages of one owner, pages of {PAGE}")
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"deep: storing {size:,} passages")
         owner = await on.source(texts(size))
         for mode in on.modes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memgpt.memory.v1 import store_service_pb2
 
-from benchmarks.common import PASSAGE_CHARS, Options, Table, megabytes, queries, say, stage, take, texts
+from benchmarks.common import PASSAGE_CHARS, Options, Table, bench, megabytes, queries, say, take, texts
 
 
 async def run(options: Options) -> Table:
@@ -14,7 +14,7 @@ async def run(options: Options) -> Table:
     if options.backend != "lite":
         table.notes.append("Only on Milvus Lite, which lives within Memory.")
         return table
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"footprint: storing {size:,} passages")
         source = await on.source(texts(size))
         await on.start()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.common import BATCH, Options, Table, compare, say, stage, texts
+from benchmarks.common import BATCH, Options, Table, bench, compare, say, texts
 
 
 async def run(options: Options) -> Table:
     """Measure files of 2,048 passages in a growing store."""
     size = options.size(2_048)
     table = Table(f"load: files of {size:,} passages, {BATCH} a batch")
-    async with stage(options) as on:
+    async with bench(options) as on:
         say("load: loading")
         repetitions = options.times(10)
         files = [texts(size, seed=number) for number in range(repetitions)]

@@ -239,7 +239,7 @@ async def wrong_totals(memory_address: str) -> AsyncIterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Score:
     """The number of right answers of a contender at a level, and its cost."""
 
     asked: int
@@ -252,8 +252,8 @@ class Outcome:
         return 100 * self.right / self.asked
 
 
-Outcomes = dict[str, dict[int, Outcome]]
-"""Outcomes by contender and level."""
+Scores = dict[str, dict[int, Score]]
+"""Scores by contender and level."""
 
 
 async def experiment(
@@ -264,7 +264,7 @@ async def experiment(
     levels: Sequence[int] = LEVELS,
     pairs: int = PAIRS,
     contenders: Sequence[str] = CONTENDERS,
-) -> Outcomes:
+) -> Scores:
     """Ask every contender for the end of every chain.
 
     Args:
@@ -327,7 +327,7 @@ async def experiment(
             say(f"nested_kv: {contender}")
             await asyncio.gather(*(client(contender, place, level) for place in range(orderings) for level in levels))
     return {
-        name: {level: Outcome(asked[name, level], right[name, level], steps[name, level]) for level in levels}
+        name: {level: Score(asked[name, level], right[name, level], steps[name, level]) for level in levels}
         for name in contenders
     }
 
@@ -341,8 +341,8 @@ async def run(options: Options) -> Table:
             home, new_store(options, home / "memory"), orderings=options.times(ORDERINGS), pairs=pairs
         )
     for name, by_level in found.items():
-        for level, outcome in by_level.items():
-            table.add(f"{name}, level {level}", "%", outcome.accuracy, **_bar(name, level))
+        for level, score in by_level.items():
+            table.add(f"{name}, level {level}", "%", score.accuracy, **_bar(name, level))
         steps, asked = (sum(getattr(one, what) for one in by_level.values()) for what in ("steps", "asked"))
         table.notes.append(f"{name}: {steps / asked:.1f} steps a question")
     if options.plot:
@@ -359,7 +359,7 @@ def _bar(name: str, level: int) -> dict[str, float]:
     return {"most": CONTROL_MOST} if name in ("no paging", _WRONG) else {}
 
 
-def plot(found: Outcomes, path: Path, pairs: int) -> None:
+def plot(found: Scores, path: Path, pairs: int) -> None:
     """Plot accuracy by level, like figure 7 of the paper; the file's extension selects the format (``.png``)."""
     import matplotlib as mpl
 

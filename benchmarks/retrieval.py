@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import PAPER_SET, Options, Stage, Table, milvus_server, quiet, say, stage
+from benchmarks.common import PAPER_SET, Bench, Options, Table, bench, milvus_server, quiet, say
 
 CUTS = (5, 10, 20)
 RESAMPLES = 10_000
@@ -90,12 +90,12 @@ async def measure(options: Options, path: Path) -> Table:
     """Run every question of a data set in every mode."""
     data = read(path)
     table = Table(f"retrieval: {path.name}, {len(data.documents):,} documents, {len(data.questions):,} questions")
-    async with stage(options) as on:
+    async with bench(options) as on:
         tell(table, await ask(on, [data]))
     return table
 
 
-async def ask(on: Stage, sets: Sequence[DataSet]) -> dict[str, Scores]:
+async def ask(on: Bench, sets: Sequence[DataSet]) -> dict[str, Scores]:
     """Return the scores of every question by mode; each data set is a separate source."""
     say(f"retrieval: storing {sum(len(data.documents) for data in sets):,} documents")
     sources = [await on.source(list(data.documents.values())) for data in sets]
@@ -123,7 +123,7 @@ def tell(table: Table, scores: Mapping[str, Scores]) -> None:
             table.notes.append(f"{name}, hybrid minus {other}: {mean:+.3f}, 95 % of [{low:+.3f}, {high:+.3f}]")
 
 
-async def _ask(on: Stage, source: str, data: DataSet, mode: str) -> Scores:
+async def _ask(on: Bench, source: str, data: DataSet, mode: str) -> Scores:
     ids = list(data.documents)
     names = [*(f"recall@{cut}" for cut in CUTS), "MRR@10", "ms"]
     scores: Scores = {name: [] for name in names}

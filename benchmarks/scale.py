@@ -23,7 +23,7 @@ from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_PERSONA
 from memgpt.memory.v1.recall_memory_service_pb2 import RECALL_MODE_SEMANTIC
 
 from benchmarks.big_store import Size, fill
-from benchmarks.common import Options, Stage, Table, megabytes, queries, say, scratch, stage, texts
+from benchmarks.common import Bench, Options, Table, bench, megabytes, queries, say, scratch, texts
 from tests.integration.memory.client import Memory, connected
 from tests.support.processes import ServiceProcess
 
@@ -148,7 +148,7 @@ async def _export(table: Table, memory: Memory, messages: int) -> None:
 
 
 async def _passages(options: Options, table: Table, size: int) -> None:
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"scale: storing {size:,} passages")
         source_id = await on.source(texts(size))
         await on.start()
@@ -167,7 +167,7 @@ async def _passages(options: Options, table: Table, size: int) -> None:
 
 
 async def _messages(options: Options, table: Table, size: int) -> None:
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"scale: importing an agent with {size:,} messages")
         agent_id = await _with_messages(on, size)
 
@@ -184,7 +184,7 @@ async def _messages(options: Options, table: Table, size: int) -> None:
         await _first_pages(options, table, on, f"{size:,} messages", {"dense": search}, bounds, _most_megabytes(size))
 
 
-async def _with_messages(on: Stage, size: int) -> str:
+async def _with_messages(on: Bench, size: int) -> str:
     """Import an agent with messages, and return its id."""
     message = partial(Message, role=ROLE_USER, create_time=Timestamp(seconds=1_700_000_000))
 
@@ -207,7 +207,7 @@ def _piece(**piece: Any) -> state.ImportAgentRequest:
 async def _first_pages(
     options: Options,
     table: Table,
-    on: Stage,
+    on: Bench,
     what: str,
     searches: Mapping[str, Callable[[str], Awaitable[object]]],
     limits: Mapping[str, int],

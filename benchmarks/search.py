@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.common import Options, Stage, Table, compare, queries, say, stage, take, texts
+from benchmarks.common import Bench, Options, Table, bench, compare, queries, say, take, texts
 
 PAGE = 10
 
@@ -17,7 +17,7 @@ async def run(options: Options) -> Table:
     """Measure 10,000 passages on Lite, 100,000 on a server, unless the options say otherwise."""
     size = options.size(10_000 if options.backend == "lite" else 100_000)
     table = Table(f"search: {size:,} passages of one owner, pages of {PAGE}")
-    async with stage(options) as on:
+    async with bench(options) as on:
         say(f"search: storing {size:,} passages twice")
         wanted = texts(size)
         owner = await on.source(wanted)
@@ -61,7 +61,7 @@ def _deep(total: int) -> int:
     return min(max(total // PAGE * 9 // 10, 3), 900)
 
 
-async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> None:
+async def _pages(on: Bench, table: Table, owner: str, mode: str, size: int) -> None:
     say(f"search: {mode}, page by page")
     asked = queries()
     first = take(asked, on.options.times(30) + 2)
@@ -103,7 +103,7 @@ async def _pages(on: Stage, table: Table, owner: str, mode: str, size: int) -> N
     table.add(f"{mode}: page {deep:,}", "ms", times["deep"], times["raw"], other_name="raw offset", most=0.2)
 
 
-async def _deep_tokens(on: Stage, owner: str, mode: str) -> list[_Deep]:
+async def _deep_tokens(on: Bench, owner: str, mode: str) -> list[_Deep]:
     found = []
     for query in take(queries(seed=2), on.options.times(10) + 1):
         number = _deep((await on.search(query, mode, source_id=owner)).total_size)
@@ -112,7 +112,7 @@ async def _deep_tokens(on: Stage, owner: str, mode: str) -> list[_Deep]:
     return found
 
 
-async def _cold(on: Stage, table: Table, owner: str, mode: str, pages: list[_Deep]) -> None:
+async def _cold(on: Bench, table: Table, owner: str, mode: str, pages: list[_Deep]) -> None:
     say(f"search: {mode}, tokens of a former process")
 
     async def go_on(deep: _Deep) -> None:

@@ -83,9 +83,9 @@ async def run(options: Options) -> Table:
         raw.load("source", texts(PASSAGES))
         for name, part in (("turns", _turns), ("many", _many)):
             # Each part has its own store, so that the sizes are those of its turns.
-            async with _stage(home / name, MEMGPT_MEMORY_URI=new_store(options, home / name), **settings) as stage:
-                stage.model, stage.url, stage.raw = model, server.base_url, raw
-                await part(options, table, stage)
+            async with _turn_bench(home / name, MEMGPT_MEMORY_URI=new_store(options, home / name), **settings) as bench:
+                bench.model, bench.url, bench.raw = model, server.base_url, raw
+                await part(options, table, bench)
         raw.client.close()
         _start_ups(table, home, {"MEMGPT_MEMORY_URI": new_store(options, home / "empty"), **settings})
     return table
@@ -124,7 +124,7 @@ def _reply(request: Request) -> Completion:
     return call("send_message", thought="I know enough.", message="This is what I found.")
 
 
-class _Stage:
+class _TurnBench:
     """A suite with the paper loaded, and the baselines for its turns."""
 
     model: _Model
@@ -197,16 +197,16 @@ class _Stage:
 
 
 @asynccontextmanager
-async def _stage(home: Path, **settings: str) -> AsyncIterator[_Stage]:
+async def _turn_bench(home: Path, **settings: str) -> AsyncIterator[_TurnBench]:
     with Suite(home, **settings) as suite, suite.client() as memgpt:
         await asyncio.to_thread(suite.cli, "load", "directory", "--name", "paper", f"--input-files={PAPER}")
-        yield _Stage(suite, memgpt)
+        yield _TurnBench(suite, memgpt)
 
 
 # One turn.
 
 
-async def _turns(options: Options, table: Table, on: _Stage) -> None:
+async def _turns(options: Options, table: Table, on: _TurnBench) -> None:
     say("turn: making agents")
     history = HISTORY // 10 if options.quick else HISTORY
     turns = options.times(OLD_AGENTS * TURNS)
@@ -248,7 +248,7 @@ async def _turns(options: Options, table: Table, on: _Stage) -> None:
     openai.close()
 
 
-def _first_tokens(options: Options, table: Table, on: _Stage, openai: OpenAI) -> None:
+def _first_tokens(options: Options, table: Table, on: _TurnBench, openai: OpenAI) -> None:
     """Measure the time from the start of the model's response to its first text at the client."""
     say("turn: first tokens")
     ours, bare = [], []
@@ -273,7 +273,7 @@ def _first_tokens(options: Options, table: Table, on: _Stage, openai: OpenAI) ->
 # Many.
 
 
-async def _many(options: Options, table: Table, on: _Stage) -> None:
+async def _many(options: Options, table: Table, on: _TurnBench) -> None:
     lite = options.backend == "lite"
     for agents in AT_A_TIME:
         say(f"turn: {agents} agents at a time")
@@ -305,7 +305,7 @@ async def _many(options: Options, table: Table, on: _Stage) -> None:
     table.notes.append(f"Of these: {', '.join(each_size)}.")
 
 
-def _search(on: _Stage, agents: list[str], place: int) -> None:
+def _search(on: _TurnBench, agents: list[str], place: int) -> None:
     on.search(agents[place % len(agents)])
 
 

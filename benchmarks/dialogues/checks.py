@@ -13,7 +13,7 @@ from memgpt_agent.functions import BUILT_IN_BY_NAME
 from memgpt_agent.loop.final_reply import LAST_WORDS
 from memgpt_agent.profiles import ProfileKind
 
-from benchmarks.dialogues.contenders import Held, HeldTurn
+from benchmarks.dialogues.contenders import Held, TurnResult
 from benchmarks.dialogues.script import Dialogue, ScriptedTurn, matches
 
 _HAN = re.compile(r"[\u3400-\u9fff]")
@@ -69,7 +69,9 @@ def judge(dialogue: Dialogue, held: Held) -> list[Check]:
     return checks
 
 
-def _of_turn(dialogue: Dialogue, scripted: ScriptedTurn, turn: HeldTurn, held: Held) -> Iterator[tuple[str, bool, str]]:
+def _of_turn(
+    dialogue: Dialogue, scripted: ScriptedTurn, turn: TurnResult, held: Held
+) -> Iterator[tuple[str, bool, str]]:
     answer = "\n".join(turn.answers)
     yield "user gets words", bool(answer.strip()), turn.error
     yield "language of the user", bool(_HAN.search(answer)) == (dialogue.language == "zh"), answer[:80]
@@ -94,7 +96,7 @@ def _of_turn(dialogue: Dialogue, scripted: ScriptedTurn, turn: HeldTurn, held: H
         yield "unknown: not invented", bool(_ADMITS.search(answer)), answer[:80]
 
 
-def searched_first(turn: HeldTurn) -> bool:
+def searched_first(turn: TurnResult) -> bool:
     """Whether archival memory was searched before the user was answered."""
     before = turn.calls[: turn.calls.index("send_message")] if "send_message" in turn.calls else turn.calls
     return "archival_memory_search" in before

@@ -26,7 +26,7 @@ _OVERHEAD = 8
 
 
 @dataclass(slots=True)
-class HeldTurn:
+class TurnResult:
     """What a contender did in one turn.
 
     Attributes:
@@ -61,7 +61,7 @@ class Held:
     dialogue: str
     contender: str
     blocks: dict[str, str] = field(default_factory=dict)
-    turns: list[HeldTurn] = field(default_factory=list)
+    turns: list[TurnResult] = field(default_factory=list)
     document: bool = False
 
     def json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Held:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Held:
         """Return it from JSON."""
-        return cls(**{**raw, "turns": [HeldTurn(**turn) for turn in raw["turns"]]})
+        return cls(**{**raw, "turns": [TurnResult(**turn) for turn in raw["turns"]]})
 
 
 class Contender(Protocol):
@@ -119,8 +119,8 @@ class AgentContender:
         agents.delete(agent_id)
         return held
 
-    def _turn(self, agent_id: str, text: str) -> HeldTurn:
-        turn = HeldTurn()
+    def _turn(self, agent_id: str, text: str) -> TurnResult:
+        turn = TurnResult()
         start = time.perf_counter()
         request = SendMessageRequest(
             agent_id=agent_id, text=text, request_id=new_request_id(), max_steps=self._max_steps
@@ -135,7 +135,7 @@ class AgentContender:
         return turn
 
 
-def _note(turn: HeldTurn, event: Any) -> None:
+def _note(turn: TurnResult, event: Any) -> None:
     match event.WhichOneof("event"):
         case "thought":
             turn.steps.append(f"thinks: {event.thought.text}")
@@ -192,8 +192,8 @@ class BareContender:
             say(f"{dialogue.name} (bare): {scripted.user[:60]!r} -> {' '.join(turn.answers)[:100]!r}")
         return held
 
-    def _turn(self, messages: list[dict[str, str]]) -> HeldTurn:
-        turn = HeldTurn()
+    def _turn(self, messages: list[dict[str, str]]) -> TurnResult:
+        turn = TurnResult()
         start = time.perf_counter()
         body = {"model": self._model, "messages": messages, "temperature": 0, "max_tokens": _ANSWER_TOKENS}
         url = f"{self._recorder.base_url}/chat/completions"

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.common import Table
 from benchmarks.dialogues.checks import Check, judge
-from benchmarks.dialogues.contenders import Held, HeldTurn
+from benchmarks.dialogues.contenders import Held, TurnResult
 from benchmarks.dialogues.script import Dialogue
 
 _LEAST: Mapping[str, float] = {
@@ -81,7 +81,7 @@ def _add_share(made: Table, metric: str, ours: Sequence[Check], bare: Sequence[C
         made.notes.append(f"MISSED: {metric}: at least {least:g} %")
 
 
-def _add_costs(made: Table, ours: Sequence[HeldTurn], bare: Sequence[HeldTurn]) -> None:
+def _add_costs(made: Table, ours: Sequence[TurnResult], bare: Sequence[TurnResult]) -> None:
     if not ours:
         return
     for what in ("prompt", "cached", "read", "completion"):
@@ -102,7 +102,7 @@ def _add_costs(made: Table, ours: Sequence[HeldTurn], bare: Sequence[HeldTurn]) 
         made.add(f"seconds per turn, {name}", "s", pick([turn.seconds for turn in ours]), other, other_name=_BESIDE)
 
 
-def _tokens(turn: HeldTurn, what: str) -> int:
+def _tokens(turn: TurnResult, what: str) -> int:
     if what == "read":
         return _tokens(turn, "prompt") - _tokens(turn, "cached")
     return sum(int(exchange[what]) for exchange in turn.exchanges)

@@ -14,8 +14,8 @@ from benchmarks.nested_kv import (
     PAIRS,
     PAIRS_A_PASSAGE,
     POLICIES,
-    Outcome,
-    Outcomes,
+    Score,
+    Scores,
     experiment,
     is_right,
     ordering,
@@ -27,7 +27,7 @@ LEVELS = (0, 2, 4)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Scores:
     """Two orderings of 60 pairs, which are 15 passages, on three pages."""
     home = tmp_path_factory.mktemp("nested_kv")
     return asyncio.run(
@@ -36,23 +36,23 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
 
 
 @pytest.mark.parametrize("contender", ["reads the list", "searches for the key"])
-def test_whoever_pages_and_follows_finds_every_value(found: Outcomes, contender: str) -> None:
+def test_whoever_pages_and_follows_finds_every_value(found: Scores, contender: str) -> None:
     assert {level: outcome.accuracy for level, outcome in found[contender].items()} == dict.fromkeys(LEVELS, 100)
 
 
 @pytest.mark.parametrize("control", ["no paging", "wrong totals"])
-def test_whoever_sees_one_page_only_fails(found: Outcomes, control: str) -> None:
+def test_whoever_sees_one_page_only_fails(found: Scores, control: str) -> None:
     outcomes = found[control].values()
     assert sum(outcome.right for outcome in outcomes) < sum(outcome.asked for outcome in outcomes) / 2
     assert found[control][4].right == 0
 
 
-def test_whoever_follows_nothing_finds_only_what_is_not_nested(found: Outcomes) -> None:
+def test_whoever_follows_nothing_finds_only_what_is_not_nested(found: Scores) -> None:
     assert {level: outcome.accuracy for level, outcome in found["one hop"].items()} == {0: 100, 2: 0, 4: 0}
 
 
 def test_a_plot_is_drawn(tmp_path: Path) -> None:
-    some: Outcomes = {name: {level: Outcome(2, 1, 10) for level in LEVELS} for name in CONTENDERS}
+    some: Scores = {name: {level: Score(2, 1, 10) for level in LEVELS} for name in CONTENDERS}
     plot(some, tmp_path / "new" / "plot.png", PAIRS)
     assert (tmp_path / "new" / "plot.png").read_bytes().startswith(b"\x89PNG")
 

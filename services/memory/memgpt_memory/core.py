@@ -16,14 +16,14 @@ from memgpt_memory import fulltext
 from memgpt_memory.access import ApiKeys, Tenants
 from memgpt_memory.agents import (
     LEASE_SECONDS,
+    AgentNotes,
     AgentRepository,
     Agents,
     AgentUsage,
-    Attachments,
     BlockAttachments,
     CoreMemory,
-    Notes,
     Profiles,
+    SourceAttachments,
     has_mark,
 )
 from memgpt_memory.archival import Archive
@@ -74,12 +74,12 @@ class Core:
     passages: Passages
     token_key: bytes
     agents: Agents
-    notes: Notes
+    notes: AgentNotes
     core_memory: CoreMemory
     usage: AgentUsage
     turns: Turns
     edits: Edits
-    attachments: Attachments
+    attachments: SourceAttachments
     shared_blocks: SharedBlocks
     block_attachments: BlockAttachments
     sources: Sources
@@ -172,7 +172,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         quotas,
         settings.lease_seconds,
     )
-    notes, core_memory = Notes(agents.repository), CoreMemory(agents.repository)
+    notes, core_memory = AgentNotes(agents.repository), CoreMemory(agents.repository)
     usage = AgentUsage(agents, notes, records)
     block_attachments = BlockAttachments(agents, core_memory, records)
     sources = Sources(records, indexed, names, idempotency, journal, clock, quotas)
@@ -189,7 +189,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         usage=usage,
         turns=Turns(records, agents),
         edits=Edits(messages),
-        attachments=Attachments(agents, sources, clock),
+        attachments=SourceAttachments(agents, sources, clock),
         shared_blocks=shared,
         block_attachments=block_attachments,
         user_data=UserData(records, agents, shared, block_attachments),

@@ -13,7 +13,7 @@ from memgpt_agent.loop import final_reply
 
 from benchmarks.dialogues import command, report
 from benchmarks.dialogues.checks import judge, leaked, pages_cited, searched_first
-from benchmarks.dialogues.contenders import BareContender, Held, HeldTurn
+from benchmarks.dialogues.contenders import BareContender, Held, TurnResult
 from benchmarks.dialogues.recorder import Recorder, new_tokens, prompt_text
 from benchmarks.dialogues.script import Dialogue, ScriptedTurn, read, sample
 from tests.support.scripted_llm import ScriptedLLM, say
@@ -26,7 +26,7 @@ def dialogue(*turns: ScriptedTurn, language: str = "en", document: bool = False)
 
 
 def held(*answers: str, calls: tuple[str, ...] = (), blocks: dict[str, str] | None = None) -> Held:
-    turns = [HeldTurn([answer] if answer else [], [*calls, "send_message"]) for answer in answers]
+    turns = [TurnResult([answer] if answer else [], [*calls, "send_message"]) for answer in answers]
     return Held("facts-1", "agent", blocks or {}, turns, document=True)
 
 
@@ -80,7 +80,7 @@ def test_paper_questions_need_a_search_before_the_answer_and_the_right_page():
     assert failed(script, held("140 pairs (page 8).")) == {"paper: searched first"}
     wrong = failed(script, held("141 (page 7)", calls=("archival_memory_search",)))
     assert wrong == {"paper: cites a page that holds it", "paper: right answer"}
-    assert not searched_first(HeldTurn(calls=["send_message", "archival_memory_search"]))
+    assert not searched_first(TurnResult(calls=["send_message", "archival_memory_search"]))
 
 
 @pytest.mark.parametrize("answer", ["I don't know.", "You have not told me.", "There is no information on it.",

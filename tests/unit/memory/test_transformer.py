@@ -11,7 +11,7 @@ import pytest
 from memgpt.config import ConfigError
 from memgpt_memory.config import MemorySettings
 from memgpt_memory.embedding import UnusableFolderError, load_transformer
-from memgpt_memory.embedding._transformer_folder import Usage, open_folder
+from memgpt_memory.embedding._transformer_folder import InputFormat, open_folder
 from memgpt_memory.service import model_choice
 
 from tests.support.tiny_transformer import state_length, write_transformer
@@ -88,14 +88,17 @@ async def test_the_first_tokens_vector_may_stand_for_the_text(tmp_path):
 @pytest.mark.parametrize(
     ("name", "usage"),
     [
-        ("all-MiniLM-L6-v2", Usage()),
-        ("multilingual-e5-small", Usage("query: ", "passage: ")),
-        ("bge-small-en-v1.5", Usage("Represent this sentence for searching relevant passages: ", "", "cls")),
-        ("bge-small-zh-v1.5", Usage("为这个句子生成表示以用于检索相关文章：", "", "cls")),
-        ("bge-m3", Usage("", "", "cls")),
-        ("gte-small", Usage()),
-        ("snowflake-arctic-embed-s", Usage("Represent this sentence for searching relevant passages: ", "", "cls")),
-        ("nomic-embed-text-v1.5", Usage("search_query: ", "search_document: ")),
+        ("all-MiniLM-L6-v2", InputFormat()),
+        ("multilingual-e5-small", InputFormat("query: ", "passage: ")),
+        ("bge-small-en-v1.5", InputFormat("Represent this sentence for searching relevant passages: ", "", "cls")),
+        ("bge-small-zh-v1.5", InputFormat("为这个句子生成表示以用于检索相关文章：", "", "cls")),
+        ("bge-m3", InputFormat("", "", "cls")),
+        ("gte-small", InputFormat()),
+        (
+            "snowflake-arctic-embed-s",
+            InputFormat("Represent this sentence for searching relevant passages: ", "", "cls"),
+        ),
+        ("nomic-embed-text-v1.5", InputFormat("search_query: ", "search_document: ")),
     ],
 )
 def test_families_have_their_usage(tmp_path, name, usage):
@@ -104,7 +107,7 @@ def test_families_have_their_usage(tmp_path, name, usage):
     (folder / "onnx" / "model_quantized.onnx").touch()
     (folder / "tokenizer.json").write_text("{}")
     found = open_folder(folder)
-    assert (found.name, found.usage, found.max_tokens) == (name, usage, 512)
+    assert (found.name, found.input_format, found.max_tokens) == (name, usage, 512)
 
 
 def test_the_folders_own_prompts_precede_those_of_its_family(tmp_path):
@@ -112,8 +115,16 @@ def test_the_folders_own_prompts_precede_those_of_its_family(tmp_path):
     (folder / "config_sentence_transformers.json").write_text(
         json.dumps({"prompts": {"query": "Q ", "document": "D "}})
     )
-    assert open_folder(folder).usage == Usage("Q ", "D ")
-    assert open_folder(folder, query_prefix="").usage == Usage("", "D ")
+    assert open_folder(folder).input_format == InputFormat("Q ", "D ")
+    assert open_folder(folder, query_prefix="").input_format == InputFormat("", "D ")
+
+
+def test_the_identity_is_the_one_that_stores_keep(tmp_path):
+    folder = tmp_path / "e5-x"
+    folder.mkdir()
+    (folder / "model.onnx").touch()
+    (folder / "tokenizer.json").write_text("{}")
+    assert open_folder(folder).identity() == "e5-x-4d9f8952"
 
 
 def test_the_identity_is_that_of_the_files_and_their_usage(tmp_path):

@@ -51,7 +51,7 @@ class ApiKeyRow(StoredModel):
     secrets: tuple[SecretRow, ...] = ()
 
 
-class Receipt(StoredModel):
+class TenantReceipt(StoredModel):
     """What the deletion of a tenant has removed so far; see `TenantReceipt` in the contract.
 
     Attributes:
@@ -87,7 +87,7 @@ class TenantRow(StoredModel):
 
     name: str
     created: int = 0
-    receipt: Receipt | None = None
+    receipt: TenantReceipt | None = None
 
     @property
     def deleting(self) -> bool:

@@ -15,7 +15,7 @@ from memgpt_runtime import reasons
 from memgpt_runtime.errors import FailedPrecondition, NotFound, ServiceError
 from memgpt_runtime.principal import DEFAULT_TENANT
 
-from memgpt_memory.access._model import Receipt, TenantRow
+from memgpt_memory.access._model import TenantReceipt, TenantRow
 from memgpt_memory.agents import Agents
 from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page, list_page
@@ -158,7 +158,9 @@ class Tenants:
         return await asyncio.shield(task)
 
     async def _mark(self, row: TenantRow) -> TenantRow:
-        marked = row.model_copy(update={"receipt": Receipt(begun=now(), rows=len(await self._records.kinds(row.name)))})
+        marked = row.model_copy(
+            update={"receipt": TenantReceipt(begun=now(), rows=len(await self._records.kinds(row.name)))}
+        )
         self._deleting.add(row.name)
         try:
             async with self._journal.beginning(KIND, _key(row.name)) as journal:
@@ -207,7 +209,7 @@ class Tenants:
         _log.info("tenant_deleted", tenant=name, agents=receipt.agents, sources=receipt.sources)
         return row
 
-    async def _delete_agent(self, row: TenantRow, receipt: Receipt, agent_id: str) -> None:
+    async def _delete_agent(self, row: TenantRow, receipt: TenantReceipt, agent_id: str) -> None:
         if receipt.counted != agent_id:
             try:
                 live = await self._agents.get(row.name, agent_id)
@@ -224,7 +226,7 @@ class Tenants:
         except NotFound:  # deleted in the meantime
             return
 
-    async def _delete_source(self, row: TenantRow, receipt: Receipt, source_id: str) -> None:
+    async def _delete_source(self, row: TenantRow, receipt: TenantReceipt, source_id: str) -> None:
         if receipt.counted != source_id:
             live = await self._sources.find(source_id)
             receipt.sources += 1
@@ -236,7 +238,7 @@ class Tenants:
         except NotFound:  # deleted in the meantime
             return
 
-    async def _delete_rows(self, row: TenantRow, receipt: Receipt, kind: str = "") -> None:
+    async def _delete_rows(self, row: TenantRow, receipt: TenantReceipt, kind: str = "") -> None:
         """Delete rows of the tenant among the records, of one kind or all that are left."""
         ids = [found.id for found in await self._records.kinds(row.name) if not kind or found.kind == kind]
         for start in range(0, len(ids), _BATCH):

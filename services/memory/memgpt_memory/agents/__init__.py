@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from memgpt_memory.agents._agent_notes import AgentNotes
+from memgpt_memory.agents._agent_usage import AgentUsage
 from memgpt_memory.agents._agents import Agents
-from memgpt_memory.agents._attachments import Attachments
 from memgpt_memory.agents._block_attachments import BlockAttachments
-from memgpt_memory.agents._blocks import MAX_BLOCKS
 from memgpt_memory.agents._commands import (
     AddStep,
     AttachBlock,
@@ -37,7 +37,7 @@ from memgpt_memory.agents._decide import MAX_ATTACHMENTS, decide
 from memgpt_memory.agents._draft import Transition
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeats_etag
 from memgpt_memory.agents._live_agent import LEASE_SECONDS, LiveAgent, Waiter
-from memgpt_memory.agents._notes import Notes
+from memgpt_memory.agents._own_blocks import MAX_BLOCKS
 from memgpt_memory.agents._profiles import Profile, Profiles, unknown_profile
 from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._repository import AgentRepository, CommitResult, check_exists, has_mark
@@ -55,10 +55,10 @@ from memgpt_memory.agents._rows import (
 )
 from memgpt_memory.agents._settings import check_settings, settings_etag
 from memgpt_memory.agents._shared_links import link_record
+from memgpt_memory.agents._source_attachments import SourceAttachments
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.agents._turn_pointers import turn_pointer, turn_pointer_id
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost
-from memgpt_memory.agents._usage import AgentUsage
 
 __all__ = [
     "LEASE_SECONDS",
@@ -66,6 +66,7 @@ __all__ = [
     "MAX_BLOCKS",
     "TEXT_FIELDS",
     "AddStep",
+    "AgentNotes",
     "AgentRepository",
     "AgentRow",
     "AgentState",
@@ -75,7 +76,6 @@ __all__ = [
     "AttachBlock",
     "AttachSource",
     "Attachment",
-    "Attachments",
     "Block",
     "BlockAttachments",
     "CancelTurn",
@@ -99,7 +99,6 @@ __all__ = [
     "LiveAgent",
     "NoTurn",
     "NoteTurn",
-    "Notes",
     "Profile",
     "Profiles",
     "PutToolServer",
@@ -111,6 +110,7 @@ __all__ = [
     "SetBlock",
     "SetHeartbeats",
     "SharedRef",
+    "SourceAttachments",
     "StartTurn",
     "StepCommit",
     "ToolFunction",

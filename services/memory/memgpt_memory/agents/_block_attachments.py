@@ -1,4 +1,4 @@
-"""Shared blocks attached to agents."""
+"""Attach shared blocks to agents, detach them, and find the agents that have one."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from typing import Any
 from memgpt_runtime import reasons
 
 from memgpt_memory.agents import _errors as errors
-from memgpt_memory.agents._blocks import check_room
 from memgpt_memory.agents._commands import (
     AddStep,
     AttachBlock,
@@ -39,6 +38,7 @@ from memgpt_memory.agents._commands import (
     notes_of,
 )
 from memgpt_memory.agents._draft import Draft, Transition
+from memgpt_memory.agents._own_blocks import check_room
 from memgpt_memory.agents._rewinds import Rewind
 from memgpt_memory.agents._rows import NoteInsertion, SharedRef, TurnState
 from memgpt_memory.agents._settings import settings_etag

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from memgpt_memory.agents import _errors as errors
-from memgpt_memory.agents._blocks import apply_edit
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeat_record, heartbeats_etag
+from memgpt_memory.agents._own_blocks import apply_edit
 from memgpt_memory.agents._rows import AgentRow, Block, BlockRef, SharedRef
 from memgpt_memory.agents._shared_links import link_id, shared_as
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name

@@ -1,4 +1,4 @@
-"""Shared blocks of agents: as an agent has them, and the rows by which the agents of a block are found."""
+"""The rows that link a shared block to its agents, and the block as an agent has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of an agent that run elsewhere."""
+"""The remote tools of an agent, as its state lists them."""
 
 from __future__ import annotations
 

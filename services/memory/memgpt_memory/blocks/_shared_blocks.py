@@ -13,7 +13,7 @@ from memgpt_runtime.errors import Reason
 
 from memgpt_memory.blocks._edits import BlockEdit
 from memgpt_memory.blocks._errors import too_many_shared_blocks, unknown_shared_block, unknown_shared_block_name
-from memgpt_memory.blocks._shared import KIND, MAX_SHARED_BLOCKS, SharedBlock, SharedBlockRow, SharedWrite
+from memgpt_memory.blocks._shared_block import KIND, MAX_SHARED_BLOCKS, SharedBlock, SharedBlockRow, SharedWrite
 from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page, fitting, list_page
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Records, ids_of

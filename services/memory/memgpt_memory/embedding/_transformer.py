@@ -60,8 +60,8 @@ class Transformer:
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         """See `Embedder.embed`."""
-        usage = self._folder.usage
-        prefix = usage.query_prefix if query else usage.passage_prefix
+        form = self._folder.input_format
+        prefix = form.query_prefix if query else form.passage_prefix
         loop = asyncio.get_running_loop()
         vectors: list[Numbers] = []
         for start in range(0, len(texts), _TURN):
@@ -93,7 +93,7 @@ class Transformer:
         if output.ndim == 2:
             vector = output[0]
         elif output.ndim == 3:
-            vector = output[0, 0] if self._folder.usage.pooling == "cls" else output[0].mean(axis=0)
+            vector = output[0, 0] if self._folder.input_format.pooling == "cls" else output[0].mean(axis=0)
         else:
             raise UnusableFolderError(f"{self._folder.model} does not return vectors of tokens or of texts")
         norm = np.linalg.norm(vector)

@@ -24,7 +24,7 @@ class UnusableFolderError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class InputFormat:
     """How a model wants its texts.
 
     Attributes:
@@ -38,15 +38,15 @@ class Usage:
     pooling: str = "mean"
 
 
-_FAMILIES: tuple[tuple[str, Usage], ...] = (
-    (r"\be5\b", Usage("query: ", "passage: ")),
-    (r"\bbge\b.*\bzh\b", Usage(_BGE_CHINESE, pooling="cls")),
-    (r"\bbge\b.*\bm3\b", Usage(pooling="cls")),
-    (r"\bbge\b", Usage(_BGE_ENGLISH, pooling="cls")),
-    (r"\barctic embed\b", Usage(_BGE_ENGLISH, pooling="cls")),
-    (r"\bnomic embed\b", Usage("search_query: ", "search_document: ")),
+_FAMILIES: tuple[tuple[str, InputFormat], ...] = (
+    (r"\be5\b", InputFormat("query: ", "passage: ")),
+    (r"\bbge\b.*\bzh\b", InputFormat(_BGE_CHINESE, pooling="cls")),
+    (r"\bbge\b.*\bm3\b", InputFormat(pooling="cls")),
+    (r"\bbge\b", InputFormat(_BGE_ENGLISH, pooling="cls")),
+    (r"\barctic embed\b", InputFormat(_BGE_ENGLISH, pooling="cls")),
+    (r"\bnomic embed\b", InputFormat("search_query: ", "search_document: ")),
 )
-"""Usage by a pattern of the model's name, from the models' cards; all other models get `Usage()`."""
+"""Formats by a pattern of the model's name, from the models' cards; all other models get `InputFormat()`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,24 @@ class TransformerFolder:
         name: The model's name.
         model: The ONNX file.
         tokenizer: The ``tokenizer.json``.
-        usage: How it wants its texts.
+        input_format: How it wants its texts.
         max_tokens: Tokens that it takes at once.
     """
 
     name: str
     model: Path
     tokenizer: Path
-    usage: Usage
+    input_format: InputFormat
     max_tokens: int
 
     def identity(self) -> str:
         """Return the model's name with a digest of all that its vectors depend on; reads the files."""
-        digest = hashlib.sha256(repr((self.usage, self.max_tokens)).encode())
+        form = self.input_format
+        # Stores keep the digest: one of another text would say that their model has changed.
+        digest = hashlib.sha256(
+            f"(Usage(query_prefix={form.query_prefix!r}, passage_prefix={form.passage_prefix!r}, "
+            f"pooling={form.pooling!r}), {self.max_tokens})".encode()
+        )
         # Large models keep their weights in files beside the model.
         weights = sorted(self.model.parent.glob(f"{self.model.stem}*data"))
         for path in (self.model, *weights, self.tokenizer):
@@ -101,15 +106,15 @@ def open_folder(
     if tokenizer is None:
         raise UnusableFolderError(f"{folder} has no tokenizer.json")
     name = folder.resolve().name if _GENERIC.fullmatch(model.stem) else model.stem
-    usage = _usage(folder, name)
+    input_format = _input_format(folder, name)
     return TransformerFolder(
         name,
         model,
         tokenizer,
-        Usage(
-            usage.query_prefix if query_prefix is None else query_prefix,
-            usage.passage_prefix if passage_prefix is None else passage_prefix,
-            usage.pooling,
+        InputFormat(
+            input_format.query_prefix if query_prefix is None else query_prefix,
+            input_format.passage_prefix if passage_prefix is None else passage_prefix,
+            input_format.pooling,
         ),
         _max_tokens(folder, tokenizer),
     )
@@ -124,14 +129,14 @@ def _only(folder: Path, pattern: str) -> Path | None:
     return found[0] if found else None
 
 
-def _usage(folder: Path, name: str) -> Usage:
-    """Return the usage that the folder's own files state, or that of the family which the name belongs to."""
+def _input_format(folder: Path, name: str) -> InputFormat:
+    """Return the format that the folder's own files state, or that of the family which the name belongs to."""
     words = re.sub(r"[^a-z0-9]+", " ", name.lower())
-    family = next((usage for pattern, usage in _FAMILIES if re.search(pattern, words)), Usage())
+    family = next((input_format for pattern, input_format in _FAMILIES if re.search(pattern, words)), InputFormat())
     prompts = _read(folder / "config_sentence_transformers.json").get("prompts")
     prompts = prompts if isinstance(prompts, Mapping) else {}
     pooling = _read(folder / "1_Pooling" / "config.json")
-    return Usage(
+    return InputFormat(
         str(prompts.get("query") or family.query_prefix),
         str(prompts.get("passage") or prompts.get("document") or family.passage_prefix),
         "cls"

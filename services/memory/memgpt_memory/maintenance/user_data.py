@@ -26,7 +26,7 @@ _PAGE = 100
 _log = structlog.get_logger(__name__)
 
 
-class Receipt(StoredModel):
+class UserReceipt(StoredModel):
     """What an erasure has deleted so far; the user is known only until it is done.
 
     Attributes:
@@ -77,7 +77,7 @@ class UserData:
         """Return the shared blocks of a user, in order of creation."""
         return await self._shared.of_user(tenant, user_id)
 
-    async def erase(self, tenant: str, user_id: str, request_id: str) -> Receipt:
+    async def erase(self, tenant: str, user_id: str, request_id: str) -> UserReceipt:
         """Erase what belongs to a user, or complete or return the erasure of the same request."""
         async with self._lock:  # two erasures of one user would count the same things
             return await self._erase(key_of(KIND, tenant, request_id), tenant, user_id)
@@ -95,7 +95,7 @@ class UserData:
     async def _resume(self) -> None:
         try:
             for record in await self._records.find(KIND):  # of every tenant
-                receipt = Receipt.model_validate_json(record.body)
+                receipt = UserReceipt.model_validate_json(record.body)
                 if not receipt.ended:
                     async with self._lock:
                         await self._erase(record.id, record.tenant, receipt.user_id)
@@ -105,9 +105,9 @@ class UserData:
         except ServiceError as error:  # the next start, or the same request, continues it
             _log.warning("erasure_not_resumed", error=str(error))
 
-    async def _erase(self, key: str, tenant: str, user_id: str) -> Receipt:
+    async def _erase(self, key: str, tenant: str, user_id: str) -> UserReceipt:
         record = await self._records.get(key)
-        receipt = Receipt(user_id=user_id) if record is None else Receipt.model_validate_json(record.body)
+        receipt = UserReceipt(user_id=user_id) if record is None else UserReceipt.model_validate_json(record.body)
         if receipt.ended:
             return receipt
         # A deletion that failed halfway is hidden from the lists below.
@@ -124,7 +124,7 @@ class UserData:
             await self._attachments.delete(tenant, block.id, detach=True)
         return await self._put(key, tenant, receipt, {"user_id": "", "counted": "", "ended": now()})
 
-    async def _delete_agent(self, key: str, tenant: str, live: LiveAgent, receipt: Receipt) -> Receipt:
+    async def _delete_agent(self, key: str, tenant: str, live: LiveAgent, receipt: UserReceipt) -> UserReceipt:
         if receipt.counted != live.id:
             state = await self._agents.repository.read_state(live)
             counts: dict[str, int | str] = {
@@ -139,7 +139,7 @@ class UserData:
             await self._agents.delete(tenant, live.id)
         return receipt
 
-    async def _put(self, key: str, tenant: str, receipt: Receipt, changes: dict[str, int | str]) -> Receipt:
+    async def _put(self, key: str, tenant: str, receipt: UserReceipt, changes: dict[str, int | str]) -> UserReceipt:
         receipt = receipt.model_copy(update=changes)
         await self._records.put(Record(key, KIND, tenant, "", now(), receipt.model_dump_json()))
         return receipt

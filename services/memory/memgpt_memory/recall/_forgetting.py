@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from memgpt_memory.agents import Agents, AgentState, ForgetMessages, LiveAgent, Notes
+from memgpt_memory.agents import AgentNotes, Agents, AgentState, ForgetMessages, LiveAgent
 from memgpt_memory.messages import Message, Role, text_size
 from memgpt_memory.recall._recall import Recall
 from memgpt_memory.tasks import run_to_end
@@ -39,7 +39,7 @@ class Forgotten:
 class Forgetting:
     """Forgets messages and notes of agents."""
 
-    def __init__(self, agents: Agents, notes: Notes, recall: Recall) -> None:
+    def __init__(self, agents: Agents, notes: AgentNotes, recall: Recall) -> None:
         """Delete from `agents`, their `notes`, and what `recall` derives from them."""
         self._agents = agents
         self._notes = notes

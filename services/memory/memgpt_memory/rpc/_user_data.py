@@ -12,7 +12,7 @@ from memgpt_runtime.ids import new_id
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION
-from memgpt_memory.maintenance.user_data import Receipt
+from memgpt_memory.maintenance.user_data import UserReceipt
 from memgpt_memory.restrictions import check_unrestricted
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
@@ -50,7 +50,7 @@ class UserDataServicer(Servicer, user_data_service_pb2_grpc.UserDataServiceServi
         return pb.EraseUserResponse.FromString(answer)
 
 
-def _response(receipt: Receipt) -> pb.EraseUserResponse:
+def _response(receipt: UserReceipt) -> pb.EraseUserResponse:
     return pb.EraseUserResponse(
         agent_count=receipt.agents,
         block_count=receipt.blocks,

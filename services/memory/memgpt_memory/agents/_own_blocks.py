@@ -1,4 +1,4 @@
-"""Edits of core memory."""
+"""Edits of the blocks that belong to one agent alone."""
 
 from __future__ import annotations
 

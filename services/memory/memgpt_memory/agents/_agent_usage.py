@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import structlog
 from memgpt_runtime.errors import ServiceError
 
+from memgpt_memory.agents._agent_notes import AgentNotes
 from memgpt_memory.agents._agents import Agents
 from memgpt_memory.agents._commands import CountBytes
-from memgpt_memory.agents._notes import Notes
 from memgpt_memory.agents._rows import AgentRow
 from memgpt_memory.messages import text_size
 from memgpt_memory.quotas import Amounts
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 class AgentUsage:
     """Reads what agents use. Rows of an older version lack the bytes: they are counted in the background."""
 
-    def __init__(self, agents: Agents, notes: Notes, records: Records) -> None:
+    def __init__(self, agents: Agents, notes: AgentNotes, records: Records) -> None:
         """Read the given parts of one store."""
         self._agents = agents
         self._notes = notes

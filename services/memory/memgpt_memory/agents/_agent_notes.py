@@ -10,7 +10,7 @@ from memgpt_memory.agents._repository import AgentRepository
 from memgpt_memory.passages import Passage, note_id, passage_of
 
 
-class Notes:
+class AgentNotes:
     """The notes of every agent."""
 
     def __init__(self, repository: AgentRepository) -> None:

@@ -1,4 +1,4 @@
-"""Sources attached to agents."""
+"""Attach sources to agents, detach them, and list them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memgpt_memory.clock import Clock, now
 from memgpt_memory.sources import LiveSource, Sources
 
 
-class Attachments:
+class SourceAttachments:
     """Attaches sources to agents: an attachment is a link, and nothing is copied."""
 
     def __init__(self, agents: Agents, sources: Sources, clock: Clock) -> None:
