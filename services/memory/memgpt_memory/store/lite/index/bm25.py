@@ -7,7 +7,7 @@ under `layout.BM25`, and the statistics are those of the rows that meet the cond
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -118,13 +118,13 @@ def bm25_scores(query: Sequence[str], parts: Sequence[tuple[Postings, Flags]]) -
         return scores
     k1, b = BM25["bm25_k1"], BM25["bm25_b"]
     norms = [(k1 * (1 - b + b * postings.lengths * (total / lengths))).astype(np.float32) for postings, _ in parts]
-    for word in query:
+    for word, times in Counter(query).items():
         places = [postings.of(hash_word(word)) for postings, _ in parts]
         found = [postings.rows[place] for (postings, _), place in zip(parts, places, strict=True)]
         having = sum(int(np.count_nonzero(kept[rows])) for (_, kept), rows in zip(parts, found, strict=True))
         if not having:
             continue
-        weight = np.float32(np.log1p((total - having + 0.5) / (having + 0.5)) * (k1 + 1))
+        weight = np.float32(times * np.log1p((total - having + 0.5) / (having + 0.5)) * (k1 + 1))
         for (postings, _), place, rows, norm, score in zip(parts, places, found, norms, scores, strict=True):
             if len(rows):
                 counts = postings.counts[place].astype(np.float32)
