@@ -28,11 +28,19 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A function call as the model made it; ``arguments`` is JSON text that may not parse."""
+    """A function call as the model made it.
+
+    Attributes:
+        call_id: Pairs it with its result.
+        name: The function's name.
+        arguments: JSON text that may not parse.
+        endpoint_data: Data that the endpoint expects back with the call, such as a signature: a JSON object or empty.
+    """
 
     call_id: str
     name: str
     arguments: str
+    endpoint_data: str = ""
 
 
 def new_call_id() -> str:

@@ -46,6 +46,26 @@ async def test_a_message_whose_arguments_are_nested_without_end_hides_no_other(m
     assert await numbers(memory, agent.agent_id, "boat") == [1, 0]
 
 
+@pytest.mark.parametrize(
+    "arguments", ["{}", '{"message": "' + "x" * 20_000 + '"}', '{"message": "' + "é" * 40_000 + '"}']
+)
+@pytest.mark.parametrize("data", ['{"fields": {"thought_signature": "abc"}}', '"\\' * 8_192, "é" * 8_192])
+async def test_the_data_of_the_endpoint_is_stored_with_the_call(memory: Memory, arguments: str, data: str) -> None:
+    """Also the longest data, each character of which is escaped."""
+    call = message_pb2.FunctionCall(call_id="c", name="send_message", arguments=arguments, endpoint_data=data)
+    message = message_pb2.NewMessage(role=ASSISTANT, text="a boat", function_call=call)
+    agent = await memory.agent(messages=[message])
+    (found,) = (await search(memory, agent.agent_id, "boat")).messages
+    assert (found.text, found.function_call) == ("a boat", call)
+
+
+@pytest.mark.parametrize("data", ["x" * 16_385, "line\nline", "\x00"])
+async def test_data_of_an_endpoint_that_is_no_line_of_json_is_refused(memory: Memory, data: str) -> None:
+    call = message_pb2.FunctionCall(call_id="c", name="f", arguments="{}", endpoint_data=data)
+    with refused(INVALID):
+        await memory.agent(messages=[message_pb2.NewMessage(role=ASSISTANT, function_call=call)])
+
+
 async def test_every_word_must_be_there_and_case_is_ignored(memory: Memory) -> None:
     agent = await memory.agent(
         messages=[

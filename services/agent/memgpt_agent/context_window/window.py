@@ -15,7 +15,7 @@ from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.note import note_message
 from memgpt_agent.context_window.tokens import CountTokens
-from memgpt_agent.domain import Context, FunctionCall, Message, Role
+from memgpt_agent.domain import Context, Message, Role
 from memgpt_agent.functions import Function, functions_of, parameters_schema
 from memgpt_agent.functions.send_message import SENT
 
@@ -227,7 +227,7 @@ class ContextWindow:
             whole = self.text_size(call.arguments) + self.text_size(message.text) or 1
             share = max(cap - overhead, 1)
             arguments = self._elide_json(call.arguments, share * self.text_size(call.arguments) // whole)
-            message = replace(message, function_call=FunctionCall(call.call_id, call.name, arguments))
+            message = replace(message, function_call=replace(call, arguments=arguments))
             return replace(message, text=self._elide_json(message.text, share * self.text_size(message.text) // whole))
         return replace(message, text=self._elide_json(message.text, max(cap - overhead, 1)))
 

@@ -80,7 +80,7 @@ def message(proto: message_pb2.Message) -> Message:
     return Message(
         role=_ROLE_OF[proto.role],
         text=proto.text,
-        function_call=FunctionCall(call.call_id, call.name, call.arguments)
+        function_call=FunctionCall(call.call_id, call.name, call.arguments, call.endpoint_data)
         if proto.HasField("function_call")
         else None,
         call_id=proto.call_id,
@@ -224,7 +224,9 @@ def new_message(value: Message) -> message_pb2.NewMessage:
     if value.function_call is not None:
         call = value.function_call
         proto.function_call.CopyFrom(
-            message_pb2.FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+            message_pb2.FunctionCall(
+                call_id=call.call_id, name=call.name, arguments=call.arguments, endpoint_data=call.endpoint_data
+            )
         )
     if value.usage is not None:
         proto.usage.CopyFrom(usage_proto(value.usage))

@@ -185,11 +185,13 @@ class OpenAIModel:
         """Return the interpretation of one answer."""
         answer = await self._answer(request, mode, sink)
         made = completion(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
-        extras = self._dialect(request.model or self._settings.model).extras
-        for call, raw in zip((made.call, *made.further) if made.call else (), answer.calls, strict=False):
-            if call is not None:
-                extras.keep(call, answer.reasoning, raw.extra)
-        return made
+        dialect = self._dialect(request.model or self._settings.model)
+        calls = [made.call, *made.further] if made.call else []
+        for place, (call, raw) in enumerate(zip(calls, answer.calls, strict=False)):
+            calls[place] = dialect.extras.keep(
+                call, answer.reasoning, raw.extra, reasoning_demanded=dialect.quirks.reasoning
+            )
+        return replace(made, call=calls[0], further=tuple(calls[1:])) if calls else made
 
     async def _answer(self, request: ModelRequest, mode: CallMode, sink: Sink) -> Answer:
         """Return one answer; a model that spends its room on reasoning gets more."""

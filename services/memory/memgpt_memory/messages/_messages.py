@@ -17,7 +17,8 @@ from memgpt_memory.store.layout import MESSAGES
 from memgpt_memory.store.rows import Key, MessageRow
 
 _INLINE_ARGUMENTS = 32_768
-"""Arguments longer than this many bytes go after the text, so that the head always fits its column."""
+"""Arguments that are longer than this many bytes, with the endpoint's data, go after the text, so that the head always
+fits its column."""
 
 _MAX_CACHED_BYTES, _BYTES_OF_A_ROW = 16 << 20, 1_000
 """Bytes of all cached rows, and of one row without its texts."""
@@ -45,11 +46,13 @@ def message_rows(
             limit_bytes=MAX_MESSAGE_BYTES,
             field="messages.text",
         )
-    apart = arguments != "" and len(json.dumps(arguments)) > _INLINE_ARGUMENTS
+    inline = len(json.dumps(arguments)) + len(json.dumps(call.endpoint_data if call else ""))
+    apart = arguments != "" and inline > _INLINE_ARGUMENTS
     pieces = split(new.text + arguments if apart else new.text)
     head: dict[str, Any] = {"role": new.role.value, "turn": turn_id, "step": step, "parts": len(pieces)}
     if call:
         head["call"] = [call.call_id, call.name, "" if apart else arguments]
+        head["call"] += [call.endpoint_data] if call.endpoint_data else []
         if apart:
             head["cut"] = len(new.text)
     if new.call_id:

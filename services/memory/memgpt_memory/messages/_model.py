@@ -19,11 +19,19 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A function call as the model made it; `arguments` is JSON text that may be invalid."""
+    """A function call as the model made it.
+
+    Attributes:
+        call_id: Pairs it with its result.
+        name: The function's name.
+        arguments: JSON text that may be invalid.
+        endpoint_data: Data that the model's endpoint expects back with the call, as JSON; usually empty.
+    """
 
     call_id: str
     name: str
     arguments: str
+    endpoint_data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Usage:
 
 def text_size(text: str, call: FunctionCall | None) -> int:
     """Return the bytes of UTF-8 in the text and the call of a message."""
-    return len(text.encode()) + (len(call.arguments.encode()) if call is not None else 0)
+    return len(text.encode()) + (len((call.arguments + call.endpoint_data).encode()) if call is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)

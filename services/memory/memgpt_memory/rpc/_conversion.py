@@ -106,7 +106,9 @@ def new_message(proto: message_pb2.NewMessage) -> NewMessage:
     return NewMessage(
         role,
         proto.text,
-        FunctionCall(call.call_id, call.name, call.arguments) if proto.HasField("function_call") else None,
+        FunctionCall(call.call_id, call.name, call.arguments, call.endpoint_data)
+        if proto.HasField("function_call")
+        else None,
         proto.call_id,
         _usage(proto.usage) if proto.HasField("usage") else None,
     )
@@ -130,7 +132,9 @@ def message(value: Message, rewinds: Rewinds) -> message_pb2.Message:
         sequence=value.sequence,
         role=ROLES[value.role],
         text=value.text,
-        function_call=message_pb2.FunctionCall(call_id=call.call_id, name=call.name, arguments=call.arguments)
+        function_call=message_pb2.FunctionCall(
+            call_id=call.call_id, name=call.name, arguments=call.arguments, endpoint_data=call.endpoint_data
+        )
         if call
         else None,
         call_id=value.call_id,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from memgpt_memory.agents import AgentState, TurnStart
-from memgpt_memory.messages import FunctionCall, Message, Messages, NewMessage, Role, spoken_text
+from memgpt_memory.messages import Message, Messages, NewMessage, Role, spoken_text
 from memgpt_memory.turns._errors import nothing_to
 
 _CHUNK = 100
@@ -150,4 +150,4 @@ def _edited(message: Message, part: Part, text: str) -> NewMessage | None:
     if not isinstance(arguments, dict) or _SPOKEN not in arguments:
         return None  # The call failed, so it sent no text to the user.
     spoken = json.dumps({**arguments, _SPOKEN: text}, ensure_ascii=False)
-    return replace(copy, function_call=FunctionCall(call.call_id, call.name, spoken))
+    return replace(copy, function_call=replace(call, arguments=spoken))

@@ -9,10 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from memgpt.memory.v1 import message_pb2
 from memgpt_agent.context_window.tokens import TokenCalibration
 from memgpt_agent.domain import FunctionCall, Message, Role
+from memgpt_agent.memory import memory_protos
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, ModelRequest
 from memgpt_agent.models.endpoint import CallMode
+from memgpt_agent.models.request.history import CallExtras
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
@@ -415,3 +418,47 @@ def test_a_prompt_that_is_cut_without_a_word_is_noticed() -> None:
     assert not calibration.truncated("m", 4500, 4096)
     assert calibration.truncated("m", 6000, 4096)
     assert not calibration.truncated("other", 6000, 4096)
+
+
+async def test_reasoning_and_signatures_outlive_the_process(scripted_llm: Start) -> None:
+    """The call goes through Memory; another process with a client of its own sends its data back."""
+    signature = {"google": {"thought_signature": "abc"}}
+
+    def demanding(request: Request) -> Reply:
+        called = [m for m in request.messages if m.get("tool_calls")]
+        if any("reasoning_content" not in m for m in called):
+            return Status(400, "reasoning_content is missing in assistant tool call message")
+        if any("extra_content" not in m["tool_calls"][0] for m in called):
+            return Status(400, "missing thought_signature")
+        function = {"name": "send_message", "arguments": '{"message": "Hi"}'}
+        made = {"index": 0, "id": "x", "function": function, "extra_content": signature}
+        return Stream((chunk(reasoning_content="They greet."), chunk(tool_calls=[made])))
+
+    llm = scripted_llm(demanding)
+    async with model_at(llm) as model:
+        answer = await model.complete(question(), Sink())
+    assert answer.call is not None
+    proto = memory_protos.new_message(Message(Role.ASSISTANT, "", function_call=answer.call))
+    stored = memory_protos.message(message_pb2.Message(role=proto.role, function_call=proto.function_call))
+    history = [user("Hello?"), stored, Message(Role.TOOL, "{}", call_id=answer.call.call_id), user("And?")]
+    async with model_at(llm) as another:
+        await another.complete(question(*history), Sink())
+    sent = llm.requests[-1].messages[2]
+    assert sent["reasoning_content"] == "They greet."
+    assert sent["tool_calls"][0]["extra_content"] == signature
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "signature", "kept"),
+    [
+        ("r" * 30_000, "s", ["fields"]),
+        ("r", "s" * 30_000, []),
+        ("\ud800", "s", ["fields", "reasoning"]),
+        ("", None, []),
+    ],
+)
+def test_no_more_is_stored_with_a_call_than_memory_takes(reasoning: str, signature: object, kept: list[str]) -> None:
+    extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None
+    made = CallExtras().keep(FunctionCall("c", "f", "{}"), reasoning, extra, reasoning_demanded=True)
+    assert sorted(json.loads(made.endpoint_data or "{}")) == kept
+    assert len(made.endpoint_data.encode()) <= 16_384

@@ -91,7 +91,9 @@ type FunctionCall struct {
 	// Name of the function.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The arguments as the model wrote them: JSON text that may be invalid.
-	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	Arguments string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Data that the model's endpoint expects back with the call, such as a signature: a JSON object. Usually empty.
+	EndpointData  string `protobuf:"bytes,4,opt,name=endpoint_data,json=endpointData,proto3" json:"endpoint_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +145,13 @@ func (x *FunctionCall) GetName() string {
 func (x *FunctionCall) GetArguments() string {
 	if x != nil {
 		return x.Arguments
+	}
+	return ""
+}
+
+func (x *FunctionCall) GetEndpointData() string {
+	if x != nil {
+		return x.EndpointData
 	}
 	return ""
 }
@@ -507,11 +516,12 @@ var File_memgpt_memory_v1_message_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1ememgpt/memory/v1/message.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n" +
+	"\x1ememgpt/memory/v1/message.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x01\n" +
 	"\fFunctionCall\x12\"\n" +
 	"\acall_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1dR\x06callId\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04name\x12'\n" +
-	"\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\targuments\"\x99\x01\n" +
+	"\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\targuments\x12?\n" +
+	"\rendpoint_data\x18\x04 \x01(\tB\x1a\xbaH\x17r\x15(\x80\x80\x012\x0f^[^\\x00-\\x1f]*$R\fendpointData\"\x99\x01\n" +
 	"\x05Usage\x12,\n" +
 	"\rprompt_tokens\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpromptTokens\x124\n" +
 	"\x11completion_tokens\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10completionTokens\x12,\n" +

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/message.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"z\n\x0c\x46unctionCall\x12\"\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1dR\x06\x63\x61llId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04name\x12\'\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\targuments\"\x99\x01\n\x05Usage\x12,\n\rprompt_tokens\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0cpromptTokens\x12\x34\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x10\x63ompletionTokens\x12,\n\rcached_tokens\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0c\x63\x61\x63hedTokens\"\xfb\x01\n\nNewMessage\x12\x38\n\x04role\x18\x01 \x01(\x0e\x32\x16.memgpt.memory.v1.RoleB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01R\x04role\x12\x1d\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12\x43\n\rfunction_call\x18\x03 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCallR\x0c\x66unctionCall\x12 \n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x1dR\x06\x63\x61llId\x12-\n\x05usage\x18\x05 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageR\x05usage\"Z\n\x06Rewind\x12 \n\x07turn_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\"\xa5\x04\n\x07Message\x12&\n\nmessage_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\tmessageId\x12\"\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x61gentId\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\x12*\n\x04role\x18\x04 \x01(\x0e\x32\x16.memgpt.memory.v1.RoleR\x04role\x12\x1d\n\x04text\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12\x43\n\rfunction_call\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCallR\x0c\x66unctionCall\x12 \n\x07\x63\x61ll_id\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x1dR\x06\x63\x61llId\x12-\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageR\x05usage\x12 \n\x07turn_id\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12\x12\n\x04step\x18\n \x01(\x05R\x04step\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x30\n\x06rewind\x18\x0c \x01(\x0b\x32\x18.memgpt.memory.v1.RewindR\x06rewind\x12\x1f\n\x08replaces\x18\r \x01(\x03H\x00R\x08replaces\x88\x01\x01\x42\x0b\n\t_replaces*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x42\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0cMessageProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ememgpt/memory/v1/message.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x01\n\x0c\x46unctionCall\x12\"\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x1dR\x06\x63\x61llId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04name\x12\'\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\targuments\x12?\n\rendpoint_data\x18\x04 \x01(\tB\x1a\xbaH\x17r\x15(\x80\x80\x01\x32\x0f^[^\\x00-\\x1f]*$R\x0c\x65ndpointData\"\x99\x01\n\x05Usage\x12,\n\rprompt_tokens\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0cpromptTokens\x12\x34\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x10\x63ompletionTokens\x12,\n\rcached_tokens\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0c\x63\x61\x63hedTokens\"\xfb\x01\n\nNewMessage\x12\x38\n\x04role\x18\x01 \x01(\x0e\x32\x16.memgpt.memory.v1.RoleB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01R\x04role\x12\x1d\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12\x43\n\rfunction_call\x18\x03 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCallR\x0c\x66unctionCall\x12 \n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x1dR\x06\x63\x61llId\x12-\n\x05usage\x18\x05 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageR\x05usage\"Z\n\x06Rewind\x12 \n\x07turn_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12.\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\"\xa5\x04\n\x07Message\x12&\n\nmessage_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\tmessageId\x12\"\n\x08\x61gent_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x61gentId\x12\x1a\n\x08sequence\x18\x03 \x01(\x03R\x08sequence\x12*\n\x04role\x18\x04 \x01(\x0e\x32\x16.memgpt.memory.v1.RoleR\x04role\x12\x1d\n\x04text\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80@R\x04text\x12\x43\n\rfunction_call\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.FunctionCallR\x0c\x66unctionCall\x12 \n\x07\x63\x61ll_id\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18\x1dR\x06\x63\x61llId\x12-\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageR\x05usage\x12 \n\x07turn_id\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12\x12\n\x04step\x18\n \x01(\x05R\x04step\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x30\n\x06rewind\x18\x0c \x01(\x0b\x32\x18.memgpt.memory.v1.RewindR\x06rewind\x12\x1f\n\x08replaces\x18\r \x01(\x03H\x00R\x08replaces\x88\x01\x01\x42\x0b\n\t_replaces*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x42\xf6\x01\n\x19io.memgptmilvus.memory.v1B\x0cMessageProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FUNCTIONCALL'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_FUNCTIONCALL'].fields_by_name['arguments']._loaded_options = None
   _globals['_FUNCTIONCALL'].fields_by_name['arguments']._serialized_options = b'\272H\006r\004(\200\200@'
+  _globals['_FUNCTIONCALL'].fields_by_name['endpoint_data']._loaded_options = None
+  _globals['_FUNCTIONCALL'].fields_by_name['endpoint_data']._serialized_options = b'\272H\027r\025(\200\200\0012\017^[^\\x00-\\x1f]*$'
   _globals['_USAGE'].fields_by_name['prompt_tokens']._loaded_options = None
   _globals['_USAGE'].fields_by_name['prompt_tokens']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_USAGE'].fields_by_name['completion_tokens']._loaded_options = None
@@ -63,16 +65,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE'].fields_by_name['call_id']._serialized_options = b'\272H\004r\002\030\035'
   _globals['_MESSAGE'].fields_by_name['turn_id']._loaded_options = None
   _globals['_MESSAGE'].fields_by_name['turn_id']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_ROLE']._serialized_start=1263
-  _globals['_ROLE']._serialized_end=1358
-  _globals['_FUNCTIONCALL']._serialized_start=85
-  _globals['_FUNCTIONCALL']._serialized_end=207
-  _globals['_USAGE']._serialized_start=210
-  _globals['_USAGE']._serialized_end=363
-  _globals['_NEWMESSAGE']._serialized_start=366
-  _globals['_NEWMESSAGE']._serialized_end=617
-  _globals['_REWIND']._serialized_start=619
-  _globals['_REWIND']._serialized_end=709
-  _globals['_MESSAGE']._serialized_start=712
-  _globals['_MESSAGE']._serialized_end=1261
+  _globals['_ROLE']._serialized_start=1329
+  _globals['_ROLE']._serialized_end=1424
+  _globals['_FUNCTIONCALL']._serialized_start=86
+  _globals['_FUNCTIONCALL']._serialized_end=273
+  _globals['_USAGE']._serialized_start=276
+  _globals['_USAGE']._serialized_end=429
+  _globals['_NEWMESSAGE']._serialized_start=432
+  _globals['_NEWMESSAGE']._serialized_end=683
+  _globals['_REWIND']._serialized_start=685
+  _globals['_REWIND']._serialized_end=775
+  _globals['_MESSAGE']._serialized_start=778
+  _globals['_MESSAGE']._serialized_end=1327
 # @@protoc_insertion_point(module_scope)

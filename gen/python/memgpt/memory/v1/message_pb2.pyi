@@ -59,22 +59,26 @@ class FunctionCall(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ENDPOINT_DATA_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Pairs the call with its result. At most 29 characters."""
     name: _builtins.str
     """Name of the function."""
     arguments: _builtins.str
     """The arguments as the model wrote them: JSON text that may be invalid."""
+    endpoint_data: _builtins.str
+    """Data that the model's endpoint expects back with the call, such as a signature: a JSON object. Usually empty."""
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         name: _builtins.str = ...,
         arguments: _builtins.str = ...,
+        endpoint_data: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_id", b"call_id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_id", b"call_id", "endpoint_data", b"endpoint_data", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,9 @@ _ID_LENGTH = 9
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _REMEMBERED = 256
 _MAX_REASONING = 20_000
+_MAX_STORED_BYTES = 16_384
+"""Most bytes of a call's data that Memory stores."""
+
 _NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}
 """What Gemini accepts in place of a lost signature, according to its documentation."""
 
@@ -34,28 +37,45 @@ _NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validat
 class CallExtras:
     """Data that came with calls and that some endpoints expect back: reasoning and signatures.
 
-    Kept in memory only. A process that takes over a turn has none of it, and sends placeholders.
+    Signatures, and the reasoning where it is demanded, are stored with the call as well, for the process that continues
+    the conversation after this one. It sends placeholders for calls without.
     """
 
     def __init__(self) -> None:
         self._reasoning: LRUCache[str, str] = LRUCache(_REMEMBERED)
         self._extras: LRUCache[str, object] = LRUCache(_REMEMBERED)
 
-    def keep(self, call: FunctionCall, reasoning: str, extra: object) -> None:
-        """Keep the data that came with a call."""
+    def keep(self, call: FunctionCall, reasoning: str, extra: object, *, reasoning_demanded: bool) -> FunctionCall:
+        """Keep the data that came with a call; return the call with what is to be stored."""
+        data: dict[str, object] = {}
         if reasoning:
             self._reasoning[call.call_id] = reasoning[:_MAX_REASONING]
+            if reasoning_demanded:
+                data["reasoning"] = reasoning[:_MAX_REASONING]
         if extra:
             self._extras[call.call_id] = extra
+            data["fields"] = extra
+        return replace(call, endpoint_data=_stored(data))
 
-    def reasoning(self, call_id: str) -> str:
+    def reasoning(self, call: FunctionCall) -> str:
         """Return the reasoning of a call; a placeholder if it is not known."""
-        return self._reasoning.get(call_id) or FILLER
+        known = self._reasoning.get(call.call_id) or envelopes.parse(call.endpoint_data).get("reasoning")
+        return known if isinstance(known, str) and known else FILLER
 
-    def fields(self, call_id: str) -> dict[str, object]:
+    def fields(self, call: FunctionCall) -> dict[str, object]:
         """Return the further fields of a call; placeholders if they are not known."""
-        known = self._extras.get(call_id)
-        return dict(known) if isinstance(known, Mapping) else {"extra_content": _NO_SIGNATURE}
+        known = self._extras.get(call.call_id) or envelopes.parse(call.endpoint_data).get("fields")
+        return dict(known) if isinstance(known, Mapping) and known else {"extra_content": _NO_SIGNATURE}
+
+
+def _stored(data: dict[str, object]) -> str:
+    """Return the data of a call as JSON, without what is too long to be stored."""
+    for part in ("", "reasoning", "fields"):
+        data.pop(part, None)
+        text = whole(json.dumps(data, ensure_ascii=False)) if data else ""
+        if len(text.encode()) <= _MAX_STORED_BYTES:
+            return text
+    return ""
 
 
 def tool_messages(
@@ -149,10 +169,10 @@ def _message(message: Message, quirks: Quirks, extras: CallExtras) -> Wire:
     function = {"name": wire_name(call.name), "arguments": _with_thought(call, message.text)}
     made: Wire = {"id": wire_id(call.call_id), "type": "function", "function": function}
     if quirks.signatures:
-        made |= extras.fields(call.call_id)
+        made |= extras.fields(call)
     rendered: Wire = {"role": "assistant", "content": FILLER if quirks.no_empty_content else "", "tool_calls": [made]}
     if quirks.reasoning:
-        rendered["reasoning_content"] = extras.reasoning(call.call_id)
+        rendered["reasoning_content"] = extras.reasoning(call)
     return rendered
 
 
