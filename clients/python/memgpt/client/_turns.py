@@ -15,9 +15,6 @@ from memgpt.memory.v1.turn_pb2 import TurnState
 TURN_SECONDS = 30.0
 """Seconds for which a broken turn is resumed while the Agent does not respond."""
 
-_FIRST_SECONDS = 5.0
-"""The same before the Agent's first response, when it may not exist at all."""
-
 _REPLICA_REASONS = frozenset(
     {Reason.SHUTTING_DOWN, Reason.STORE_UNAVAILABLE, Reason.SERVICE_UNAVAILABLE, Reason.OVERLOADED}
 )
@@ -62,7 +59,7 @@ class TurnProgress(Generic[Request]):
             self.request.request_id = new_request_id()
         self.turn_id = ""
         self.state: TurnState.ValueType = TurnState.TURN_STATE_UNSPECIFIED
-        self._policy = RetryPolicy(min(_FIRST_SECONDS, seconds), seconds)
+        self._policy = RetryPolicy(seconds)
         self._accepted = False
 
     @property

@@ -79,9 +79,9 @@ def service_config() -> str:
     """Return the service config: which calls gRPC retries, how often, and how it chooses a replica."""
     names = [{"service": service, "method": method} for service, methods in _RETRYABLE.items() for method in methods]
     policy = {
-        "maxAttempts": 4,
+        "maxAttempts": 5,
         "initialBackoff": "0.2s",
-        "maxBackoff": "2s",
+        "maxBackoff": "3s",
         "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
