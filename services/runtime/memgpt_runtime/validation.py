@@ -32,13 +32,21 @@ def validate(message: Message) -> None:
     found = protovalidate.collect_violations(message)
     if not found:
         return
-    violations = [_violation(message, violation) for violation in found]
+    violations = _one_per_field(_violation(message, violation) for violation in found)
     text = "; ".join(f"{each.field}: {each.description}" if each.field else each.description for each in violations)
     if all(violation.proto.rule_id in _SIZE_RULES for violation in found):
         error = reasons.too_large(text, field=violations[0].field, limit_bytes=_limit(found[0]))
         error.violations = tuple(violations)
         raise error
     raise reasons.invalid_fields(text, violations)
+
+
+def _one_per_field(violations: Iterable[FieldViolation]) -> list[FieldViolation]:
+    """Merge the violations of each field: a value may break several of its rules."""
+    descriptions: dict[str, dict[str, None]] = {}
+    for violation in violations:
+        descriptions.setdefault(violation.field, {})[violation.description] = None
+    return [FieldViolation(field, ", ".join(found)) for field, found in descriptions.items()]
 
 
 def _limit(violation: protovalidate.Violation) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt.memory.v1 import profile_service_pb2
+from memgpt.memory.v1 import profile_service_pb2, shared_block_service_pb2
 from memgpt_runtime.errors import InvalidArgument, Reason
 from memgpt_runtime.validation import validate
 
@@ -51,3 +51,17 @@ def test_what_was_left_out_is_asked_for(message: Any, text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         validate(message)
     assert caught.value.message == text
+
+
+def test_a_field_that_breaks_several_rules_is_named_once() -> None:
+    def attach(label: str) -> Any:
+        return shared_block_service_pb2.AttachBlockRequest(agent_id="agent_1", block_id="block_1", label=label)
+
+    with pytest.raises(InvalidArgument) as empty:
+        validate(attach(""))
+    assert empty.value.message == "label: must not be empty"
+    with pytest.raises(InvalidArgument) as both:
+        validate(attach("1" * 65))
+    assert both.value.message.count("label") == len(both.value.violations) == 1
+    assert "64" in both.value.message
+    assert "match" in both.value.message
