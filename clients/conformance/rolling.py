@@ -18,16 +18,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from clients.conformance.__main__ import RUNNERS, Language, start
 from clients.conformance.harness import last_user_message
+from tests.support.credentials import GuardedSuite
 from tests.support.envoy import Envoy
 from tests.support.ports import free_ports
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call, say
 from tests.support.suite import Suite
 
-TURNS = 15
+_TURNS = 15
 """Turns of one client in one round."""
 
 _ANSWER_SECONDS = 0.3
@@ -35,8 +38,11 @@ _ANSWER_SECONDS = 0.3
 
 _RUN_SECONDS = 900
 
+CLIENTS = tuple(runner for runner in RUNNERS if runner.language in ("python", "go", "typescript", "java"))
+"""The clients, which resume turns; grpcurl does not."""
 
-def scenario() -> dict[str, object]:
+
+def scenario(count: int) -> dict[str, Sequence[object]]:
     """Return the steps of one client: its turns, then a count of what recall memory holds."""
     create = {
         "name": "create",
@@ -51,9 +57,9 @@ def scenario() -> dict[str, object]:
             "turn": {"agentId": "${agent}", "text": f"greeting {number}", "requestId": f"{number}-${{run}}"},
             "expect": {"messages": ["Hello."], "sequencesAscend": True, "state": "TURN_STATE_COMPLETED"},
         }
-        for number in range(TURNS)
+        for number in range(count)
     ]
-    count = {
+    recall = {
         "name": "count",
         "pages": {
             "call": "memgpt.memory.v1.RecallMemoryService/SearchMessages",
@@ -61,9 +67,9 @@ def scenario() -> dict[str, object]:
             "items": "messages",
             "id": "messageId",
         },
-        "expect": {"total": TURNS, "distinct": TURNS},
+        "expect": {"total": count, "distinct": count},
     }
-    return {"steps": [create, *turns, count]}
+    return {"steps": [create, *turns, recall]}
 
 
 def reply(request: Request) -> Reply:
@@ -89,6 +95,7 @@ class AgentReplicas:
 
     def _start(self, port: int) -> ServiceProcess:
         settings = {
+            **self._suite.settings,
             "MEMGPT_AGENT_MEMORY_ADDRESS": self._suite.memory_address,
             "MEMGPT_AGENT_PORT": str(port),
             "MEMGPT_AGENT_MODEL": self._llm.model,
@@ -123,54 +130,92 @@ class AgentReplicas:
             thread.join()
 
 
-def round_of_clients(runner: Language, clients: int, config: dict[str, str], scratch: Path) -> list[str]:
-    """Run clients of one language side by side, and return their problems."""
-    running = [start(runner, config, scratch, f"{runner.language}-{number}") for number in range(clients)]
-    problems = []
-    for process, results in running:
-        output, _ = process.communicate(timeout=_RUN_SECONDS)
-        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
-        steps = [json.loads(line) for line in lines]
-        problems += [f"{runner.language}: {step['name']}: {step['problem']}" for step in steps if step["problem"]]
-        if len(steps) != TURNS + 2:
-            problems.append(f"{runner.language}: ended after {len(steps)} steps: {output[-500:]}")
-    return problems
+class Rolling:
+    """Two Agents behind Envoy that can be restarted in turn, as a context manager.
+
+    Attributes:
+        agents: The Agents.
+    """
+
+    agents: AgentReplicas
+
+    def __init__(self, folder: Path, turns: int) -> None:
+        """Prepare the services with their data in a folder.
+
+        Args:
+            folder: Folder for all files.
+            turns: Turns of each client.
+        """
+        self._folder = folder
+        self._steps = scenario(turns)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            llm = stack.enter_context(ScriptedLLM(reply))
+            suite = stack.enter_context(GuardedSuite(self._folder / "home", MEMGPT_MEMORY_LEASE_SECONDS="3"))
+            self.agents = AgentReplicas(suite, llm, stack)
+            envoy = stack.enter_context(Envoy(self._folder, *(f"127.0.0.1:{port}" for port in self.agents.ports)))
+            steps = self._folder / "rolling.json"
+            steps.write_text(json.dumps(self._steps), encoding="utf-8")
+            self._config = {
+                "agent": envoy.address,
+                "loader": suite.loader_address,
+                "memory": suite.memory_address,
+                "control": "",
+                "key": suite.operator,
+                "scenario": str(steps),
+            }
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def run_clients(self, runners: Sequence[Language]) -> list[str]:
+        """Run one client for each runner, all at once, and return their problems."""
+        running = [
+            (runner, *start(runner, self._config, self._folder, f"{runner.language}-{number}"))
+            for number, runner in enumerate(runners)
+        ]
+        problems = []
+        for runner, process, results in running:
+            output, _ = process.communicate(timeout=_RUN_SECONDS)
+            lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+            steps = [json.loads(line) for line in lines]
+            problems += [f"{runner.language}: {step['name']}: {step['problem']}" for step in steps if step["problem"]]
+            if len(steps) != len(self._steps["steps"]):
+                problems.append(f"{runner.language}: ended after {len(steps)} steps: {output[-500:]}")
+        return problems
 
 
 def main() -> None:
     """Run rounds until the time is over, and print what went wrong."""
     parser = argparse.ArgumentParser(prog="python -m clients.conformance.rolling", description=__doc__)
-    languages = [runner.language for runner in RUNNERS if not runner.needs_proxy]
+    languages = [runner.language for runner in CLIENTS]
     parser.add_argument("languages", nargs="*", help=f"any of {', '.join(languages)}; all by default")
     parser.add_argument("--clients", type=int, default=8, help="clients of a language at a time (default: 8)")
     parser.add_argument("--seconds", type=float, default=180, help="seconds for each language (default: 180)")
     parser.add_argument("--interval", type=float, default=5, help="seconds between restarts (default: 5)")
     options = parser.parse_args()
-    chosen: Sequence[Language] = [runner for runner in RUNNERS if runner.language in (options.languages or languages)]
+    if unknown := set(options.languages) - set(languages):
+        parser.error(f"unknown language {', '.join(sorted(unknown))}; choose from {', '.join(languages)}")
     problems: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, ScriptedLLM(reply) as llm, ExitStack() as stack:
-        scratch = Path(folder)
-        (scratch / "rolling.json").write_text(json.dumps(scenario()), encoding="utf-8")
-        suite = stack.enter_context(Suite(scratch / "home", MEMGPT_MEMORY_LEASE_SECONDS="3"))
-        agents = AgentReplicas(suite, llm, stack)
-        envoy = stack.enter_context(Envoy(scratch, *(f"127.0.0.1:{port}" for port in agents.ports)))
-        config = {
-            "agent": envoy.address,
-            "loader": suite.loader_address,
-            "memory": suite.memory_address,
-            "control": "",
-            "key": "",
-            "scenario": str(scratch / "rolling.json"),
-        }
-        for runner in chosen:
-            rounds, end = 0, time.monotonic() + options.seconds
-            with agents.restarting(options.interval):
+    with tempfile.TemporaryDirectory() as folder, Rolling(Path(folder), _TURNS) as rolling:
+        for runner in CLIENTS:
+            if options.languages and runner.language not in options.languages:
+                continue
+            rounds, end, restarts, found = 0, time.monotonic() + options.seconds, rolling.agents.restarts, len(problems)
+            with rolling.agents.restarting(options.interval):
                 while time.monotonic() < end:
-                    problems += round_of_clients(runner, options.clients, config, scratch)
+                    problems += rolling.run_clients([runner] * options.clients)
                     rounds += 1
-            turns = rounds * options.clients * TURNS
             print(
-                f"{runner.language}: {turns} turns, {agents.restarts} restarts so far, {len(problems)} problems so far"
+                f"{runner.language}: {rounds * options.clients * _TURNS} turns, "
+                f"{rolling.agents.restarts - restarts} restarts, {len(problems) - found} problems",
+                flush=True,
             )
     print("\n".join(problems))
     sys.exit(bool(problems))
