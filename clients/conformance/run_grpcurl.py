@@ -119,7 +119,10 @@ def _call_error(text: str) -> CallError:
         return CallError(code, "", {}, text)
     details = status.get("details", [])
     info: Json = next((detail for detail in details if detail["@type"].endswith("ErrorInfo")), {})
-    return CallError(_code_name(status["code"]), info.get("reason", ""), info.get("metadata", {}), status["message"])
+    # grpcurl names the fields of details as they are declared.
+    violations = [each["field"] for detail in details for each in detail.get("field_violations", ())]
+    code, reason, metadata = _code_name(status["code"]), info.get("reason", ""), info.get("metadata", {})
+    return CallError(code, reason, metadata, status["message"], violations)
 
 
 def _code_name(number: int) -> str:

@@ -21,11 +21,12 @@ from memgpt.loader.v1.load_pb2 import FileManifest, FileState
 from memgpt.memory.v1 import api_key_service_pb2 as keys_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
+from memgpt.memory.v1 import shared_block_service_pb2 as shared_pb
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 
 from clients.conformance.scenario import CallError, Json, Runner, TurnResult
 
-_LINKED = (agent_pb, archival_pb, identity_pb, keys_pb, recall_pb, tenants_pb)
+_LINKED = (agent_pb, archival_pb, identity_pb, keys_pb, recall_pb, shared_pb, tenants_pb)
 """The modules of the services that are called by name."""
 
 
@@ -114,7 +115,8 @@ class Python(Runner):
 
 def _call_error(error: ServiceError) -> CallError:
     code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
-    return CallError(code, error.reason, error.metadata, error.message)
+    violations = [each.field for each in error.violations]
+    return CallError(code, error.reason, error.metadata, error.message, violations)
 
 
 def main() -> int:

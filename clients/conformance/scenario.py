@@ -7,7 +7,7 @@ import os
 import re
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ class CallError(Exception):
         code: Name of the gRPC status.
         reason: Reason of the ErrorInfo; empty if there is none.
         metadata: Its metadata.
+        violations: The fields of the BadRequest.
     """
 
-    def __init__(self, code: str, reason: str, metadata: Mapping[str, str], text: str) -> None:
+    def __init__(
+        self, code: str, reason: str, metadata: Mapping[str, str], text: str, violations: Iterable[str] = ()
+    ) -> None:
         super().__init__(f"{code} {reason} {text}")
         self.code = code
         self.reason = reason
         self.metadata = metadata
+        self.violations = sorted(violations)
 
 
 class Runner(ABC):
@@ -128,6 +132,8 @@ class Runner(ABC):
             return f"expected {expected['code']}, got {error}"
         if error.reason != expected.get("reason", error.reason):
             return f"expected reason {expected['reason']}, got {error.reason}"
+        if error.violations != expected.get("violations", error.violations):
+            return f"expected violations of {expected['violations']}, got {error.violations}"
         wrong = {
             key for key, value in expected.get("metadata", {}).items() if error.metadata.get(key) != self._fill(value)
         }

@@ -42,9 +42,10 @@ type step struct {
 	Expect         map[string]any
 	Save           map[string]string
 	Error          *struct {
-		Code     string
-		Reason   string
-		Metadata map[string]string
+		Code       string
+		Reason     string
+		Metadata   map[string]string
+		Violations []string
 	}
 }
 
@@ -312,6 +313,14 @@ func (r *runner) compareError(s step, err error) string {
 	}
 	if s.Error.Reason != "" && Reason(err).String() != "ERROR_REASON_"+s.Error.Reason {
 		return fmt.Sprintf("expected reason %s, got %s", s.Error.Reason, Reason(err))
+	}
+	var violations []string
+	for _, violation := range FieldViolations(err) {
+		violations = append(violations, violation.GetField())
+	}
+	slices.Sort(violations)
+	if expected := s.Error.Violations; expected != nil && !slices.Equal(violations, expected) {
+		return fmt.Sprintf("expected violations of %v, got %v", expected, violations)
 	}
 	for key, value := range s.Error.Metadata {
 		if expected := r.fill(value); Metadata(err)[key] != expected {

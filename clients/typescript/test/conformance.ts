@@ -3,7 +3,7 @@ import { createRegistry, fromJson, toJson, type JsonValue, type DescMethodUnary,
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 
-import { MemGPT, metadataOf, reasonOf, ErrorReason } from "../src/index.js";
+import { MemGPT, fieldViolations, metadataOf, reasonOf, ErrorReason } from "../src/index.js";
 import { SendMessageRequestSchema, file_memgpt_agent_v1_agent_service } from "../src/gen/memgpt/agent/v1/agent_service_pb.js";
 import { DeltaKind } from "../src/gen/memgpt/agent/v1/event_pb.js";
 import { LoadSchema } from "../src/gen/memgpt/loader/v1/load_pb.js";
@@ -12,6 +12,7 @@ import { file_memgpt_loader_v1_loader_service } from "../src/gen/memgpt/loader/v
 import { file_memgpt_memory_v1_api_key_service } from "../src/gen/memgpt/memory/v1/api_key_service_pb.js";
 import { file_memgpt_memory_v1_archival_memory_service } from "../src/gen/memgpt/memory/v1/archival_memory_service_pb.js";
 import { file_memgpt_memory_v1_recall_memory_service } from "../src/gen/memgpt/memory/v1/recall_memory_service_pb.js";
+import { file_memgpt_memory_v1_shared_block_service } from "../src/gen/memgpt/memory/v1/shared_block_service_pb.js";
 import { file_memgpt_memory_v1_tenant_service } from "../src/gen/memgpt/memory/v1/tenant_service_pb.js";
 import { TurnStateSchema } from "../src/gen/memgpt/memory/v1/turn_pb.js";
 import { nodeTransport } from "../src/node.js";
@@ -30,7 +31,7 @@ interface Step {
   timeoutSeconds?: number;
   expect?: Fields;
   save?: Record<string, string>;
-  error?: { code: string; reason?: keyof typeof ErrorReason; metadata?: Record<string, string> };
+  error?: { code: string; reason?: keyof typeof ErrorReason; metadata?: Record<string, string>; violations?: string[] };
 }
 
 interface Config {
@@ -51,6 +52,7 @@ class Runner {
     file_memgpt_agent_v1_agent_service, file_memgpt_loader_v1_loader_service,
     file_memgpt_memory_v1_archival_memory_service, file_memgpt_memory_v1_recall_memory_service,
     file_memgpt_common_v1_identity_service, file_memgpt_memory_v1_api_key_service, file_memgpt_memory_v1_tenant_service,
+    file_memgpt_memory_v1_shared_block_service,
   );
   readonly #saved: Record<string, string>;
 
@@ -165,6 +167,10 @@ class Runner {
     if (code !== expected.code) return `expected ${expected.code}, got ${String(error)}`;
     if (expected.reason !== undefined && reasonOf(error) !== ErrorReason[expected.reason]) {
       return `expected reason ${expected.reason}, got ${ErrorReason[reasonOf(error)]}`;
+    }
+    const violations = JSON.stringify(fieldViolations(error).map(({ field }) => field).sort());
+    if (expected.violations !== undefined && violations !== JSON.stringify(expected.violations)) {
+      return `expected violations of ${JSON.stringify(expected.violations)}, got ${violations}`;
     }
     for (const [key, value] of Object.entries(expected.metadata ?? {})) {
       if (metadataOf(error)[key] !== this.#fill(value)) return `metadata ${key} is ${String(metadataOf(error)[key])}`;

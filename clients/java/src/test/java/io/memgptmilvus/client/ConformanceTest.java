@@ -12,6 +12,7 @@ import com.google.protobuf.MessageOrBuilder;
 import com.google.protobuf.Struct;
 import com.google.protobuf.Value;
 import com.google.protobuf.util.JsonFormat;
+import com.google.rpc.BadRequest;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.Status;
@@ -28,6 +29,7 @@ import io.memgptmilvus.loader.v1.LoaderServiceProto;
 import io.memgptmilvus.memory.v1.ApiKeyServiceProto;
 import io.memgptmilvus.memory.v1.ArchivalMemoryServiceProto;
 import io.memgptmilvus.memory.v1.RecallMemoryServiceProto;
+import io.memgptmilvus.memory.v1.SharedBlockServiceProto;
 import io.memgptmilvus.memory.v1.TenantServiceProto;
 import io.memgptmilvus.memory.v1.TurnState;
 import java.io.IOException;
@@ -61,7 +63,8 @@ class ConformanceTest {
           TenantServiceProto.getDescriptor(),
           LoaderServiceProto.getDescriptor(),
           ArchivalMemoryServiceProto.getDescriptor(),
-          RecallMemoryServiceProto.getDescriptor());
+          RecallMemoryServiceProto.getDescriptor(),
+          SharedBlockServiceProto.getDescriptor());
   private static final Pattern VARIABLE = Pattern.compile("\\$\\{(\\w+)}");
 
   private final Map<String, String> saved = new HashMap<>();
@@ -267,6 +270,12 @@ class ConformanceTest {
     String reason = Errors.reasonOf(error).name();
     if (find(expected, "reason") != null && !reason.equals("ERROR_REASON_" + text(expected, "reason"))) {
       return "expected reason " + text(expected, "reason") + ", got " + reason;
+    }
+    ListValue.Builder violations = ListValue.newBuilder();
+    Errors.fieldViolations(error).stream().map(BadRequest.FieldViolation::getField).sorted().map(ConformanceTest::value)
+        .forEach(violations::addValues);
+    if (find(expected, "violations") != null && !find(expected, "violations").getListValue().equals(violations.build())) {
+      return "expected violations of " + find(expected, "violations") + ", got " + violations;
     }
     for (Map.Entry<String, Value> entry : fields(expected, "metadata").entrySet()) {
       String got = Errors.metadataOf(error).get(entry.getKey());
