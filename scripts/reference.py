@@ -38,6 +38,7 @@ from pydantic_core import PydanticUndefined
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.grpcurl_examples import command, method_named  # noqa: E402 - needs the path above
 from scripts.protos import descriptor_set  # noqa: E402 - needs the path above
 from tests.support.ports import free_ports  # noqa: E402 - needs the path above
 from tests.support.suite import Suite  # noqa: E402 - needs the path above
@@ -62,6 +63,10 @@ traceback of a failure.
 _CONTRACTS = """# Contracts
 
 Generated from the comments in `protos/`. [Errors](errors.md) lists the reasons of failures.
+
+Each RPC has an example for [grpcurl](https://github.com/fullstorydev/grpcurl) and services on this machine
+(`memgpt server`). The ids in it are samples: use those of your own agents and sources. If the services require a
+credential, add `-expand-headers -H 'authorization: Bearer ${MEMGPT_API_KEY}'`. The paths are those of a clone.
 """
 _METRICS = """# Metrics
 
@@ -127,6 +132,8 @@ def contracts(files: FileDescriptorSet) -> str:
                 response = f"{'stream ' if method.server_streaming else ''}{_short(method.output_type)}"
                 lines += [f"#### {service.name}.{method.name}", "", f"`{request}` → `{response}`", ""]
                 lines += [_text(comments, _SERVICES, index, _METHODS, number), ""]
+                called = method_named(file.name, f"{file.package}.{service.name}.{method.name}")
+                lines += ["```sh", command(called), "```", ""]
         for index, message in enumerate(file.message_type):
             lines += _message(message, message.name, comments, (_MESSAGES, index))
         for index, enum in enumerate(file.enum_type):
