@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import missing_tool
@@ -56,13 +58,26 @@ def go_module(folder: Path, module: str) -> None:
 def node_modules() -> Path:
     """Return the folder of the TypeScript client's dependencies, installed if it is missing."""
     folder = CLIENTS / "typescript/node_modules"
-    if not (folder / "@connectrpc/connect-web").exists():
-        run("npm", "install", "--no-audit", "--no-fund", "--silent", cwd=folder.parent)
+    with alone(folder.parent):
+        if not (folder / "@connectrpc/connect-web").exists():
+            run("npm", "install", "--no-audit", "--no-fund", "--silent", cwd=folder.parent)
     return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other test processes from building in the same folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def java_class_path(scratch: Path) -> str:
     """Compile the Java client, and return the class path of it and what it depends on."""
-    target, out = CLIENTS / "java/target", scratch / "classpath.txt"
-    run("mvn", "-q", "-B", "compile", "dependency:build-classpath", f"-Dmdep.outputFile={out}", cwd=target.parent)
-    return os.pathsep.join([str(target / "classes"), out.read_text(encoding="utf-8").strip()])
+    client, out = CLIENTS / "java", scratch / "classpath.txt"
+    with alone(client):
+        run("mvn", "-q", "-B", "compile", "dependency:build-classpath", f"-Dmdep.outputFile={out}", cwd=client)
+    return os.pathsep.join([str(client / "target/classes"), out.read_text(encoding="utf-8").strip()])
