@@ -53,6 +53,8 @@ _ZEROS = 0.3
 
 # C0 controls that do not occur in text, which are all but tab, line feed, form feed, carriage return and escape.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_BREAKS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
+"""Characters that end a line besides the usual ones: of pages, mainframes, and text copied from other programs."""
 _MOST_CONTROLS = 0.01
 """Content counts as binary above this fraction of control characters."""
 # Lone surrogates cannot be encoded as UTF-8; the other two are noncharacters.
@@ -229,6 +231,7 @@ def writable(text: str) -> str:
 def _plain(piece: str) -> str:
     if "\x1b" in piece:
         piece = without_terminal_codes(piece)
+    piece = _BREAKS.sub("\n", piece)
     controls = len(_CONTROLS.findall(piece)) - piece.count("\x00")  # a log has many of these where a machine crashed
     if controls > _MOST_CONTROLS * len(piece) or ("\x00" in piece and _NUL_IN_LINE.search(piece)):
         raise _binary()

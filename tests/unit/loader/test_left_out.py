@@ -1,4 +1,5 @@
 """What a person sees or would miss in a file, and the text lacks, is noted; what only looks like a mark is text."""
+# ruff: noqa: E501 - texts as they come out
 
 from __future__ import annotations
 
@@ -97,6 +98,25 @@ def test_hidden_text_of_rtf_is_noted_and_links_are_kept(body: str, text: str, hi
     assert read.notes == ({NoteKind.HIDDEN: hidden} if hidden else {})
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (r"It rains{\super\chftn}{\*\footnote\pard\plain {\super\chftn} in May.}, they say\par", "It rains [Note:] in May., they say"),
+        (r"Paid{\*\atnid A}{\*\annotation When?}\par", "Paid [Comment:] When?"),
+        (r"{\pntext 1.\tab}Mix\par{\*\pntext 2.\tab}Bake\par", "1. Mix 2. Bake"),
+        (r"10{\super 6} m{\super\b 2} on the 1{\super st}, 10\super -3\nosupersub", "10^6 m^2 on the 1st, 10^-3"),
+        (r"{\shp{\*\shpinst\shpleft1{\sp{\sn fill}{\sv 1}}{\shptxt Fire exit\par}}{\shprslt{\*\do{\dptxbxtext Fire exit\par}}}}on", "Fire exit on"),
+        (r"{\shp{\*\shpinst{\sp{\sn gtextUNICODE}{\sv DRAFT}}}}on", "DRAFT on"),
+        (r"{\*\do\dobxpage{\*\dptxbxtext Old box\par}}on", "Old box on"),
+        (r"\trowd{\pard\intbl A\par}\cell{\pard\intbl B\par}\cell\row", "A|B|"),
+    ],
+)  # fmt: skip
+def test_parts_of_rtf_that_stand_apart_are_read(body: str, text: str) -> None:
+    read = read_bytes(rf"{{\rtf1\ansi {body}}}".encode(), "a.rtf")
+    assert " ".join(read.text.split()) == text
+    assert not read.notes
+
+
 def test_pictures_of_a_page_without_alternative_text_are_noted() -> None:
     page = (
         "<html><body><p>Text</p><img src=a.png><img src=b.png alt='A chart'><img src=line.png alt=''>"
@@ -136,3 +156,104 @@ def test_pictures_on_pages_with_text_are_noted_once() -> None:
     assert "The plan of the harbour" in read.text
     assert read.notes == {NoteKind.PICTURE: 1}
     assert read.wheres == ["page 1"]
+
+
+def _der(tag: int, content: bytes, *, indefinite: bool = False) -> bytes:
+    if indefinite:
+        return bytes([tag, 0x80]) + content + b"\x00\x00"
+    size = len(content).to_bytes(2, "big")
+    return bytes([tag, 0x82]) + size + content
+
+
+def _sealed(kind: str, content: bytes, *, indefinite: bool = False) -> bytes:
+    """A message in CMS, as S/MIME sends it: signed (`02`) or encrypted (`03`)."""
+    identifier = _der(6, bytes.fromhex("2a864886f70d0107" + kind))
+    octets = _der(0x24, _der(4, content[:9]) + _der(4, content[9:])) if indefinite else _der(4, content)
+    data = _der(0x30, _der(6, b"data") + _der(0xA0, octets, indefinite=indefinite), indefinite=indefinite)
+    signed = _der(0x30, _der(2, b"\x01") + _der(0x31, b"") + data + _der(0x31, b""), indefinite=indefinite)
+    return _der(0x30, identifier + _der(0xA0, signed, indefinite=indefinite), indefinite=indefinite)
+
+
+def _message(data: bytes, kind: str, name: str) -> bytes:
+    mail = EmailMessage()
+    mail["Subject"], mail["From"], mail["To"] = "Vault", "ann@example.org", "bob@example.org"
+    mail.set_content(data, *kind.split("/"), filename=name)
+    return mail.as_bytes()
+
+
+@pytest.mark.parametrize("indefinite", [False, True])
+def test_the_text_of_a_signed_message_is_read(indefinite: bool) -> None:
+    inner = b"Content-Type: text/plain; charset=utf-8\r\n\r\nThe vault opens on Friday.\r\n"
+    data = _sealed("02", inner, indefinite=indefinite)
+    read = read_bytes(_message(data, "application/pkcs7-mime", "smime.p7m"), "a.eml")
+    assert read.text.endswith("\n\nThe vault opens on Friday.")
+    assert not read.notes
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 7))
+def test_a_damaged_signed_message_is_noted(cut: int) -> None:
+    data = _sealed("02", b"Content-Type: text/plain\r\n\r\nText")[:cut]
+    read = read_bytes(_message(data + b"\x81", "application/pkcs7-mime", "smime.p7m"), "a.eml")
+    assert read.notes == {NoteKind.ATTACHMENT: 1}
+
+
+def test_an_encrypted_message_is_noted() -> None:
+    read = read_bytes(_message(_sealed("03", b"secret"), "application/pkcs7-mime", "smime.p7m"), "a.eml")
+    assert read.notes == {NoteKind.ATTACHMENT: 1}
+    assert read.wheres == ["encrypted text"]
+    pgp = (
+        b"From: a@example.org\nTo: b@example.org\nSubject: S\nMIME-Version: 1.0\n"
+        b"Content-Type: multipart/encrypted; protocol=application/pgp-encrypted; boundary=x\n\n"
+        b"--x\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--x\n"
+        b"Content-Type: application/octet-stream; name=encrypted.asc\n\n-----BEGIN PGP MESSAGE-----\n\nhQEMA\n--x--\n"
+    )
+    read = read_bytes(pgp, "a.eml")
+    assert "hQEMA" not in read.text
+    assert read.wheres == ["encrypted text"]
+
+
+def test_an_attached_signature_is_no_content() -> None:
+    signed = (
+        b"From: a@example.org\nTo: b@example.org\nSubject: S\nMIME-Version: 1.0\n"
+        b"Content-Type: multipart/signed; protocol=application/pkcs7-signature; boundary=x\n\n"
+        b"--x\nContent-Type: text/plain\n\nI approve.\n--x\nContent-Type: application/pkcs7-signature; name=smime.p7s\n"
+        b"Content-Transfer-Encoding: base64\nContent-Disposition: attachment; filename=smime.p7s\n\nMIIB\n--x--\n"
+    )
+    read = read_bytes(signed, "a.eml")
+    assert read.text.endswith("\n\nI approve.")
+    assert not read.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("Отчёт за год.txt", "cp866"),
+        ("テスト結果一覧.txt", "cp932"),
+        ("年度财务报告.txt", "gbk"),
+        ("Bücher.txt", "cp437"),
+        ("café.txt", "utf-8"),
+    ],
+)
+def test_names_in_an_archive_are_read_in_the_encoding_of_their_system(name: str, encoding: str) -> None:
+    raw = name.encode(encoding)
+    placed = "x" * len(raw) + ".txt"
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(placed, "Text.")
+    data = stream.getvalue().replace(placed.encode(), raw + b".txt")
+    assert read_bytes(data, "a.zip").pages == [f"# {name}.txt\n\nText."]
+
+
+def test_symbolic_links_in_an_archive_are_no_files() -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.txt", "The text.")
+        entry = zipfile.ZipInfo("link.txt")
+        entry.create_system, entry.external_attr = 3, 0o120777 << 16
+        archive.writestr(entry, "a.txt")
+    assert read_bytes(stream.getvalue(), "a.zip").pages == ["# a.txt\n\nThe text."]
+
+
+@pytest.mark.parametrize("mark", ["\f", "\v", "\x85", "\u2028", "\u2029"])
+def test_marks_of_pages_and_lines_part_words(mark: str) -> None:
+    assert read_bytes(f"page one{mark}page two".encode(), "a.txt").text == "page one\npage two"

@@ -7,14 +7,16 @@ import gzip
 import io
 import lzma
 import re
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
 
+from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
 from memgpt_loader.formats.inspected_file import InspectedFile
@@ -38,6 +40,7 @@ _BZIP2_START = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 _TAR_AT, _TAR = 257, b"ustar"
 _PIECE = 1024 * 1024
 _UTF8_NAME = 0x800
+_UNIX = 3
 _UNREADABLE = "the archive is damaged or cut off; check that it was saved completely"
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 _DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
@@ -83,8 +86,9 @@ def _contents(file: File, limits: FileLimits, notes: Notes) -> Iterator[tuple[st
     """Yield the names of the member files, and what reads each: it raises FileFailure if the member is damaged."""
     if file.media_type == ARCHIVE:
         with open_package(file, _WHAT, limits, allow_encrypted=True) as package:
-            for entry in package.entries:
-                if _counts(name := _zip_name(entry)):
+            names = _zip_names(package.entries)
+            for entry, name in zip(package.entries, names, strict=True):
+                if _counts(name) and not _is_link(entry):
                     yield name, lambda entry=entry: package.read(entry)  # type: ignore[misc]
         return
     with _unpacked(file, limits) as stream:
@@ -124,14 +128,25 @@ def _tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         raise broken("the file in the archive", error) from error
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
-    """Return the name of a member; many programs write UTF-8 without declaring it."""
-    if entry.flag_bits & _UTF8_NAME or entry.filename.isascii():
-        return entry.filename
-    try:
-        return entry.filename.encode("cp437").decode()
-    except UnicodeError:
-        return entry.filename
+def _zip_names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the names of members; many programs write them in UTF-8, or the system's encoding, without saying so."""
+    raw = [b"" if each.flag_bits & _UTF8_NAME else each.filename.encode("cp437", "replace") for each in entries]
+    beyond = b"\n".join(name for name in raw if not name.isascii())
+    encoding = "cp437"
+    if beyond:
+        with suppress(FileFailure):
+            encoding = decoding.find_encoding(io.BytesIO(beyond))
+    names = []
+    for entry, name in zip(entries, raw, strict=True):
+        try:
+            names.append(decoding.writable(name.decode(encoding)) if not name.isascii() else entry.filename)
+        except (UnicodeError, LookupError):
+            names.append(entry.filename)
+    return names
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    return entry.create_system == _UNIX and stat.S_ISLNK(entry.external_attr >> 16)
 
 
 def _counts(name: str) -> bool:

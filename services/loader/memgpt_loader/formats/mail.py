@@ -18,6 +18,7 @@ from memgpt_loader.formats.calendar import calendar_text
 from memgpt_loader.formats.embedded import MOST_DEPTH, embedded_text
 from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.mail_headers import decoded_header
+from memgpt_loader.formats.signed_data import signed_content
 from memgpt_loader.formats.spec import PLAIN, File, FileLimits, Format, Parsed, broken, flowing
 from memgpt_loader.markup import Blocks, one_line
 from memgpt_loader.notes import NoteKind, Notes
@@ -29,10 +30,14 @@ _START = re.compile(rb"(?:From [^\r\n]*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\r\n]*(
 _HEADER = re.compile(
     rb"^(?:from|to|date|subject|received|return-path|message-id|mime-version|delivered-to):", re.I | re.M
 )
-_HEADERS = ("Subject", "From", "To", "Cc", "Date")
+_HEADERS = ("Subject", "From", "To", "Cc", "Bcc", "Date")
 _MOST_PARTS = 1000
 _MOST_MULTIPARTS = 50
 """Maximum depth of nested multiparts."""
+_SEALED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
+_STYLES = ("text/css", "text/javascript", "application/javascript", "application/x-javascript")
+"""Parts of a saved web page that a reader does not see."""
+_ENCRYPTED = "the message is encrypted; save a decrypted copy and load that"
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
 _STUB = re.compile(
     r"view (?:it|this (?:e-?mail|message)|the (?:e-?mail|message))? ?(?:in|online|with)"
@@ -154,9 +159,16 @@ class _MessageReader:
         if depth > _MOST_MULTIPARTS:
             self._notes.add(NoteKind.TOO_MUCH, "parts nested too deep")
             return _Shown()
+        if kind == "multipart/encrypted":
+            self._notes.add(NoteKind.ATTACHMENT, "encrypted text", reason=_ENCRYPTED)
+            return _Shown()
         if part.get_content_maintype() == "multipart":
             children = [self._shown(child, depth + 1) for child in _children(part)]
             return self._alternative(part, children) if kind == "multipart/alternative" else _together(children)
+        if kind in _SIGNATURES or kind in _STYLES:
+            return _Shown()
+        if kind in _SEALED and (inner := self._sealed(part, depth)) is not None:
+            return inner
         if part.is_attachment() or kind in ("message/rfc822", "message/global"):
             return _Shown(attached=[part])
         match kind:
@@ -168,14 +180,23 @@ class _MessageReader:
                 return _Shown(texts=[_status(part)])
             case "text/rfc822-headers":
                 return _Shown(texts=[_decoded(part, self._notes)])
-            case _ if kind in _SIGNATURES:
-                return _Shown()
             case _ if part.get_content_maintype() == "image" and self._limits.recognizer is None:
                 if len(part.get_payload(decode=True) or b"") > _MOST_SPACER_BYTES:
                     self._notes.add(NoteKind.PICTURE, one_line(decoded_header(part.get_filename() or "")))
                 return _Shown()
             case _:
                 return _Shown(attached=[part])
+
+    def _sealed(self, part: EmailMessage, depth: int) -> _Shown | None:
+        """Return the content of a signed part; an encrypted one is noted. None if it is neither."""
+        data = part.get_payload(decode=True)
+        content = signed_content(data) if isinstance(data, bytes) else None
+        if content is None:
+            return None
+        if not content:
+            self._notes.add(NoteKind.ATTACHMENT, "encrypted text", reason=_ENCRYPTED)
+            return _Shown()
+        return self._shown(_message(content), depth + 1)
 
     def _inline(self, part: EmailMessage, kind: str) -> _Shown:
         words = _decoded(part, self._notes)
