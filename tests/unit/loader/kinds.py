@@ -9,7 +9,7 @@ from memgpt_loader import formats
 from memgpt_loader.formats import File, FileLimits, NoteKind
 
 LIMITS = FileLimits(max_pages=100, max_chars=10_000_000, max_unpacked_bytes=20 << 20, max_tokens=300)
-_FOLDER = Path(__file__).parents[2] / "data" / "kinds"
+FOLDER = Path(__file__).parents[2] / "data" / "kinds"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Read:
 
 
 def read(name: str) -> Read:
-    return read_bytes((_FOLDER / name).read_bytes(), name)
+    return read_bytes((FOLDER / name).read_bytes(), name)
 
 
 def read_bytes(data: bytes, name: str) -> Read:

@@ -14,7 +14,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 
 from tests.support import documents, pdfs
-from tests.unit.loader.kinds import read, read_bytes
+from tests.unit.loader.kinds import FOLDER, read, read_bytes
 
 _NAMES = "".join(
     f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
@@ -238,3 +238,61 @@ def test_xml_in_an_encoding_that_there_is_not_is_a_typed_failure() -> None:
     with pytest.raises(FileFailure) as failure:
         read_bytes(data, "a.fodt")
     assert failure.value.reason is FailureReason.BROKEN
+
+
+_MATH = '<draw:frame><draw:object><math xmlns="http://www.w3.org/1998/Math/MathML"><mfrac><mn>1</mn><mn>2</mn></mfrac></math></draw:object></draw:frame>'
+_CHART = (
+    "<draw:frame><draw:object><text:p/><office:document><office:body><office:chart>"
+    '<chart:chart xmlns:chart="urn:oasis:names:tc:opendocument:xmlns:chart:1.0"><chart:title><text:p>Catch</text:p></chart:title>'
+    "<table:table><table:table-row><table:table-cell><text:p>Oslo</text:p></table:table-cell><table:table-cell><text:p>7</text:p></table:table-cell></table:table-row></table:table>"
+    "</chart:chart></office:chart></office:body></office:document></draw:object></draw:frame>"
+)
+
+
+def test_an_equation_in_a_line_of_an_open_text_stays_in_its_place() -> None:
+    assert read_bytes(flat("text", f"<text:p>Take {_MATH} of it.</text:p>"), "a.fodt").text == "Take 1/2 of it."
+
+
+@pytest.mark.parametrize(("position", "text"), [("super 58%", "10^6"), ("33% 58%", "10^6"), ("sub 58%", "106"), ("-33% 58%", "106")])  # fmt: skip
+def test_exponents_of_open_documents_are_marked(position: str, text: str) -> None:
+    style = f'<style:style style:name="T1"><style:text-properties style:text-position="{position}"/></style:style>'
+    body = '<text:p>10<text:span text:style-name="T1">6</text:span></text:p>'
+    assert read_bytes(flat("text", body, style), "a.fodt").text == text
+
+
+def test_a_chart_of_an_open_presentation_or_drawing_is_read_from_its_part() -> None:
+    body = (
+        f"<draw:page><draw:frame><draw:text-box><text:p>Below</text:p></draw:text-box></draw:frame>{_CHART}</draw:page>"
+    )
+    for kind, name in (("presentation", "a.fodp"), ("drawing", "a.fodg")):
+        read = read_bytes(
+            flat(kind.replace("drawing", "graphics"), body).replace(b"office:graphics", b"office:drawing"), name
+        )
+        assert read.text == "Below\n\nChart: Catch\nOslo | 7"
+        assert not read.notes
+    packed = io.BytesIO()
+    chart = _CHART[_CHART.index("<office:document>") : _CHART.index("</draw:object>")]
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.presentation")
+        outer = body.replace(chart, "").replace("<draw:object>", '<draw:object xlink:href="./Object 1">')
+        link = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content{_NAMES} {link}><office:body><office:presentation>{outer}</office:presentation></office:body></office:document-content>",
+        )
+        archive.writestr("Object 1/content.xml", chart.replace("<office:document>", f"<office:document{_NAMES}>"))
+    assert read_bytes(packed.getvalue(), "a.odp").text == "Below\n\nChart: Catch\nOslo | 7"
+
+
+def test_a_chart_anchored_to_a_cell_is_read_after_the_table() -> None:
+    cell = "<table:table-cell><text:p>{}</text:p>{}</table:table-cell>"
+    row = f"<table:table-row>{cell.format('A', '')}{cell.format('B', _CHART)}</table:table-row>"
+    body = f'<table:table table:name="S">{row}</table:table>'
+    assert read_bytes(flat("spreadsheet", body), "a.fods").text == "# S\n\nA | B\nChart: Catch\nOslo | 7"
+
+
+def test_charts_of_a_legacy_workbook_are_noted() -> None:
+    plain = (FOLDER / "old_a.xls").read_bytes()
+    assert not read_bytes(plain, "a.xls").notes
+    chart = bytes.fromhex("0908100000062000")
+    assert read_bytes(plain + chart + b"\0" * 504, "a.xls").notes == {NoteKind.OBJECT: 1}

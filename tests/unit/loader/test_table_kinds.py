@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import io
+
+import openpyxl
 import pytest
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.office.number_format import displayed
 from memgpt_loader.tables import TableRow, table_lines
+from openpyxl.cell.rich_text import CellRichText, TextBlock
+from openpyxl.cell.text import InlineFont
 
 from tests.unit.loader.kinds import read, read_bytes
 
@@ -131,3 +136,19 @@ def test_a_bold_row_behind_a_blank_one_is_a_header() -> None:
         ["Vesta", "Riga"],
     ]
     assert list(table_lines(rows))[-1] == "Ship: Vesta | Port: Riga"
+
+
+def test_headers_and_exponents_of_a_workbook_are_read() -> None:
+    buffer = io.BytesIO()
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    raised = InlineFont(vertAlign="superscript")
+    sheet["A1"] = CellRichText("10", TextBlock(raised, "6"), " on the 5", TextBlock(raised, "th"))
+    header, footer = sheet.oddHeader, sheet.oddFooter
+    assert header is not None
+    assert footer is not None
+    header.center.text, header.right.text = "Warehouse 7 && yard", "&A"
+    footer.center.text = "Page &P of &N"
+    book.save(buffer)
+    assert read_bytes(buffer.getvalue(), "a.xlsx").text == "# Sheet\n\n10^6 on the 5th\nHeader: Warehouse 7 & yard"

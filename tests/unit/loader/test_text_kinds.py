@@ -325,3 +325,14 @@ def test_embedded_pages_sounds_and_videos_are_noted() -> None:
     parsed = read_bytes(page.encode(), "a.html")
     assert parsed.text == "Listen: Inside."
     assert parsed.notes == {NoteKind.OBJECT: 3}
+
+
+def test_lists_are_numbered_as_they_say() -> None:
+    page = "<html><body><ol type=a><li>x<li>y</ol><ol type=I start=4><li>z</ol><ol type=1><li>w</ol></body></html>"
+    assert read_bytes(page.encode(), "a.html").text == "a. x\nb. y\n\nIV. z\n\n1. w"
+
+
+@pytest.mark.parametrize("mark", ['epub:type="noteref"', 'role="doc-noteref"'])
+def test_the_mark_of_a_note_is_no_part_of_the_word(mark: str) -> None:
+    page = f'<html xmlns="http://www.w3.org/1999/xhtml"><body><p>in 1911<a {mark} href="#n">2</a>, they say</p></body></html>'
+    assert read_bytes(page.encode(), "a.xhtml").text == "in 1911[2], they say"

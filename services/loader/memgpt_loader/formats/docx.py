@@ -22,10 +22,10 @@ FORMAT = Format(
     name="Word document",
     media_types={DOCX: (".docx", ".docm", ".dotx", ".dotm")},
     parse=_parse,
-    reads="the text with all revisions accepted: paragraphs, headings, numbered lists, tables, links, text "
-    "boxes, imported parts, charts, diagrams, equations, symbols, comments, footnotes, endnotes, headers, "
+    reads="the text with all revisions accepted: paragraphs, headings, numbered lists, tables, links, form fields, "
+    "text boxes, imported parts, charts, diagrams, equations, symbols, comments, footnotes, endnotes, headers, "
     "footers and alternative texts",
-    omits="hidden text, images without alternative text, embedded objects",
+    omits="hidden text, equation fields, images without alternative text, embedded objects",
     signature=lambda inspected: DOCX if inspected.is_office("word/") else "",
     first_bytes=ZIP,
 )

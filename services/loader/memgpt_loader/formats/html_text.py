@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from memgpt_loader.formats.equations import linear
+from memgpt_loader.formats.office.numbering import written
 from memgpt_loader.markup import Blocks, link, raised
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -234,6 +235,9 @@ class _Reader:
             case "img":
                 self._words.append(f" {attributes.get('alt') or ''} ")
                 self.pictures += _is_unexplained(attributes)
+            case "a" if _is_note_mark(node):
+                self._words.append(f"[{node.text(deep=True).strip()}]")
+                return False
             case "a":
                 self._links.append((len(self._words), attributes.get("href") or ""))
             case _ if tag in _BLOCKS:
@@ -372,14 +376,16 @@ class _Reader:
 class _List:
     """The markers of a list."""
 
-    def __init__(self, next_number: int | None, step: int = 1) -> None:
+    def __init__(self, next_number: int | None, step: int = 1, form: str = "1") -> None:
         """Begin a list.
 
         Args:
             next_number: Number of the first item; None for bullets.
             step: Difference between the numbers of two items.
+            form: How numbers are written, as the attribute `type` says it: "1", "a", "A", "i" or "I".
         """
         self._next = next_number
+        self._form = form
         self._step = step
         self._marker = "-"
 
@@ -391,14 +397,14 @@ class _List:
         first = _whole(node.attributes.get("start"))
         if first is None:
             first = 1 if step > 0 else sum(1 for each in node.iter() if each.tag == "li")
-        return cls(first, step)
+        return cls(first, step, (node.attributes.get("type") or "").strip() or "1")
 
     def begin_item(self, value: str | None) -> None:
         if self._next is None:
             return
         number = _whole(value)
         number = self._next if number is None else number
-        self._next, self._marker = number + self._step, f"{number}."
+        self._next, self._marker = number + self._step, f"{written(number, self._form)}."
 
     def marker(self) -> str:
         """Return the marker of the next line; the further lines of a numbered item have none."""
@@ -406,6 +412,14 @@ class _List:
         if self._next is not None:
             self._marker = " "
         return marker
+
+
+def _is_note_mark(link: LexborNode) -> bool:
+    """Whether a link is the mark of a note, which would otherwise be read as part of a number or word."""
+    attributes = link.attributes
+    kinds = f"{attributes.get('epub:type') or ''} {attributes.get('role') or ''}".split()
+    marked = "noteref" in kinds or "doc-noteref" in kinds
+    return marked and len(link.text(deep=True).strip()) in range(1, 5)
 
 
 _WHOLE = re.compile(r"\s*([+-]?\d{1,9})", re.ASCII)

@@ -16,7 +16,17 @@ _SIGNATURE = b"{\\rtf"
 _PICTURE = re.compile(rb"\\pict\b")
 _SHADOW = re.compile(rb"\\nonshppict\b")
 # Destinations that the library leaves out because they are not part of the body text.
-_FRAME = re.compile(rb"\\(header|footer|footnote|annotation)[lrf]?(?![a-z0-9])")
+_FRAME = re.compile(rb"(?:\\\*\s*)?\\(header|footer|footnote|annotation)[lrf]?(?![a-z0-9])")
+_NUMBER = re.compile(rb"(?:\\\*\s*)?\\pntext(?![a-z0-9])")
+# A text box; programs write a copy of it for older ones, which is all that old files have.
+_BOX = re.compile(rb"(?:\\\*\s*)?\\(?:shp|shpgrp|shpinst|shptxt)(?![a-z0-9])")
+_OLD_BOX = re.compile(rb"\\\*\s*\\do(?![a-z0-9])|(?:\\\*\s*)?\\dptxbxtext(?![a-z0-9])")
+_LETTERING = re.compile(rb"\{\\sp\s*\{\\sn gtextUNICODE\}\s*\{\\sv ([^{}]*)\}\s*\}")
+_RAISED = re.compile(
+    rb"\\super(?![a-z0-9])(?:\\[a-z]{1,32}-?\d{0,10} ?+|[{\r\n ]){0,20}+(?=(?:[+-]?\d+|[ijkmnxyt])(?![A-Za-z0-9]))"
+)
+_BEFORE_RAISED = 200
+_END_IN_CELL = re.compile(rb"\\par(?![a-z])(?=[}\s]{0,10}\\cell(?![a-z]))")
 _OBJECT = re.compile(rb"\\objdata\b")
 _BINARY = re.compile(rb"\\bin\d")
 _HIDDEN = re.compile(rb"\\v1?(?![a-z0-9-])")
@@ -49,7 +59,7 @@ def rtf_text(data: bytes, notes: Notes) -> str:
     try:
         # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
         body, hidden = (data, 0) if _BINARY.search(data) else _without_hidden(data)
-        source = _FRAME.sub(_as_text, _with_links(body)).decode("latin-1")
+        source = _with_parts(_with_links(body)).decode("latin-1")
         words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
     except MemoryError:
         raise
@@ -95,6 +105,21 @@ def _without_hidden(data: bytes) -> tuple[bytes, int]:
             kept.append(control.group())
     kept.append(b"" if hidden else data[at:])
     return b"".join(kept), pieces
+
+
+def _with_parts(data: bytes) -> bytes:
+    """Turn destinations that the library leaves out into text: notes, comments, boxes, and numbers of lists."""
+    boxes = _BOX if b"\\shptxt" in data or b"gtextUNICODE" in data else _OLD_BOX
+    data = boxes.sub(b"\\\\par ", _LETTERING.sub(rb"{\\par \1\\par }", data))
+    data = _RAISED.sub(_with_mark, _NUMBER.sub(b"", data))
+    return _FRAME.sub(_as_text, _END_IN_CELL.sub(b"", data))
+
+
+def _with_mark(match: re.Match[bytes]) -> bytes:
+    """Mark an exponent, so that 10⁶ is not read as 106."""
+    before = match.string[max(0, match.start() - _BEFORE_RAISED) : match.start()]
+    is_exponent = _CONTROL.sub(b"", before)[-1:].isalnum()
+    return match.group() + b"^" if is_exponent else match.group()
 
 
 def _with_links(data: bytes) -> bytes:
@@ -145,7 +170,7 @@ FORMAT = Format(
     name="RTF document",
     media_types={RTF: (".rtf",)},
     parse=_parse,
-    reads="paragraphs, tables, links, footnotes, comments, headers and footers",
+    reads="paragraphs, numbered lists, tables, links, text boxes, footnotes, comments, headers and footers",
     omits="hidden text, images and embedded objects",
     signature=_signature,
 )

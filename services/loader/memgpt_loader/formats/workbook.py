@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.formats.office.drawings import Drawings, plain_text
 from memgpt_loader.formats.office.number_format import BUILT_IN, displayed
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
-from memgpt_loader.markup import link, one_line
+from memgpt_loader.markup import link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, table_lines
 
@@ -19,6 +20,9 @@ _MOST_COLUMNS = 16_384
 _MOST_MERGED = 100_000
 # Merged cells and links come after the rows in a part but are needed first; a sheet may exceed memory.
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^<>]*?ref=\"([A-Z0-9:]{4,24})\"")
+_PRINTED = re.compile(rb"<(?:\w+:)?((?:odd|even|first)(?:Header|Footer))>([^<]{1,2000})<")
+_HEADER_CODE = re.compile(r'&(?:&|"[^"]*"|K[0-9A-Fa-f]{6}|K\d\d[+-]\d{3}|\d+|[A-Z])')
+_PAGE_OF = re.compile(r"\b(?:page|of)\b", re.IGNORECASE)
 _SHEET_END = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData\s*/>")
 
 
@@ -52,6 +56,8 @@ class _Around:
     """Merged ranges by their first row."""
     links: dict[str, str] = field(default_factory=dict)
     """Link targets by cell reference."""
+    printed: list[str] = field(default_factory=list)
+    """Headers and footers, as lines."""
 
 
 class WorkbookReader:
@@ -91,7 +97,9 @@ class WorkbookReader:
     def lines(self, sheet: Sheet) -> Iterator[str]:
         """Yield the rows of a sheet as lines, then its comments, text boxes and charts."""
         related = self._package.relationships(sheet.part)
-        yield from table_lines(self._rows(sheet, related))
+        around = self._around(sheet, related)
+        yield from table_lines(self._rows(sheet, around))
+        yield from around.printed
         threads = [each.target for each in related.values() if each.kind == "threadedComment"]
         for each in related.values():
             if each.target not in self._package.names:
@@ -103,8 +111,7 @@ class WorkbookReader:
             elif each.kind == "drawing":
                 yield from self._drawing(each.target, sheet)
 
-    def _rows(self, sheet: Sheet, related: Mapping[str, Relationship]) -> Iterator[TableRow]:
-        around = self._around(sheet, related)
+    def _rows(self, sheet: Sheet, around: _Around) -> Iterator[TableRow]:
         going_down: list[tuple[_Merged, str]] = []
         last = 0
         for element in self._row_elements(sheet.part):
@@ -241,6 +248,11 @@ class WorkbookReader:
             if one and other and count < _MOST_MERGED:
                 merged = _Merged(_column(one[1]), int(one[2]), _column(other[1]), int(other[2]))
                 around.merged.setdefault(merged.first_row, []).append(merged)
+        for match in _PRINTED.finditer(behind):
+            kind = "Header" if match[1].endswith(b"Header") else "Footer"
+            line = f"{kind}: {words}" if (words := _printed(match[2].decode("utf-8", "replace"))) else ""
+            if line and line not in around.printed:
+                around.printed.append(line)
         if b"hyperlink" in behind:
             for element in self._hyperlinks(sheet.part):
                 target = related.get(relationship_id(element))
@@ -299,8 +311,24 @@ def _rich(element: Element) -> str:
             case "t":
                 pieces.append(child.text or "")
             case "r" | "text":
-                pieces.append(_rich(child))
+                words = _rich(child)
+                pieces.append(raised(words, pieces[-1] if pieces else "") if _is_superscript(child) else words)
     return "".join(pieces)
+
+
+def _is_superscript(run: Element) -> bool:
+    return any(
+        local(each) == "vertAlign" and attribute(each, "val") == "superscript"
+        for properties in run
+        if local(properties) == "rPr"
+        for each in properties
+    )
+
+
+def _printed(header: str) -> str:
+    """Return the text of a header or footer without its codes; empty if nothing is left but numbers."""
+    words = one_line(_HEADER_CODE.sub(lambda match: "&" if match[0] == "&&" else " ", unescape(header)))
+    return words if any(map(str.isalpha, _PAGE_OF.sub("", words))) else ""
 
 
 def _column(letters: str) -> int:

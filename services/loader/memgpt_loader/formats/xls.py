@@ -11,24 +11,25 @@ from memgpt_loader.formats.inspected_file import OLE, InspectedFile
 from memgpt_loader.formats.office.number_format import displayed
 from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.markup import link, one_line
-from memgpt_loader.notes import Notes
+from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, table_lines
 
 XLS = "application/vnd.ms-excel"
 
 _WHAT = "the workbook"
 _MOST_COLUMNS = 16_384
+_CHART = bytes.fromhex("0908100000062000")
+"""Begins a chart: a record that declares its kind ([MS-XLS] 2.4.21)."""
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
     import xlrd
 
     notes = Notes()
+    data = file.read()
     try:
         # Formats are needed to display cells; the library's messages about irregularities are dropped.
-        book = xlrd.open_workbook(
-            file_contents=file.read(), formatting_info=True, on_demand=True, logfile=io.StringIO()
-        )
+        book = xlrd.open_workbook(file_contents=data, formatting_info=True, on_demand=True, logfile=io.StringIO())
         count = book.nsheets
     except MemoryError:
         raise
@@ -40,6 +41,8 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
         raise FileFailure(FailureReason.EMPTY, "the workbook has no sheets; check that it was saved completely")
     if count > limits.max_pages:
         raise too_many_pages(count, "sheets", limits)
+    if charts := data.count(_CHART):
+        notes.add(NoteKind.OBJECT, count=charts, reason="charts of legacy workbooks are not read; save it as .xlsx")
     return Parsed(count, _pages(book, limits), notes)
 
 
@@ -71,7 +74,7 @@ def _lines(book: Any, sheet: Any) -> Iterator[str]:
     yield from table_lines(_rows(book, sheet))
     for (row, column), note in sorted(sheet.cell_note_map.items()):
         if words := one_line(note.text):
-            author = f" ({one_line(note.author)})" if note.author else ""
+            author = f" ({one_line(note.author)})" if note.author.strip() else ""
             yield f"Comment on {_letters(column)}{row + 1}{author}: {words}"
 
 
@@ -153,6 +156,7 @@ FORMAT = Format(
     media_types={XLS: (".xls", ".xlt")},
     parse=_parse,
     reads="rows as displayed, each cell with the name of its column; links and comments",
+    omits="charts",
     pages="sheets",
     signature=_signature,
     first_bytes=OLE,

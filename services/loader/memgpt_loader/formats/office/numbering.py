@@ -150,6 +150,12 @@ def _written(value: int, form: str) -> str:
             return str(value)
 
 
+def written(value: int, form: str) -> str:
+    """Return the number of a list item as HTML and OpenDocument name its form: "a", "A", "i", "I", else decimal."""
+    kinds = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
+    return _written(value, kinds[form]) if form in kinds and value > 0 else str(value)
+
+
 def roman(value: int) -> str:
     """Return a number from 1 to 3999 in lower-case Roman numerals."""
     pieces = []

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.formats.equations import linear
-from memgpt_loader.formats.office.numbering import number, roman
+from memgpt_loader.formats.office.numbering import number, written
 from memgpt_loader.formats.office.packages import Package, attribute, local
-from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.markup import Blocks, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, table_lines
 
@@ -22,6 +22,7 @@ _NOT_SHOWN = frozenset(
     {"tracked-changes", "forms", "sequence-decls", "variable-decls", "ruby-text", "shapes", "note-citation", "scripts"}
     | {"soft-page-break", "bookmark", "calculation-settings", "table-source", "named-expressions", "hidden-text"}
 )
+_RAISED = re.compile(r"super|[1-9]\d*%")
 _ROW_POINTS = 28.0
 """Shapes whose tops differ by less than this are read from left to right."""
 
@@ -46,6 +47,8 @@ class _List:
 class _Styles:
     lists: Mapping[str, Mapping[int, _Level]] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
+    raised: frozenset[str] = frozenset()
+    """Styles of superscripts."""
 
 
 class OpenDocumentReader:
@@ -93,7 +96,8 @@ class OpenDocumentReader:
         """Yield the rows of a sheet, then its comments, charts and text boxes."""
         comments: list[str] = []
         yield from table_lines(self._rows(table, comments))
-        yield from comments
+        for each in comments:
+            yield from filter(None, each.split("\n"))
         self._blocks = Blocks()
         for shapes in (each for each in table if local(each) == "shapes"):
             for shape in shapes:
@@ -194,12 +198,15 @@ class OpenDocumentReader:
         if not level.form or current.count is None:
             return "-"
         count, current.count = current.count, None
-        return f"{level.prefix}{_written(count, level.form)}{level.suffix}"
+        return f"{level.prefix}{written(count, level.form)}{level.suffix}"
 
     def _inline(self, element: Element) -> str:
         pieces = [element.text or ""]
         for child in element:
-            pieces += [self._inline_piece(child), child.tail or ""]
+            words = self._inline_piece(child)
+            if attribute(child, "style-name") in self._styles.raised:
+                words = raised(words, next(filter(None, reversed(pieces)), ""))
+            pieces += [words, child.tail or ""]
         return "".join(pieces)
 
     def _inline_piece(self, child: Element) -> str:
@@ -220,6 +227,8 @@ class OpenDocumentReader:
             case "annotation":
                 self._waiting.append(self._comment(child))
                 return ""
+            case "frame" if (equation := self._equation(child)) is not None:
+                return linear(equation)
             case "frame" | "object" | "image" | "custom-shape" | "rect" | "text-box":
                 outer, self._blocks = self._blocks, Blocks()
                 lists, self._lists = self._lists, []
@@ -269,13 +278,24 @@ class OpenDocumentReader:
         elif pictures and self._blocks.text() == before:
             self._notes.add(NoteKind.PICTURE)
 
-    def _object(self, element: Element) -> None:
-        """Read an equation or a chart, inline or in its own part."""
-        roots = list(element)
+    def _equation(self, frame: Element) -> Element | None:
+        """Return the equation that a frame in a line holds; None if it holds something else."""
+        held = next((each for each in frame if local(each) == "object"), None)
+        roots = () if held is None else self._roots(held)
+        return next((each for root in roots for each in root.iter() if local(each) == "math"), None)
+
+    def _roots(self, element: Element) -> list[Element]:
+        """Return the roots of an embedded object, inline or in its own part."""
+        roots = [each for each in element if local(each) in ("document", "math")]
         name = attribute(element, "href").removeprefix("./").rstrip("/")
         if not roots and self._package is not None and f"{name}/content.xml" in self._package.names:
             roots = [self._package.root(f"{name}/content.xml")]
-        for root in roots:
+        return roots
+
+    def _object(self, element: Element) -> None:
+        """Read an equation or a chart."""
+        name = attribute(element, "href").removeprefix("./").rstrip("/")
+        for root in self._roots(element):
             math = next((each for each in root.iter() if local(each) == "math"), None)
             if math is not None:
                 self._blocks.paragraph(linear(math))
@@ -334,7 +354,8 @@ class OpenDocumentReader:
                     outer, self._blocks = self._blocks, Blocks()
                     lists, self._lists = self._lists, []
                     self._block(child)
-                    pieces.append(self._blocks.text())
+                    # Charts and pictures lie above cells, wherever they are anchored.
+                    (comments if local(child) == "frame" else pieces).append(self._blocks.text())
                     self._blocks, self._lists = outer, lists
         if not pieces and (value := attribute(cell, "string-value") or attribute(cell, "value")):
             return value
@@ -368,6 +389,7 @@ def _nested(table: Element, name: str) -> Iterator[Element]:
 def _read_styles(roots: Sequence[Element]) -> _Styles:
     lists: dict[str, dict[int, _Level]] = {}
     hidden: set[str] = set()
+    superscripts: set[str] = set()
     for root in roots:
         for element in root.iter():
             match local(element):
@@ -377,7 +399,9 @@ def _read_styles(roots: Sequence[Element]) -> _Styles:
                     for each in element:
                         if local(each) == "text-properties" and attribute(each, "display") == "none":
                             hidden.add(attribute(element, "name"))
-    return _Styles(lists, frozenset(hidden))
+                        if _RAISED.match(attribute(each, "text-position")):
+                            superscripts.add(attribute(element, "name"))
+    return _Styles(lists, frozenset(hidden), frozenset(superscripts))
 
 
 def _levels(style: Element) -> Iterator[tuple[int, _Level]]:
@@ -387,17 +411,6 @@ def _levels(style: Element) -> Iterator[tuple[int, _Level]]:
             suffix = attribute(each, "num-suffix")
             start = number(attribute(each, "start-value")) or 1
             yield number(attribute(each, "level")), _Level(form, attribute(each, "num-prefix"), suffix, start)
-
-
-def _written(value: int, form: str) -> str:
-    match form:
-        case "a" | "A":
-            letter = chr(ord("a") + (max(value, 1) - 1) % 26)
-            return letter.upper() if form == "A" else letter
-        case "i" | "I" if 0 < value < 4000:
-            return roman(value).upper() if form == "I" else roman(value)
-        case _:
-            return str(value)
 
 
 def _from_top(shapes: Sequence[Element]) -> list[Element]:
