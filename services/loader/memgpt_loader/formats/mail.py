@@ -360,8 +360,8 @@ FORMAT = Format(
     name="e-mail message",
     media_types={MAIL: (".eml",)},
     parse=_parse,
-    reads="subject, sender, recipients, date, text (also of signed messages), invitations, delivery reports, forwarded messages, and "
-    "attachments of any supported format",
+    reads="subject, sender, recipients, date, text (also of signed messages), invitations, delivery reports, "
+    "forwarded messages, and attachments of any supported format",
     omits="encrypted text, attachments that cannot be read, parts nested too deeply",
     signature=_signature,
 )
