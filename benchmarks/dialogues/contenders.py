@@ -96,7 +96,7 @@ class AgentContender:
             memgpt: The client.
             recorder: The proxy that the Agent uses as its endpoint.
             source_id: The source with the paper.
-            max_steps: Most steps of a turn.
+            max_steps: Maximum number of steps of a turn.
         """
         self._memgpt = memgpt
         self._recorder = recorder

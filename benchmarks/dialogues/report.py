@@ -21,7 +21,7 @@ _LEAST: Mapping[str, float] = {
 """The percentage that each metric of the agent has to reach."""
 
 READ_PER_NEW = 1.3
-"""Most tokens that the endpoint may read for each new one while the prompt only grows."""
+"""Maximum number of tokens that the endpoint may read for each new one while the prompt only grows."""
 
 _BESIDE = "bare model"
 

@@ -11,7 +11,7 @@ from benchmarks.retrieval import DataSet
 _HEADING = re.compile(r"^(?P<title>\S.*)\n(?P<line>[-~=^])(?P=line){3,}\n", re.M)
 _MARKUP = re.compile(r":\w+:`([^`]*)`|``?|\*\*?|^\.\. .*$|^   :.*$", re.M)
 _PASSAGE = 1_000
-"""Most characters of a passage."""
+"""Maximum number of characters of a passage."""
 
 
 def faq(folder: Path) -> DataSet:

@@ -114,7 +114,7 @@ def run(runner: Language, config: Mapping[str, str], scratch: Path) -> dict[str,
 
 @contextmanager
 def serving(folder: Path, through: str | None) -> Iterator[dict[str, str]]:
-    """Start the services, and a proxy in front of Agent and Loader if one is named; yield what runners are told."""
+    """Start the services, and a proxy in front of Agent and Loader if one is named; yield the runners' addresses."""
     with ExitStack() as stack:
         harness = stack.enter_context(Harness(folder / "home"))
         suite = harness.suite

@@ -122,13 +122,13 @@ class AgentSettings(MemoryClientSection):
         except ValueError as error:
             raise ValueError(f"base_url {error}") from None
         if not self.model and (self.base_url or self.api_key.get_secret_value()):
-            raise ValueError("an endpoint is configured without a model: set model (MEMGPT_AGENT_MODEL) as well")
+            raise ValueError("an endpoint is configured without a model; set model (MEMGPT_AGENT_MODEL) as well")
         if self.model not in ("", OFFLINE) and not self.base_url and not self.api_key.get_secret_value():
             raise ValueError(
-                f"the model {self.model!r} needs an endpoint: set base_url for a local server, or api_key for OpenAI's"
+                f"the model {self.model!r} needs an endpoint; set base_url for a local server, or api_key for OpenAI's"
             )
         if (self.tool_tls_cert is None) != (self.tool_tls_key is None):
-            raise ValueError("tool_tls_cert and tool_tls_key belong together: set both, or neither")
+            raise ValueError("tool_tls_cert and tool_tls_key belong together; set both, or neither")
         return self
 
     def model_name(self) -> str:

@@ -28,7 +28,7 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name or "UTC")
     except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"unknown time zone {name!r}: use an IANA name such as Europe/Berlin") from error
+        raise ValueError(f'unknown time zone "{name}"; use an IANA name such as Europe/Berlin or UTC') from error
 
 
 def format_time(moment: datetime, time_zone: str) -> str:

@@ -69,7 +69,7 @@ class LoaderSettings(MemoryClientSection):
     @model_validator(mode="after")
     def _values_fit(self) -> LoaderSettings:
         if self.max_file_bytes > self.spool_bytes:
-            raise ValueError("max_file_bytes must not be more than spool_bytes: lower it, or raise spool_bytes")
+            raise ValueError("max_file_bytes must not be more than spool_bytes; lower it, or raise spool_bytes")
         if 2 * self.passage_overlap > self.passage_tokens:
-            raise ValueError("passage_overlap must not be more than half of passage_tokens: lower it")
+            raise ValueError("passage_overlap must not be more than half of passage_tokens; lower it")
         return self

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 PAGE_BYTES = 3 << 20
-"""Most text of one page, in bytes of UTF-8, unless a single item has more: clients refuse messages over 4 MiB."""
+"""Maximum text of one page in bytes of UTF-8, unless a single item has more: clients refuse messages over 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

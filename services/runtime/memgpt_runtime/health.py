@@ -164,7 +164,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # a
     ) -> health_pb2.HealthCheckResponse:
         """Return the status now. NOT_FOUND for an unknown service."""
         if request.service not in self._services:
-            raise reasons.service_not_found(f"unknown service {request.service[:200]!r}", service=request.service[:200])
+            raise reasons.service_not_found(f'unknown service "{request.service[:200]}"', service=request.service[:200])
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(  # noqa: N802 - the name is gRPC's

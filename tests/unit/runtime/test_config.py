@@ -74,7 +74,7 @@ def test_one_file_serves_every_service(tmp_path: Path) -> None:
         ),
         (
             "[server]\ntls_cert = 'c.pem'",
-            "FILE: [server]: tls_cert and tls_key belong together: set both, or neither for plaintext",
+            "FILE: [server]: tls_cert and tls_key belong together; set both, or neither for plaintext",
         ),
     ],
 )

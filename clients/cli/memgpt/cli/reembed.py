@@ -59,7 +59,7 @@ def name_folder(ui: Ui, config: Config[ClientSettings], folder: str) -> None:
 def _check_local(config: Config[ClientSettings]) -> None:
     if config.service.agent_address:
         raise CliError(
-            "the services run elsewhere: set memory.reembed and the keys that begin so in the configuration of Memory, "
+            "the services run elsewhere; set memory.reembed and the keys that begin so in the configuration of Memory, "
             "then run `memgpt reembed` without a model",
             MISUSE,
         )

@@ -49,9 +49,9 @@ class ClientSettings(Section):
     @model_validator(mode="after")
     def _belong_together(self) -> ClientSettings:
         if bool(self.agent_address) != bool(self.loader_address):
-            raise ValueError("agent_address and loader_address belong together: set both, or neither")
+            raise ValueError("agent_address and loader_address belong together; set both, or neither")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together: set both, or neither")
+            raise ValueError("tls_cert and tls_key belong together; set both, or neither")
         if not self.tls and (self.tls_ca or self.tls_cert):
             raise ValueError("tls_ca, tls_cert and tls_key need tls = true")
         return self

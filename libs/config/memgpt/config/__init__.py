@@ -86,7 +86,7 @@ class MemoryClientSection(ServiceSection):
     @model_validator(mode="after")
     def _memory_tls_is_complete(self) -> MemoryClientSection:
         if (self.memory_tls_cert is None) != (self.memory_tls_key is None):
-            raise ValueError("memory_tls_cert and memory_tls_key belong together: set both, or neither")
+            raise ValueError("memory_tls_cert and memory_tls_key belong together; set both, or neither")
         if not self.memory_tls and (self.memory_tls_ca or self.memory_tls_cert or self.memory_tls_server_name):
             raise ValueError(
                 "memory_tls_ca, memory_tls_cert, memory_tls_key and memory_tls_server_name need memory_tls = true"
@@ -236,7 +236,7 @@ class ServerSettings(Section):
     def _credentials_are_complete(self) -> ServerSettings:
         key = self.service_key.get_secret_value()
         if key and self.service_key_file is not None:
-            raise ValueError("service_key and service_key_file exclude each other: set one of them")
+            raise ValueError("service_key and service_key_file exclude each other; set one of them")
         if key and not is_service_key(key):
             raise ValueError(f"service_key must have {SERVICE_KEY_RULE}")
         if self.create_service_key and self.service_key_file is None:
@@ -244,7 +244,7 @@ class ServerSettings(Section):
         if self.certificates and self.tls_client_ca is None:
             raise ValueError("certificates needs tls_client_ca as well")
         if bool(self.jwt_issuer) != bool(self.jwt_jwks) or bool(self.jwt_issuer) != bool(self.jwt_audience):
-            raise ValueError("jwt_issuer, jwt_audience and jwt_jwks belong together: set all, or none")
+            raise ValueError("jwt_issuer, jwt_audience and jwt_jwks belong together; set all, or none")
         return self
 
     audit: Literal["off", "file", "stdout"] = Field(
@@ -263,7 +263,7 @@ class ServerSettings(Section):
     @model_validator(mode="after")
     def _tls_is_complete(self) -> ServerSettings:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together: set both, or neither for plaintext")
+            raise ValueError("tls_cert and tls_key belong together; set both, or neither for plaintext")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key as well")
         if self.tls_client_names and self.tls_client_ca is None:

@@ -52,10 +52,10 @@ _LONG = 300
 """Characters of a message from which on it may hold more than core memory should."""
 
 _MOST_WRITES = 3
-"""Most calls of one function that writes, in one turn: one message seldom holds more facts."""
+"""Maximum number of calls of one function that writes, in one turn: one message seldom holds more facts."""
 
 _MOST_RECALLS = 3
-"""Most searches of the conversation in one turn."""
+"""Maximum number of searches of the conversation in one turn."""
 
 _QUESTION_MARKS = ("?", "？", "؟", "吗", "呢")
 

@@ -21,7 +21,7 @@ MAX_QUERY_CHARACTERS = 8192
 _MAX_SKIP = 2**31 - 1
 
 _NEIGHBOR_CHARACTERS = 160
-"""Most characters of what was said before and after a found message."""
+"""Maximum number of characters of what was said before and after a found message."""
 
 
 def query_of(call: Call) -> str:

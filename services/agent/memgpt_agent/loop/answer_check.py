@@ -11,7 +11,7 @@ from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion
 
 MAX_FIRST_ATTEMPTS = 10
-"""Most requests to a new agent's model for a first answer that passes the check."""
+"""Maximum number of requests to a new agent's model for a first answer that passes the check."""
 
 
 _NOT_A_PLAN = re.compile(r"\b(?:no need|not|without|instead of|already|before|after|later)\b|n['’]t\b|不|已", re.I)

@@ -17,11 +17,11 @@ from memgpt_agent.functions.searching import shown_hit
 _log = structlog.get_logger(__name__)
 
 _HITS = 3
-"""Most passages, and most messages that have left the window."""
+"""Maximum number of passages, and of messages that have left the window."""
 
 _MAX_QUERY = 1000
 _MAX_CHARACTERS = 400
-"""Most characters of each hit; a search shows it whole."""
+"""Maximum number of characters of each hit; a search shows it whole."""
 
 
 async def with_recalled(context: Context, memory: MemorySearch) -> Context:

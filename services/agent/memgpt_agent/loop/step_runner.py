@@ -37,7 +37,7 @@ _OVERFLOW_ATTEMPTS = 4
 _CONFLICT_ATTEMPTS = 5
 _OVERFLOW_SHRINK = 0.75
 _MAX_FURTHER = 15
-"""Most further calls of one answer that are made after its first one."""
+"""Maximum number of further calls of one answer that are made after its first one."""
 
 
 class StepRunner:

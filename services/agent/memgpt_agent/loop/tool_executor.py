@@ -21,7 +21,7 @@ from memgpt_agent.models.base import Completion
 from memgpt_agent.remote_tools.port import ToolCall, Tools
 
 MAX_RESULT_CHARACTERS = 3000
-"""Most characters of a result; longer ones are cut, except those of searches."""
+"""Maximum number of characters of a result; longer ones are cut, except those of searches."""
 
 
 @dataclass(frozen=True, slots=True)

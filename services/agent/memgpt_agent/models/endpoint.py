@@ -27,7 +27,7 @@ class ChatEndpointSettings:
         timeout: Seconds without a part of the answer after which the request fails.
         temperature: Sampling temperature; None for the endpoint's default.
         retries: How often a request is retried after a failure of the endpoint or the connection.
-        max_retry_wait: Most seconds to wait, in total, between the retries of a request.
+        max_retry_wait: Maximum seconds to wait, in total, between the retries of a request.
         pause: Seconds before the first retry, unless the endpoint says otherwise; doubles each time.
         headers: Further headers of every request; their values may be secret.
         query: Further query parameters of every request.

@@ -17,7 +17,7 @@ from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 Schema = Mapping[str, object]
 
 MAX_FUNCTIONS = 100
-"""Most functions of one address, and of all addresses of an agent."""
+"""Maximum number of functions of one address, and of all addresses of an agent."""
 
 MAX_DESCRIPTION_CHARACTERS = 4096
 MAX_SCHEMA_BYTES = 16 * 1024
@@ -72,7 +72,7 @@ def _resolved(schema: object) -> Schema:
         nonlocal size
         size += 1
         if depth > _MAX_DEPTH or size > _MAX_VALUES:
-            raise UnusableToolError("the schema refers to itself, or is nested too deeply: write one level out")
+            raise UnusableToolError("the schema refers to itself, or is nested too deeply; write one level out")
         if isinstance(value, list):
             return [resolve(one, depth + 1) for one in value]
         if not isinstance(value, Mapping):

@@ -20,7 +20,7 @@ from memgpt_memory.records import Names, Record, Records
 KIND = "apikey"
 
 MOST_KEYS = 1_000
-"""Most keys of a tenant."""
+"""Maximum number of keys of a tenant."""
 
 _HINT_CHARS = 4
 _LAST_USE = 60 * 1_000_000
@@ -64,7 +64,7 @@ class ApiKeys:
             raise reasons.invalid_field("expire_time has passed; use a time in the future", field="expire_time")
         if len(await self._records.ids(KIND, new.tenant)) >= MOST_KEYS:
             raise reasons.wrong_state(
-                f"the tenant has {MOST_KEYS:,} API keys; delete keys that are no longer used",
+                f"the tenant has {MOST_KEYS:,} API keys, the maximum; delete keys that are no longer used",
                 resource="api_keys",
                 state="FULL",
             )

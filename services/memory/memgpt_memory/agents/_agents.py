@@ -165,7 +165,7 @@ class Agents:
 
         Args:
             tenant: The tenant that owns them; None for those of all tenants.
-            size: Most agents.
+            size: Maximum number of agents.
             after: The last id of the page before; empty for the first page.
         """
         rows = await self._records.find(HEARTBEAT, tenant=tenant)

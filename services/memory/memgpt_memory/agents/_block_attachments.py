@@ -15,7 +15,7 @@ from memgpt_memory.records import Records
 from memgpt_memory.tasks import run_to_end
 
 MAX_AGENTS_OF_BLOCK = 1_000
-"""Most agents that have one shared block."""
+"""Maximum number of agents that have one shared block."""
 
 
 class BlockAttachments:

@@ -49,10 +49,10 @@ from memgpt_memory.agents._turn_state import EndedTurn, RunningTurn
 from memgpt_memory.blocks import SharedBlock, unknown_shared_block
 
 MAX_ATTACHMENTS = 1_000
-"""Most sources that one agent can search."""
+"""Maximum number of sources that one agent can search."""
 
 _REMEMBERED_INSERTS = 8
-"""Most requests that stored notes and are kept in the agent's own row; see `NoteInsertion`."""
+"""Maximum number of requests that stored notes and are kept in the agent's own row; see `NoteInsertion`."""
 
 
 def decide(

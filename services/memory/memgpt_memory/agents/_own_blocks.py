@@ -9,7 +9,7 @@ from memgpt_memory.blocks import DEFAULT_BLOCK_LIMIT, BlockEdit, block_changed, 
 from memgpt_memory.records import TextRef
 
 MAX_BLOCKS = 32
-"""Most blocks of one agent, shared ones included."""
+"""Maximum number of blocks of one agent, shared ones included."""
 
 
 def apply_edit(row: AgentRow, values: dict[str, str], edit: BlockEdit, *, by_people: bool, time: int) -> BlockRef:

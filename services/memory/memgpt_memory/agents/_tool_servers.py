@@ -9,7 +9,7 @@ from memgpt_memory.agents._rows import ToolServer
 
 MAX_SERVERS = 16
 MAX_FUNCTIONS = 100
-"""Most functions of one agent. Endpoints accept 128 at most, including the built-in ones."""
+"""Maximum number of functions of one agent. Endpoints accept 128 at most, including the built-in ones."""
 
 
 def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServer]:

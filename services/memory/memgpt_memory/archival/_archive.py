@@ -37,7 +37,7 @@ from memgpt_memory.store.layout import partition_of
 from memgpt_memory.store.rows import PassageRow, RowNumber
 
 _MAX_LISTED_VERSIONS = 200
-"""Most versions of files that a filter names; with more, all are read and the others are dropped here."""
+"""Maximum number of versions of files that a filter names; with more, all are read and the others are dropped here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ class Archive:
         Args:
             scope: The passages to list from.
             wanted: The filter.
-            size: Most passages.
+            size: Maximum number of passages.
             cursor: Where the last page ended: snapshot, total, revision of the file or 0, its version or "", number.
 
         Returns:

@@ -19,7 +19,7 @@ KIND = "shared_block"
 """Kind of the rows of shared blocks."""
 
 MAX_SHARED_BLOCKS = 1_000
-"""Most shared blocks of a tenant."""
+"""Maximum number of shared blocks of a tenant."""
 
 _TEXT = "value"
 

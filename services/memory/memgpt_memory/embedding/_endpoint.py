@@ -53,7 +53,7 @@ class EmbeddingEndpointSettings:
         api_key: Its key; empty for none.
         timeout: Seconds that one call may take.
         send_dimension: Whether to ask for ``dimension``.
-        batch: Most texts of one request; fewer are sent where the endpoint refuses so many.
+        batch: Maximum number of texts of one request; fewer are sent where the endpoint refuses so many.
         headers: Further headers of every request; values may be secret.
         query: Further query parameters of every request.
         keys: Prefix of the settings that name the model, for error messages.

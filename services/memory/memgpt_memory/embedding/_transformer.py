@@ -36,7 +36,7 @@ class Transformer:
 
         Args:
             folder: The model's files.
-            threads: Most processor threads that it uses.
+            threads: Maximum number of processor threads that it uses.
 
         Raises:
             UnusableFolderError: The runtime is not installed, or cannot load the model.

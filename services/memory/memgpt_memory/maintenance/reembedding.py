@@ -52,10 +52,10 @@ _RETRY_SECONDS = 300.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _PASSES = 4
-"""Most comparisons of the collections: a busy store always has a passage that was just written."""
+"""Maximum number of comparisons of the collections: a busy store always has a passage that was just written."""
 
 _FEW = 64
-"""Most changes for which writes are held back until they are copied."""
+"""Maximum number of changes for which writes are held back until they are copied."""
 
 _ROUNDS = 10
 """Batches after which fewer changes must be left; if not, writes come faster than they can be copied."""

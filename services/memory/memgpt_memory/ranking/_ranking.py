@@ -41,7 +41,7 @@ _MAX_CACHED_BYTES = 128 << 20
 """Approximate size of all cached rankings, in bytes; a single larger one is kept alone."""
 
 _MAX_CACHED = 128
-"""Most cached rankings. Few are read beyond their first page, and those soon after it."""
+"""Maximum number of cached rankings. Few are read beyond their first page, and those soon after it."""
 
 _BYTES_OF_AN_ID = 200
 _BYTES_OF_A_HEAD_HIT = 300
@@ -288,7 +288,7 @@ class Rankings:
             view: The rows to search; for a later page, at the snapshot of the first one.
             query: The text of the query.
             mode: How it is ranked.
-            size: Most hits.
+            size: Maximum number of hits.
             skip: Hits to skip before a first page.
             position: Where the page begins; None for a first page.
         """

@@ -29,7 +29,7 @@ _SMALL_CHUNK = 100
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EVER = 1 << 62
 _NEIGHBOR_BYTES = 512 << 10
-"""Most text of all neighbors of a page: with a full page, a response stays below the 4 MiB that clients accept."""
+"""Maximum text of all neighbors of a page: with a full page, a response stays below the 4 MiB that clients accept."""
 
 
 class RecallMode(Enum):
@@ -190,7 +190,7 @@ class Recall:
         Args:
             live: The agent.
             query: The query.
-            size: Most messages.
+            size: Maximum number of messages.
             skip: Matches to skip before a first page.
             at: Where the page begins, from `MessagePage.following`; None for a first page.
 
@@ -330,7 +330,7 @@ class Recall:
 
         Args:
             live: The agent.
-            size: Most messages.
+            size: Maximum number of messages.
             position: Sequence after the latest message of the first page, and how many sequences from it on the pages
                 before have passed; None for the first page.
         """

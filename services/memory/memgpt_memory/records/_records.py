@@ -17,7 +17,7 @@ from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, RECORDS
 from memgpt_memory.store.rows import Key, RecordKind, RecordOwner, Row
 
 _PARENTS = 500
-"""Most keys in one filter."""
+"""Maximum number of keys in one filter."""
 
 _OWNERS = ("request", "load", "profile")
 """Kinds of rows to which others belong, besides agents and sources."""

@@ -55,8 +55,8 @@ class Batcher:
 
         Args:
             upsert: Writes rows with distinct keys. Two rows with one key never share a batch, so the later one wins.
-            max_rows: Most rows of one upsert, unless a single call brings more.
-            max_waiting: Most rows that may wait.
+            max_rows: Maximum number of rows of one upsert, unless a single call brings more.
+            max_waiting: Maximum number of rows that may wait.
         """
         self._upsert = upsert
         self._max_rows = max_rows

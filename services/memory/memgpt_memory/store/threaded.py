@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R", bound=Row)
 
 MAX_KEYS = 1_000
-"""Most keys of one call."""
+"""Maximum number of keys of one call."""
 
 _ATTRIBUTES = {each: {"db.system.name": "milvus", "db.operation.name": each.value} for each in Operation}
 """Attributes of the spans of calls."""

@@ -116,7 +116,7 @@ class TurnHistory:
 
         Args:
             live: The agent.
-            size: Most turns.
+            size: Maximum number of turns.
             after: The number of the last turn of the page before, as its next token says; empty for a first page.
         """
         old = await self._scan(live) if live.row.turn_count is None else []

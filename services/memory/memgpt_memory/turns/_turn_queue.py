@@ -31,7 +31,7 @@ from memgpt_memory.turns._errors import queue_full, timed_out, unknown_turn
 from memgpt_memory.turns._history import TurnHistory, turn_key, turn_record
 
 MAX_QUEUED = 64
-"""Most turns that wait for one agent."""
+"""Maximum number of turns that wait for one agent."""
 
 _EDITED = "an edit of the conversation came before its end"
 

@@ -23,7 +23,7 @@ _DEPTH = 3
 """How many messages deep ids are looked for, such as ``piece.agent.agent_id``."""
 
 _MOST_LISTED = 16
-"""Most ids of one field in a line; a request may have a thousand."""
+"""Maximum number of ids of one field in a line; a request may have a thousand."""
 
 _NOT_OURS = "call_id"
 """Names a call of a function, and is chosen by the model."""

@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 
 _REFUSE_SECONDS = 0.2
 _LONGEST_REFUSAL_SECONDS = 1.0
-"""Most seconds for which new calls are refused before the connections are closed; it ends when none come for a moment.
+"""Maximum time for which new calls are refused before connections are closed; it ends when none come for a moment.
 gRPC silently cancels calls that arrive during the close; a client refused with UNAVAILABLE waits before its retry."""
 
 

@@ -163,7 +163,7 @@ def whoami(ui: Ui, memgpt: MemGPT, shape: OutputFormat = DEFAULT) -> None:
 def _complete(ui: Ui, options: LoginOptions) -> LoginOptions:
     """Ask for what is missing, and check that the options fit together."""
     if (options.cert is None) != (options.key is None):
-        raise CliError("--tls-cert and --tls-key belong together: give both, or neither", MISUSE)
+        raise CliError("--tls-cert and --tls-key belong together; give both, or neither", MISUSE)
     if options.no_key and options.key_file:
         raise CliError("give either --key-file or --no-key", MISUSE)
     if options.tls is False and (options.ca or options.cert):

@@ -48,7 +48,6 @@ class Conversation:
     _held: list[Message] = field(default_factory=list)
     _call: Message | None = None
     _time: datetime | None = None
-    _in_window: bool = False
     _last_assistant: int = -1
 
     def convert(self, messages: Iterable[Message]) -> Iterator[pb.Message]:
@@ -58,7 +57,7 @@ class Conversation:
         calls. Results may come late: messages of users in between follow after them.
         """
         self._held, self._call, self._time = [], None, None
-        self.start, self.count, self.widened, self._in_window = -1, 0, 0, False
+        self.start, self.count, self.widened = -1, 0, 0
         for message in map(self._timed, messages):
             if self._call is None:
                 if isinstance(message.content, Assistant) and message.content.calls:

@@ -42,7 +42,7 @@ def tags_of(tags: Sequence[str], *, untag: bool) -> list[str] | None:
         CliError: Both options are given, or a tag is invalid.
     """
     if tags and untag:
-        raise CliError("--tag and --untag exclude each other: --tag replaces what there is", MISUSE)
+        raise CliError("--tag and --untag exclude each other; --tag replaces what there is", MISUSE)
     for tag in tags:
         if not 1 <= len(tag) <= _MAX_TAG_CHARS:
             raise CliError(f"a tag has 1 to {_MAX_TAG_CHARS} characters; this one has {len(tag)}: {tag[:80]!r}", MISUSE)

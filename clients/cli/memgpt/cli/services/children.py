@@ -70,7 +70,7 @@ class Lifeline:
         self._write_fd = os.open(fifo, os.O_WRONLY)
 
     def started(self) -> None:
-        """Close the services' end in this process; they have inherited it."""
+        """Close this process's copy of the end that the services have inherited."""
         if self.read_fd >= 0:
             os.close(self.read_fd)
             self.read_fd = -1

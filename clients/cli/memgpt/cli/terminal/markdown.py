@@ -149,6 +149,6 @@ class MarkdownStream:
 
 
 def _joined(parts: Iterable[tuple[str, str]]) -> Text:
-    """Join the parts to one text, merging neighbors with the same style."""
+    """Join the parts into one text, merging neighbors with the same style."""
     grouped = groupby(parts, key=lambda part: part[1])
     return Text.assemble(*(("".join(text for text, _ in group), style) for style, group in grouped))

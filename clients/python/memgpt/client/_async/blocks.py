@@ -32,7 +32,7 @@ class AsyncBlocks:
         Args:
             name: Its name, unique within the tenant.
             value: Its text.
-            limit: Most characters; 0 for 2,000.
+            limit: Maximum number of characters; 0 for 2,000.
             read_only: Whether agents cannot change it.
             user_id: The user that it belongs to, as the caller names users.
         """

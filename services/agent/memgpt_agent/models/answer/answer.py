@@ -72,12 +72,12 @@ class Answer:
     def cut_off(self) -> str:
         """Why the answer is incomplete; empty if it seems complete."""
         if self.runaway:
-            return "it repeats itself without end: write less"
+            return "it repeats itself without end; write less"
         match self.finish:
             case "length":
-                return "it was cut off for its length: write less"
+                return "it was cut off for its length; write less"
             case "content_filter":
-                return "the endpoint's content filter stopped it: put it in other words"
+                return "the endpoint's content filter stopped it; put it in other words"
             case _:
                 return ""
 

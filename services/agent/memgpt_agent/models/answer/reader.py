@@ -18,7 +18,7 @@ from memgpt_agent.models.answer.usage import larger, read_usage, reasoning_token
 from memgpt_agent.models.base import DeltaKind, Sink
 
 MAX_CHARACTERS = 500_000
-"""Most characters of one answer; Memory's messages have at most 1 MiB."""
+"""Maximum number of characters of one answer; Memory's messages have at most 1 MiB."""
 
 _MARKUP = re.compile(
     r"<[|｜]|</?(?:[a-z]{1,12}:)?(?i:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```|\bfunctools|^Action:",

@@ -10,7 +10,7 @@ from memgpt_agent.functions.function import INNER_THOUGHTS
 from memgpt_agent.models.request.wire import Wire
 
 MAX_DESCRIPTION = 1024
-"""Most characters of a description that OpenAI accepts."""
+"""Maximum number of characters of a description that OpenAI accepts."""
 
 BOOLEAN_ENUM = "enum of booleans"
 """Not a keyword: an ``enum`` with the type ``boolean``, which Gemini accepts for strings only."""

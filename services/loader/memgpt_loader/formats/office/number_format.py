@@ -56,11 +56,6 @@ def general(value: float) -> str:
     return f"{value:.12g}"
 
 
-def is_date(code: str) -> bool:
-    """Whether a format shows a number as a date or a time."""
-    return any(token[0] in ("date", "elapsed") for section in _sections(code) for token in section)
-
-
 def _displayed(value: float, code: str, *, from_1904: bool) -> str:
     sections = _sections(code)
     tokens, negative = _section(sections, value)

@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 _R = TypeVar("_R", bound=Row)
 
 WINDOW = 16_384
-"""Most rows that one query or search returns."""
+"""Maximum number of rows that one query or search returns."""
 
 _FULL_TEXT_SINCE = (2, 5)
 _INVALID_CODES = range(1100, 1200)
