@@ -96,12 +96,67 @@ _NO_SYSTEM = """
 {%- endfor -%}
 """
 
+_TYPED_TOOLS = """
+{%- for tool in tools or [] -%}
+  def {{ tool.function.name }}(
+  {%- for name, fields in tool.function.parameters.properties | items -%}
+    {{ name }}: {{ fields.type if fields.type is defined else "Any" }}{{ "" if name in tool.function.parameters.required else " = None" }},
+  {%- endfor -%}
+  ): {{ tool.function.description | trim }}
+  {%- for name, fields in tool.function.parameters.properties | items -%}
+    {{ name }}: {{ fields.description | trim }}
+  {%- endfor -%}
+{%- endfor -%}
+{%- for message in messages -%}
+  <|{{ message.role }}|>{{ message.content | trim }}
+  {%- for call in message.tool_calls or [] -%}
+    Action: {"tool_name": "{{ call.function.name }}", "parameters": {{ call.function.arguments | tojson }}}
+  {%- endfor -%}
+{%- endfor -%}
+"""
+
+_KNOWN_RESULTS = """
+{%- set calls = namespace(ids=[]) -%}
+{%- for message in messages -%}
+  {%- if message.content is not string -%}{{- raise_exception("Only text content is supported in messages.") -}}{%- endif -%}
+  {%- for call in message.tool_calls or [] -%}
+    {%- if call.type != "function" or call.function.arguments is not mapping -%}{{- raise_exception("A tool call is no function.") -}}{%- endif -%}
+    {%- set calls.ids = calls.ids + [call.id] -%}
+    <|tool_call_begin|>{{ call.function.name }}:{{ calls.ids | length - 1 }}{{ call.function.arguments | tojson }}
+  {%- endfor -%}
+  {%- if message.role == "tool" -%}
+    {%- if message.tool_call_id not in calls.ids -%}{{- raise_exception("A tool result has no call before it.") -}}{%- endif -%}
+    ## Return of {{ message.tool_call_id }}
+  {%- endif -%}
+  {{- message.content -}}
+{%- endfor -%}
+"""
+
+_RESULTS_DIRECTLY_AFTER = """
+{%- set before = namespace(role="", last="") -%}
+{%- for message in messages -%}
+  {%- if message.role == "tool" and before.role != "call" and before.role != "tool" -%}
+    {{- raise_exception("Tool messages must directly follow an assistant message with tool calls.") -}}
+  {%- endif -%}
+  {%- if before.role == "call" and message.role != "tool" -%}
+    {{- raise_exception("An assistant message with tool_calls must be followed by tool messages.") -}}
+  {%- endif -%}
+  {%- set before.role = "call" if message.tool_calls else message.role -%}
+  {%- for call in message.tool_calls or [] -%}<seed:tool_call><function={{ call.function.name }}>{%- endfor -%}
+  {{- message.role ~ message.content -}}
+{%- endfor -%}
+{%- if messages[-1].role == "assistant" -%}{{- raise_exception("Cannot continue an assistant message.") -}}{%- endif -%}
+"""
+
 TEMPLATES = {
     "Mistral": _ALTERNATING,
     "Llama 3": _FIRST_IS_THE_USERS,
     "Qwen 3": _SYSTEM_FIRST,
     "gpt-oss, MiniMax": _RESULTS_AFTER_CALLS,
     "Gemma 2": _NO_SYSTEM,
+    "Command R+, Hermes, Functionary": _TYPED_TOOLS,
+    "Kimi K2, GLM, Granite": _KNOWN_RESULTS,
+    "Seed-OSS, DeepSeek": _RESULTS_DIRECTLY_AFTER,
 }
 """Templates by the family of models that use their like."""
 

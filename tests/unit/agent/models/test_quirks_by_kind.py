@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from memgpt.endpoints.refusals import Meaning, error_in, understand
-from memgpt_agent.domain import Usage
+from memgpt_agent.domain import Tool, Usage
+from memgpt_agent.functions import BUILT_IN, Function
+from memgpt_agent.functions.json_schema import in_short
 from memgpt_agent.models.base import DeltaKind
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors
@@ -57,6 +59,44 @@ async def test_bedrock_takes_no_blank_text(scripted_llm: Start) -> None:
     answer, _, llm = await asked(scripted_llm, bedrock)
     assert calls(answer) == HELLO
     assert "tools" in llm.requests[-1].json
+
+
+UNDESCRIBED = Function(
+    "look_up", "", (), heartbeat_default=True,
+    tool=Tool("look_up", "", "{}", "localhost:1"),
+    schema={"type": "object", "properties": {"some_word": {"type": "string", "description": ""},
+            "more": {"type": "object", "properties": {"deep": {"type": "integer"}}}}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "'dict object' has no attribute 'description'",
+        "tools.0.function.parameters.properties.some_word.description: field required",
+        "invalid tool: parameter 'some_word' must have a description",
+        "invalid request: tool parameter some_word is missing a description",
+        "functions.look_up.parameters.some_word.description should not be empty",
+    ],
+)
+async def test_every_parameter_needs_a_description(scripted_llm: Start, words: str) -> None:
+    """The template of Command R+, and Cohere's own endpoint."""
+
+    def cohere(request: Request) -> Reply:
+        declared = [tool["function"] for tool in request.json.get("tools") or ()]
+        objects = [one for function in declared for one in objects_of(function["parameters"])]
+        described = all(value.get("description") for one in objects for value in one["properties"].values())
+        whole = described and all(function["description"] for function in declared)
+        return GREETING if whole else Status(400, words)
+
+    llm = scripted_llm(cohere)
+    brief = tuple(in_short(function) for function in BUILT_IN)
+    async with model_at(llm) as model:
+        answer = await model.complete(question(functions=(*brief, UNDESCRIBED)), Sink())
+    assert calls(answer) == HELLO
+    first, last = llm.requests[0].json["tools"], llm.requests[-1].json["tools"]
+    assert '"description": ""' not in json.dumps(first)
+    assert last[-1]["function"]["parameters"]["properties"]["some_word"]["description"] == "Some word"
 
 
 # Calls

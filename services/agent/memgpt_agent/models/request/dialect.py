@@ -70,7 +70,7 @@ class Dialect:
             self._constrain(body, request)
         else:
             body["messages"] = history.tool_messages(_with_note(request), self.quirks, self.extras)
-            body["tools"] = schemas.tools(request.functions, self._dropped)
+            body["tools"] = schemas.tools(request.functions, self._dropped, described=self.quirks.described)
             if choice := self._takes("tool_choice"):
                 body["tool_choice"] = choice
             if self._takes("parallel_tool_calls"):

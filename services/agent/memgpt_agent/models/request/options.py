@@ -54,6 +54,7 @@ NUMBERS = re.compile(r"\d[\d,_]{0,12}")
 QUIRKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("signatures", _words(r"thought[_ ]?signature")),
     ("named_results", _words(r"function_?response\.name|tool (?:message|result|response)s?\b.{0,40}\bname\b.{0,20}(?:required|missing|empty)|\bname\b.{0,20}(?:required|missing).{0,40}tool (?:message|result|response)")),
+    ("described", _words(r"\bdescriptions?\b(?!.{0,60}(?:too long|at most|exceed|maximum|less than))")),
     ("reasoning", _words(r"reasoning_content|reasoning content")),
     ("no_system", _words(r"system (?:role|messages?|prompt|instruction)\w* .{0,20}(?:not|un)|(?:un|not )supported role.{0,10}system|only user and assistant|developer instruction is not enabled")),
     ("no_empty_content", _words(r"(?:content|text)\b.{0,60}(?:(?:not|cannot|can't) be (?:empty|blank|null)|non-?empty|is (?:empty|blank|required))|empty (?:content|text)")),

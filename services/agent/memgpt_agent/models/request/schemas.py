@@ -27,19 +27,48 @@ DROPPABLE = (
 _NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs")
 
 
-def tools(functions: Sequence[Function], dropped: frozenset[str] = frozenset()) -> list[Wire]:
-    """Return the declarations of the functions, without the keywords ``dropped``."""
-    return [_tool(function, dropped | {BOOLEAN_ENUM}) for function in functions]
+def tools(
+    functions: Sequence[Function], dropped: frozenset[str] = frozenset(), *, described: bool = False
+) -> list[Wire]:
+    """Return the declarations of the functions.
+
+    Args:
+        functions: The functions.
+        dropped: Keywords to leave out.
+        described: Whether every parameter has a description, and the arguments of every function are typed objects.
+    """
+    return [_tool(function, dropped | {BOOLEAN_ENUM}, described) for function in functions]
 
 
 @lru_cache(maxsize=4096)
-def _tool(function: Function, dropped: frozenset[str]) -> Wire:
+def _tool(function: Function, dropped: frozenset[str], described: bool) -> Wire:
+    parameters = without(parameters_schema(function, inner_thoughts=True), dropped)
     declaration = {
         "name": function.name,
-        "description": _shortened(function.description),
-        "parameters": without(parameters_schema(function, inner_thoughts=True), dropped),
+        "description": _shortened(function.description) if function.description.strip() else _words(function.name),
+        "parameters": _described(parameters) if described else parameters,
     }
     return {"type": "function", "function": declaration}
+
+
+def _described(schema: object) -> object:
+    """Return a schema in which every property has a description, by default the words of its name."""
+    if isinstance(schema, list):
+        return [_described(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {key: value if key == "properties" else _described(value) for key, value in schema.items()}
+    properties = found.get("properties")
+    if isinstance(properties, Mapping):
+        found["properties"] = {
+            name: {"description": _words(name), **value} if isinstance(value := _described(one), dict) else value
+            for name, one in properties.items()
+        }
+    return found
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("-", " ").strip().capitalize() or name
 
 
 def json_schema(
@@ -86,7 +115,7 @@ def _object(properties: Mapping[str, object]) -> Wire:
 
 
 def without(schema: object, dropped: frozenset[str]) -> object:
-    """Return a schema without the keywords ``dropped``, and with descriptions cut to what every endpoint accepts."""
+    """Return a schema without the keywords ``dropped``, and with no description that is empty or too long."""
     if isinstance(schema, list):
         return [without(one, dropped) for one in schema]
     if not isinstance(schema, Mapping):
@@ -98,7 +127,8 @@ def without(schema: object, dropped: frozenset[str]) -> object:
         if key in _NAMED and isinstance(value, Mapping):  # names of properties, which may look like keywords
             kept[key] = {name: without(one, dropped) for name, one in value.items()}
         elif key == "description" and isinstance(value, str):
-            kept[key] = _shortened(value)
+            if value.strip():
+                kept[key] = _shortened(value)
         else:
             kept[key] = without(value, dropped)
     return kept

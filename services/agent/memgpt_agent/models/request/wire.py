@@ -25,6 +25,7 @@ class Quirks:
         reasoning: The reasoning that came with each call, in ``reasoning_content``.
         signatures: The signature that came with each call, in ``extra_content``.
         named_results: The function's name with its result.
+        described: A description for every parameter of a function.
     """
 
     answer_after_result: bool = False
@@ -33,3 +34,4 @@ class Quirks:
     reasoning: bool = False
     signatures: bool = False
     named_results: bool = False
+    described: bool = False
