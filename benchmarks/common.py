@@ -165,7 +165,7 @@ class Table:
         """Return the table as JSON."""
         figures = [
             {"what": one.what, "unit": one.unit, "ours": one.ours, "other": one.other, "other_name": one.other_name}
-            | {"ratio": one.ratio, "bar": one.bar, "met": one.met}
+            | {"ratio": one.ratio, "most": one.most, "least": one.least, "bar": one.bar, "met": one.met}
             for one in self.figures
         ]
         return {"title": self.title, "figures": figures, "notes": self.notes}
