@@ -62,7 +62,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
         async with open_memory_channel(app.config, REPEATABLE) as channel:
             app.authenticator.check_api_keys_by(MemoryApiKeys(channel))
             memory = MemoryClient(channel)
-            version = chunker_version(settings.passage_tokens, settings.passage_overlap)
+            version = chunker_version(settings.passage_tokens, settings.passage_overlap, settings.ocr_languages)
             pipeline = FilePipeline(pool, memory, version, retry_seconds=settings.store_retry_seconds)
             limits = LoadLimits(
                 max_file_bytes=settings.max_file_bytes,

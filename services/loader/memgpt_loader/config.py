@@ -41,7 +41,8 @@ class LoaderSettings(MemoryClientSection):
         "",
         pattern=r"^([A-Za-z_]{2,20}(\+[A-Za-z_]{2,20}){0,9})?$",
         description="Languages of text in scans and pictures, as Tesseract names them, joined by +: eng+deu. Empty: it "
-        "is not recognized. Needs the extra `ocr` and the data of each language (Debian: tesseract-ocr-deu).",
+        "is not recognized. Needs the extra `ocr` and the data of each language (Debian: tesseract-ocr-deu). Files "
+        "with pictures that were not read are read again when they are next loaded.",
     )
     parser_processes: int = Field(
         2,

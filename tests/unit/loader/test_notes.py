@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
+import pytest
 from memgpt.common.v1 import file_note_pb2
 from memgpt_loader.loads.plan import reconcile
 from memgpt_loader.memory.file_notes import from_proto, to_proto
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, StoredFile
 from memgpt_loader.notes import MAX_MESSAGE_CHARS, MAX_NOTES, MAX_WHERE_CHARS, Note, NoteKind, Notes
+from memgpt_loader.parsing.extract import chunker_version
 
 
 def test_pages_are_gathered_into_ranges() -> None:
@@ -65,3 +68,38 @@ def test_a_file_that_the_source_holds_keeps_its_notes() -> None:
         load = Load("load_x", "default", "source_x", "s", "", "", files, dt.datetime.now(dt.UTC))
         reconcile(load, {"a.pdf": held}, "4.5-300", 100, present)
         assert (load.files["a.pdf"].state, load.files["a.pdf"].notes) == (present, (note,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "held_with", "now", "again"),
+    [
+        (NoteKind.SCANNED_PAGE, "", "eng", True),
+        (NoteKind.UNDECODABLE_TEXT, "", "eng", True),
+        (NoteKind.PICTURE, "eng", "eng+deu", True),
+        (NoteKind.PICTURE, "eng", "eng", False),
+        (NoteKind.PICTURE, "eng", "", False),
+        (NoteKind.HIDDEN, "", "eng", False),
+        (None, "", "eng", False),
+    ],
+)
+def test_a_file_with_pictures_is_loaded_again_when_their_text_can_be_read(
+    kind: NoteKind | None, held_with: str, now: str, again: bool
+) -> None:
+    notes = (Note(kind, 1, "page 1", "1 thing"),) if kind else ()
+    held = StoredFile("a" * 64, chunker_version(300, 0, held_with), 1, 3, notes=notes)
+    load = Load(
+        "load_x",
+        "default",
+        "source_x",
+        "s",
+        "",
+        "",
+        {"a.pdf": LoadFile(Manifest("a.pdf", 9, "a" * 64))},
+        dt.datetime.now(dt.UTC),
+    )
+    reconcile(load, {"a.pdf": held}, chunker_version(300, 0, now), 100)
+    assert load.files["a.pdf"].state is (FileState.AWAITING_UPLOAD if again else FileState.UNCHANGED)
+    other = dataclasses.replace(held, chunker_version=chunker_version(200, 0, now))
+    load.files["a.pdf"].state = FileState.AWAITING_UPLOAD
+    reconcile(load, {"a.pdf": other}, chunker_version(300, 0, now), 100)
+    assert load.files["a.pdf"].state is FileState.AWAITING_UPLOAD

@@ -11,6 +11,7 @@ from memgpt_runtime.errors import FieldViolation
 
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, SourceRef, StoredFile
+from memgpt_loader.parsing.extract import is_current
 
 
 def files_by_name(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
@@ -69,7 +70,11 @@ def reconcile(
             continue
         manifest, held = file.manifest, stored.get(name)
         file.tags = load.tags if load.tags is not None else held.tags if held is not None else ()
-        if held is not None and (held.sha256, held.chunker_version) == (manifest.sha256, chunker_version):
+        if (
+            held is not None
+            and held.sha256 == manifest.sha256
+            and is_current(held.chunker_version, chunker_version, held.notes)
+        ):
             if held.passages:
                 file.state, file.documents, file.passages = present, held.documents, held.passages
                 file.notes = held.notes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+import zlib
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from memgpt_runtime.chunking import Chunk, chunk
 from memgpt_loader import formats
 from memgpt_loader.decoding import writable
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats import File, FileLimits, Notes, PageText
+from memgpt_loader.formats import File, FileLimits, Note, NoteKind, Notes, PageText
 
 MAX_PASSAGE_CHARS = 4096
 """Maximum characters of a passage, so that its UTF-8 stays within Memory's limit of 16 KiB. Only white space, which has
@@ -24,10 +25,27 @@ no tokens, makes passages that long."""
 _LAST_SPACE = re.compile(r".*\s", re.DOTALL)
 
 
-def chunker_version(max_tokens: int, overlap_tokens: int) -> str:
-    """Return the version of the chunking rules; a file that was loaded with another version is loaded again."""
+def chunker_version(max_tokens: int, overlap_tokens: int, ocr_languages: str = "") -> str:
+    """Return the version of the chunking rules, and what text in pictures is read with; see `is_current`."""
     overlap = f"+{overlap_tokens}" if overlap_tokens else ""
-    return f"{chunking.VERSION}.{formats.VERSION}-{max_tokens}{overlap}"
+    ocr = f"/{zlib.crc32(ocr_languages.encode()):08x}" if ocr_languages else ""
+    return f"{chunking.VERSION}.{formats.VERSION}-{max_tokens}{overlap}{ocr}"
+
+
+def is_current(held: str, current: str, notes: Iterable[Note]) -> bool:
+    """Whether a file need not be loaded again.
+
+    Args:
+        held: The version that it was loaded with.
+        current: The version of now.
+        notes: What was left out then: with OCR, or more languages, it may be read now.
+    """
+    rules, _, ocr = current.partition("/")
+    held_rules, _, held_ocr = held.partition("/")
+    return rules == held_rules and (ocr in ("", held_ocr) or all(note.kind not in _FOR_OCR for note in notes))
+
+
+_FOR_OCR = (NoteKind.SCANNED_PAGE, NoteKind.UNDECODABLE_TEXT, NoteKind.PICTURE)
 
 
 @dataclass(frozen=True)
