@@ -4,6 +4,8 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 ARG SERVICE
+# For the Loader: languages of text in pictures, as Debian names Tesseract's data: "eng deu". loader.ocr_languages turns it on.
+ARG OCR_LANGUAGES=""
 WORKDIR /src
 # System certificates: an index that pip trusts is one that uv trusts.
 ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_SYSTEM_CERTS=1
@@ -22,7 +24,7 @@ COPY services/runtime/pyproject.toml services/runtime/
 COPY services/memory/pyproject.toml services/memory/
 COPY services/loader/pyproject.toml services/loader/
 COPY services/agent/pyproject.toml services/agent/
-RUN uv pip compile --quiet --extra otel --constraints constraints.txt --output-file /tmp/requirements.txt \
+RUN uv pip compile --quiet --extra otel ${OCR_LANGUAGES:+--extra ocr} --constraints constraints.txt --output-file /tmp/requirements.txt \
       "services/${SERVICE:?give --build-arg SERVICE=memory, loader or agent}/pyproject.toml" \
  && sed -i '/^-e /d; /^wordllama==/d' /tmp/requirements.txt \
  && if [ "${SERVICE}" = memory ]; then \
@@ -44,6 +46,7 @@ FROM ${PYTHON_IMAGE}
 ARG SERVICE
 ARG VERSION=dev
 ARG REVISION=unknown
+ARG OCR_LANGUAGES=""
 LABEL org.opencontainers.image.title="memgpt-${SERVICE}" \
       org.opencontainers.image.description="MemGPT on Milvus: the service ${SERVICE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -56,6 +59,12 @@ RUN groupadd --gid 10001 memgpt \
       --shell /usr/sbin/nologin memgpt \
  && install -d -o 10001 -g 0 -m 0770 /var/lib/memgpt /var/lib/memgpt/spool \
       /var/lib/memgpt/credentials
+RUN if [ -n "${OCR_LANGUAGES}" ]; then \
+      apt-get update -qq \
+      && for language in ${OCR_LANGUAGES}; do echo "tesseract-ocr-${language}"; done \
+        | xargs apt-get install -y -qq --no-install-recommends \
+      && rm -rf /var/lib/apt/lists/*; \
+    fi
 COPY --from=build /opt/memgpt /opt/memgpt
 # A service reads only the settings of its own section. glibc would have 8 arenas for each core of the host, which keep
 # memory that is no longer used.
