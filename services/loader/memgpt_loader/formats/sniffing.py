@@ -29,11 +29,6 @@ _FOREIGN = (
     (b"MZ\x90", "a program", _CONVERT),
     (rb"SQLite format 3\x00", "a database", _CONVERT),
 )
-# Formats in compound files, by a stream name that only this format has.
-_COMPOUND = (
-    ("WordDocument", "a legacy Word (.doc) file", "save it as .docx and load that"),
-    ("PowerPoint Document", "a legacy PowerPoint (.ppt) file", "save it as .pptx and load that"),
-)
 
 
 def media_type_of(name: str, source: BinaryIO | bytes) -> str:
@@ -94,8 +89,7 @@ def _misnamed(inspected: InspectedFile, named: str) -> FileFailure:
 def _foreign(inspected: InspectedFile) -> tuple[str, str] | None:
     """Return the name of an unsupported format and what to do about it; None if it is not recognized."""
     if inspected.head.startswith(OLE):
-        found = next(((what, advice) for name, what, advice in _COMPOUND if inspected.holds_stream(name)), None)
-        return found or ("a legacy office document", _CONVERT)
+        return "a legacy office document", _CONVERT
     return next(
         ((what, advice) for magic, what, advice in _FOREIGN if re.match(magic, inspected.head, re.DOTALL)), None
     )
