@@ -53,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--examples", type=int, default=0, help="runs of each test of random changes (default: few)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
     parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")
+    parser.addoption("--vendors", action="store_true", help="every vendor from configure to run (default: a few)")
     parser.addoption("--model-endpoint", default="", help="base URL of a real chat model, ending in /v1")
 
 

@@ -198,6 +198,8 @@ def test_configure_offers_what_is_configured(home: Home) -> None:
             terminal.send(ENTER)
             terminal.wait("Enter its API key")
             terminal.send(ENTER)
+            terminal.wait("Send further headers or query parameters, or set a temperature")
+            terminal.send(ENTER)
             terminal.wait("model:")
             terminal.send(ENTER)
             terminal.wait("Enter the size of its context window")

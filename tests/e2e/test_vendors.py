@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import service_environment
 from tests.support.scripted_llm import ScriptedLLM
-from tests.support.vendors import VENDORS
+from tests.support.vendors import VENDORS, Vendor
 from tests.support.vendors.server import MESSAGE, SUMMARY, serve
 
 MEMGPT = str(Path(sys.executable).with_name("memgpt"))
@@ -40,15 +40,27 @@ def memgpt(tmp_path: Path) -> Memgpt:
     return run
 
 
-@pytest.mark.parametrize("name", ["Mistral", "Gemini, /v1beta/openai", "Qwen / DashScope", "OpenAI gpt-4o, gpt-4.1"])
+FEW = ("Mistral", "Gemini, /v1beta/openai", "Qwen / DashScope", "OpenAI gpt-4o, gpt-4.1")
+PLAIN = Vendor("no rules")
+
+
+@pytest.fixture(params=[vendor.name for vendor in VENDORS])
+def vendor(request: pytest.FixtureRequest) -> Vendor:
+    """A few vendors, or all of them with ``--vendors``."""
+    if request.param not in FEW and not request.config.getoption("--vendors"):
+        pytest.skip("without --vendors only a few")
+    return next(one for one in VENDORS if one.name == request.param)
+
+
 def test_a_vendor_from_configure_to_run(
-    scripted_llm: Callable[..., ScriptedLLM], memgpt: Memgpt, tmp_path: Path, name: str
+    scripted_llm: Callable[..., ScriptedLLM], memgpt: Memgpt, tmp_path: Path, vendor: Vendor
 ) -> None:
-    vendor = next(one for one in VENDORS if one.name == name)
-    _, model, address = serve(scripted_llm, vendor)
+    """A vendor without chat or embedding models is combined with one that has no rules."""
+    _, model, address = serve(scripted_llm, PLAIN if vendor.chat is None else vendor)
+    _, _, embedding = serve(scripted_llm, PLAIN if vendor.embeddings is None else vendor)
     (tmp_path / "tea.txt").write_text("".join(f"Tea number {n} is steeped for {n} minutes.\n\n" for n in range(400)))
     memgpt("configure", "--model", "m", "--model-endpoint", address, "--api-key", "k",
-           "--embedding-model", "e", "--embedding-endpoint", address)  # fmt: skip
+           "--embedding-model", "e", "--embedding-endpoint", embedding)  # fmt: skip
     written = tomllib.loads((tmp_path / "home/config.toml").read_text())
     assert written["agent"].get("mode", "auto") == "auto"
     assert written["memory"]["embedding_dimension"] == 256

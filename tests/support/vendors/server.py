@@ -71,8 +71,7 @@ class VendorModel:
 
     def _by_tools(self) -> list[str]:
         if self.vendor.shape == "text":
-            parameter = f"<parameter=message>\n{MESSAGE}\n</parameter>"
-            return self._text(f"<tool_call>\n<function=send_message>\n{parameter}\n</function>\n</tool_call>")
+            return self._text("\n".join(_as_text(name, values) for name, values in self.calls()))
         entries: list[dict[str, Any]] = []
         for number, (name, values) in enumerate(self.calls()):
             head: dict[str, Any] = {"index": number, "id": f"call_{number}", "type": "function"}
@@ -120,6 +119,13 @@ def serve(start: Callable[..., ScriptedLLM], vendor: Vendor) -> tuple[ScriptedLL
 
         llm.rule_embeddings(refused)
     return llm, model, llm.base_url.removesuffix("/v1") + vendor.path + vendor.query
+
+
+def _as_text(name: str, values: dict[str, Any]) -> str:
+    """Return a call as Qwen's coders write it."""
+    given = [value if isinstance(value, str) else json.dumps(value) for value in values.values()]
+    parameters = "\n".join(f"<parameter={key}>\n{text}\n</parameter>" for key, text in zip(values, given, strict=True))
+    return f"<tool_call>\n<function={name}>\n{parameters}\n</function>\n</tool_call>"
 
 
 def _whole(events: list[str], usage: dict[str, Any]) -> str:

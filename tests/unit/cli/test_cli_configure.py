@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import tomllib
 from dataclasses import replace
@@ -9,9 +10,19 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from memgpt.cli.endpoint_probe import Endpoint
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.setup import configure, questions
-from memgpt.cli.setup.answers import Answers, current, default_uri, document, extras, read_document, write_document
+from memgpt.cli.setup import configure, discovery, questions
+from memgpt.cli.setup.answers import (
+    Answers,
+    Extras,
+    current,
+    default_uri,
+    document,
+    extras,
+    read_document,
+    write_document,
+)
 from memgpt.cli.setup.checks import check_key, check_uri, check_url, check_window
 from memgpt.cli.setup.configure import (
     complete,
@@ -20,6 +31,7 @@ from memgpt.cli.setup.configure import (
     quick,
     save,
     with_embedding,
+    with_extras,
     with_local_transformer,
 )
 from memgpt.cli.terminal.ui import Ui
@@ -273,3 +285,118 @@ def test_a_folder_without_a_model_is_refused(tmp_path, missing):
         with_local_transformer(Answers(), str(folder))
     with pytest.raises(CliError, match="is not a folder"):
         with_local_transformer(Answers(), str(tmp_path / "nowhere"))
+
+
+GIVEN = Extras({"X-Team": "a: b"}, {"tag": "x=y"}, 0.0)
+
+
+def test_extras_that_are_given_replace_those_that_are_configured():
+    old = {
+        "agent": {"model": "m", "base_url": "http://one/v1", "headers": {"old": "s"}, "temperature": 1.0},
+        "memory": {"embedding_base_url": "http://one/v1", "embedding_query": {"old": "s"}},
+    }
+    answers = Answers(model="m", base_url="http://one/v1", embedding_model="e", embedding_base_url="http://one/v1")
+    assert document(old, answers)["agent"]["temperature"] == 1.0
+    new = document(old, replace(answers, extras=GIVEN, embedding_extras=replace(GIVEN, temperature=None)))
+    assert new["agent"]["headers"] == new["memory"]["embedding_headers"] == {"X-Team": "a: b"}
+    assert new["agent"]["query"] == new["memory"]["embedding_query"] == {"tag": "x=y"}
+    assert new["agent"]["temperature"] == 0.0
+    assert "temperature" not in new["memory"]
+    none = document(new, replace(answers, extras=Extras()))["agent"]
+    assert not {"headers", "query", "temperature"} & none.keys()
+
+
+def test_extras_as_flags():
+    answers = with_embedding(from_flags("m", "http://one/v1", "", "auto", 0, ""), "e", "", "", 7)
+    made = with_extras(answers, ["X-Team: a: b"], ["tag=x=y"], 0.0)
+    assert (made.extras, made.embedding_extras) == (GIVEN, replace(GIVEN, temperature=None))
+    apart = with_extras(replace(answers, embedding_base_url="http://two/v1"), ["X-Team: a: b"], [], None)
+    assert apart.embedding_extras is None
+    assert with_extras(answers, [], [], None) is answers
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "temperature", "words"),
+    [
+        (["no colon"], [], None, "Name: value"),
+        (["bad name: x"], [], None, "Name: value"),
+        (["x: "], [], None, "printable"),
+        (["x: \n"], [], None, "printable"),
+        (["x: é"], [], None, "printable"),
+        ([], ["noequals"], None, "name=value"),
+        ([], ["=x"], None, "name=value"),
+        ([], [], 2.5, "from 0 to 2"),
+        ([], [], float("nan"), "from 0 to 2"),
+    ],
+)
+def test_extras_that_cannot_be_sent(headers, query, temperature, words):
+    with pytest.raises(CliError, match=words):
+        with_extras(Answers(model="m", base_url="http://one/v1"), headers, query, temperature)
+
+
+class Person:
+    """Answers questions from a list of beginnings and answers, each used once; Enter else."""
+
+    def __init__(self, *said: tuple[str, str]) -> None:
+        self.said = list(said)
+
+    def ask(self, question: str, *, default: str = "") -> str:
+        found = next((pair for pair in self.said if question.startswith(pair[0])), None)
+        if found is None:
+            return default
+        self.said.remove(found)
+        return found[1]
+
+    secret = ask
+
+    def select(self, question, choices, default=None):
+        values = [getattr(choice, "value", choice) for choice in choices]
+        return self.ask(question, default=default if default in values else values[0])
+
+    def busy(self, _text):
+        return contextlib.nullcontext()
+
+    def error(self, text):
+        raise AssertionError(text)
+
+    warning = note = error
+
+
+def seen_by_discovery(monkeypatch: pytest.MonkeyPatch) -> list[Endpoint]:
+    """Find one model with a window, and no server on this machine; return the endpoints that are asked."""
+    seen: list[Endpoint] = []
+
+    def models(endpoint: Endpoint) -> list[str]:
+        seen.append(endpoint)
+        return ["m"]
+
+    def window(endpoint: Endpoint, _model: str) -> int:
+        seen.append(endpoint)
+        return 4096
+
+    monkeypatch.setattr(discovery, "local_servers", list)
+    monkeypatch.setattr(discovery, "models", models)
+    monkeypatch.setattr(discovery, "context_window", window)
+    return seen
+
+
+def test_extras_are_asked_for_and_sent_with_the_first_request(scripted_llm, monkeypatch):
+    seen = seen_by_discovery(monkeypatch)
+    person = Person(
+        ("Select LLM", "openai-compatible"), ("Enter the base URL", "http://one/v1"), ("Send further", "enter"),
+        ("Enter a header", "X-Team: a: b"), ("Enter a query", "tag=x=y"), ("Enter the temperature", "0"),
+        ("Select embedding", "openai-compatible"), ("Enter the embedding model", "e"),
+    )  # fmt: skip
+    answers = questions.ask(cast(Ui, person), Answers())
+    assert (answers.extras, answers.embedding_extras) == (GIVEN, replace(GIVEN, temperature=None))
+    assert [(one.headers, one.query) for one in seen] == [({"X-Team": "a: b"}, {"tag": "x=y"})] * 2
+    assert not person.said
+
+
+def test_extras_that_are_configured_are_kept_and_sent(monkeypatch):
+    seen = seen_by_discovery(monkeypatch)
+    configured = {"agent": {"model": "m", "base_url": "http://one/v1", "headers": {"X-Team": "a"}}}
+    answers = questions.ask(cast(Ui, Person()), current(configured), configured)
+    assert answers.extras is None
+    assert [one.headers for one in seen] == [{"X-Team": "a"}] * 2
+    assert document(configured, answers)["agent"]["headers"] == {"X-Team": "a"}

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from memgpt.cli.endpoint_probe import Endpoint
 from memgpt.cli.setup import discovery
 
 
@@ -60,18 +61,18 @@ def server() -> Iterator[Server]:
 )
 def test_the_context_window_is_asked_for(server: Server, path: str, answer: dict[str, Any]) -> None:
     server.answers[path] = answer
-    assert discovery.context_window(server.base_url, "", "m") == 4096
+    assert discovery.context_window(Endpoint(server.base_url), "m") == 4096
 
 
 def test_a_server_that_tells_nothing_or_nonsense(server: Server) -> None:
-    assert discovery.context_window(server.base_url, "", "m") == 0
+    assert discovery.context_window(Endpoint(server.base_url), "m") == 0
     server.answers |= {
         "/props": [],
         "/v1/models": {"data": 3},
         "/api/show": {"model_info": {"x.context_length": "big"}},
     }
-    assert discovery.context_window(server.base_url, "", "m") == 0
-    assert discovery.context_window("file:///etc", "", "m") == 0
+    assert discovery.context_window(Endpoint(server.base_url), "m") == 0
+    assert discovery.context_window(Endpoint("file:///etc"), "m") == 0
 
 
 def test_servers_of_this_machine_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

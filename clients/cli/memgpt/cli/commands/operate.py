@@ -42,6 +42,15 @@ def configure(
     embedding_dimension: EmbeddingDimension = 0,
     embedding_folder: EmbeddingFolder = "",
     milvus_uri: Annotated[str, typer.Option(help="A file ending in .db for Milvus Lite, or a server's URI.")] = "",
+    header: Annotated[
+        list[str] | None, typer.Option(help='Additional header of every request, as "Name: value"; repeatable.')
+    ] = None,
+    query: Annotated[
+        list[str] | None, typer.Option(help="Additional query parameter of every request, as name=value; repeatable.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sampling temperature, 0 to 2. [default: the endpoint's own]")
+    ] = None,
 ) -> None:
     """Write the configuration: asks at a terminal, or takes flags if there are any."""
     from memgpt.cli.errors import MISUSE, CliError
@@ -58,6 +67,7 @@ def configure(
             answers = config.with_embedding(answers, embedding_model, embedding_endpoint, api_key, embedding_dimension)
         elif embedding_folder:
             answers = config.with_local_transformer(answers, embedding_folder)
+        answers = config.with_extras(answers, header or [], query or [], temperature)
         config.save(ui, answers)
         return
     if not ui.interactive:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,21 @@ OPENAI = "openai"
 COMPATIBLE = "openai-compatible"
 WORDLLAMA = "wordllama"
 ONNX = "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What is sent with every request to an endpoint besides the protocol.
+
+    Attributes:
+        headers: Additional headers; values may be secret.
+        query: Additional query parameters.
+        temperature: Sampling temperature of a chat model; None for the endpoint's own.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,8 @@ class Answers:
         embedding_dimension: Dimension of its vectors.
         embedding_folder: Folder of a local transformer.
         milvus_uri: A file for Milvus Lite, or a server's URI.
+        extras: What is sent to the chat model's endpoint with every request; None for what is configured for it.
+        embedding_extras: The same for the embedding model's endpoint.
     """
 
     model: str = OFFLINE
@@ -49,6 +67,8 @@ class Answers:
     embedding_dimension: int = 0
     embedding_folder: str = ""
     milvus_uri: str = ""
+    extras: Extras | None = None
+    embedding_extras: Extras | None = None
 
 
 def default_uri() -> str:
@@ -88,7 +108,18 @@ def document(old: dict[str, Any], answers: Answers) -> dict[str, Any]:
         # Empty answers remove earlier ones, so that the service's defaults apply.
         kept = {key: value for key, value in new.get(section, {}).items() if key not in values}
         new[section] = kept | {key: value for key, value in values.items() if value}
+    for section, prefix, given in (("agent", "", answers.extras), ("memory", "embedding_", answers.embedding_extras)):
+        if given is not None:
+            new[section] = _with_extras(new[section], prefix, given)
     return new
+
+
+def _with_extras(settings: Mapping[str, Any], prefix: str, given: Extras) -> dict[str, Any]:
+    """Return a section with these extras in place of earlier ones."""
+    names = (*_extras(prefix), *(() if prefix else ("temperature",)))
+    values = (dict(given.headers) or None, dict(given.query) or None, given.temperature)
+    kept = {key: value for key, value in settings.items() if key not in names}
+    return kept | {name: value for name, value in zip(names, values, strict=False) if value is not None}
 
 
 def _extras(prefix: str) -> tuple[str, str]:
@@ -103,6 +134,13 @@ def extras(document: dict[str, Any], section: str, prefix: str, url: str) -> tup
         return {}, {}
     headers, query = (dict(settings.get(key) or {}) for key in _extras(prefix))
     return headers, query
+
+
+def sent_with(
+    given: Extras | None, document: dict[str, Any], section: str, prefix: str, url: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the headers and query parameters for requests to the endpoint at ``url``: those given, else configured."""
+    return extras(document, section, prefix, url) if given is None else (dict(given.headers), dict(given.query))
 
 
 def current(document: dict[str, Any]) -> Answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,3 +95,45 @@ def check_window(text: str) -> int:
     if not digits.isascii() or not digits.isdecimal() or not MIN_WINDOW <= int(digits[:9]) <= MAX_WINDOW:
         raise CliError(f"a context window has {MIN_WINDOW:,} to {MAX_WINDOW:,} tokens, such as 8192", MISUSE)
     return int(digits)
+
+
+def check_header(text: str) -> tuple[str, str]:
+    """Validate a header such as ``Name: value``, and return its name and value.
+
+    Raises:
+        CliError: It cannot be sent.
+    """
+    name, separator, value = text.partition(":")
+    name, value = name.strip(), value.strip()
+    if not separator or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise CliError('a header is written as "Name: value"', MISUSE)
+    if not value or not all(" " <= character <= "~" for character in value):
+        raise CliError(f'the value of the header "{name}" must be printable ASCII', MISUSE)
+    return name, value
+
+
+def check_parameter(text: str) -> tuple[str, str]:
+    """Validate a query parameter such as ``name=value``, and return its name and value.
+
+    Raises:
+        CliError: It has no name, or is not printable.
+    """
+    name, separator, value = text.strip().partition("=")
+    if not separator or not name or not text.strip().isprintable():
+        raise CliError("a query parameter is written as name=value", MISUSE)
+    return name, value
+
+
+def check_temperature(text: str) -> float:
+    """Validate a sampling temperature, and return it.
+
+    Raises:
+        CliError: It is not a number from 0 to 2.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 2:
+        raise CliError("a temperature is a number from 0 to 2", MISUSE)
+    return value

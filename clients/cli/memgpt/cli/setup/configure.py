@@ -13,15 +13,26 @@ from memgpt.cli.setup.answers import (
     ONNX,
     WORDLLAMA,
     Answers,
+    Extras,
     current,
     default_uri,
     document,
-    extras,
     keep_former,
     read_document,
+    sent_with,
     write_document,
 )
-from memgpt.cli.setup.checks import DEFAULT_WINDOW, MIN_WINDOW, check_folder, check_key, check_uri, check_url
+from memgpt.cli.setup.checks import (
+    DEFAULT_WINDOW,
+    MIN_WINDOW,
+    check_folder,
+    check_header,
+    check_key,
+    check_parameter,
+    check_temperature,
+    check_uri,
+    check_url,
+)
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import config_path
 
@@ -41,7 +52,7 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
     """
     former = read_document(config_path())
     if answers.model != OFFLINE and (test or answers.mode == "auto"):
-        more = extras(former, "agent", "", answers.base_url)
+        more = sent_with(answers.extras, former, "agent", "", answers.base_url)
         endpoint = Endpoint(answers.base_url or OPENAI_URL, answers.api_key, *more)
         begin = time.monotonic()
         try:
@@ -56,7 +67,7 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
     if answers.embedding_model == ONNX and find_spec("onnxruntime") is None:
         ui.warning("onnxruntime is not installed; run `pip install 'memgpt-milvus[onnx]'` where Memory runs")
     if answers.embedding_model not in (WORDLLAMA, ONNX) and (test or not answers.embedding_dimension):
-        more = extras(former, "memory", "embedding_", answers.embedding_base_url)
+        more = sent_with(answers.embedding_extras, former, "memory", "embedding_", answers.embedding_base_url)
         endpoint = Endpoint(answers.embedding_base_url or OPENAI_URL, answers.embedding_api_key, *more)
         begin = time.monotonic()
         try:
@@ -118,6 +129,24 @@ def from_flags(model: str, base_url: str, api_key: str, mode: str, context_windo
     )
 
 
+def with_extras(answers: Answers, headers: list[str], query: list[str], temperature: float | None) -> Answers:
+    """Return `answers` with headers such as ``Name: value``, query parameters such as ``name=value``, and temperature.
+
+    They are for an embedding model at the same endpoint as well. Without any, what is configured is kept.
+    """
+    if not headers and not query and temperature is None:
+        return answers
+    if answers.model == OFFLINE:
+        raise CliError("--header, --query and --temperature need --model as well", MISUSE)
+    given = Extras(
+        dict(check_header(header) for header in headers),
+        dict(check_parameter(parameter) for parameter in query),
+        None if temperature is None else check_temperature(str(temperature)),
+    )
+    shared = answers.embedding_base_url == answers.base_url
+    return replace(answers, extras=given, embedding_extras=replace(given, temperature=None) if shared else None)
+
+
 def with_embedding(answers: Answers, model: str, base_url: str, api_key: str, dimension: int) -> Answers:
     """Return `answers` with an embedding model at an endpoint, by default the chat model's."""
     if model == WORDLLAMA:
@@ -172,7 +201,8 @@ def interview(ui: Ui) -> None:
     """Ask the person all questions, and save the answers; Enter keeps the configured values."""
     from memgpt.cli.setup.questions import ask
 
-    save(ui, ask(ui, current(read_document(config_path()))), test=True)
+    configured = read_document(config_path())
+    save(ui, ask(ui, current(configured), configured), test=True)
     show_next_steps(ui)
 
 

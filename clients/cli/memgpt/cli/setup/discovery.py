@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from memgpt.cli.endpoint_probe import Endpoint, ProbeError, models_in
+from memgpt.endpoints.address import Address, parse_address
 
 _SECONDS = 2.0
 _MAX_BYTES = 4 * 1024 * 1024
@@ -55,33 +56,40 @@ def local_servers() -> list[LocalServer]:
         return [found for found in pool.map(look, SERVERS) if found is not None]
 
 
-def models(base_url: str, api_key: str) -> list[str]:
+def models(endpoint: Endpoint) -> list[str]:
     """Return the models of an endpoint; empty if it does not list any."""
     try:
-        return Endpoint(base_url, api_key).models()
+        return endpoint.models()
     except ProbeError:
         return []
 
 
-def context_window(base_url: str, api_key: str, model: str) -> int:
+def context_window(endpoint: Endpoint, model: str) -> int:
     """Return a model's context window in tokens, as reported by its server; 0 if unknown."""
-    return next((tokens for tokens in _windows(base_url.rstrip("/"), api_key, model) if tokens > 0), 0)
+    try:
+        address = parse_address(endpoint.base_url, endpoint.headers, endpoint.query)
+    except ValueError:
+        return 0
+    return next((tokens for tokens in _windows(address, endpoint.api_key, model) if tokens > 0), 0)
 
 
-def _windows(base_url: str, api_key: str, model: str) -> Iterator[int]:
+def _windows(address: Address, api_key: str, model: str) -> Iterator[int]:
+    base_url = address.base_url
     root = base_url.removesuffix("/v1")
+    headers = {**address.headers, **address.credential(api_key)}
+    query = f"?{urlencode(address.query)}" if address.query else ""
     # llama.cpp: the window that it was started with, not the one that the model was trained with.
-    settings = (_get(f"{root}/props", api_key) or {}).get("default_generation_settings")
+    settings = (_get(f"{root}/props{query}", headers) or {}).get("default_generation_settings")
     if isinstance(settings, dict):
         yield _number(settings.get("n_ctx"))
     # LM Studio: the window that the model was loaded with.
-    yield _window_in(_get(f"{root}/api/v0/models/{quote(model, safe='/')}", api_key) or {})
-    listed = (_get(f"{base_url}/models", api_key) or {}).get("data")
+    yield _window_in(_get(f"{root}/api/v0/models/{quote(model, safe='/')}{query}", headers) or {})
+    listed = (_get(f"{base_url}/models{query}", headers) or {}).get("data")
     for item in listed if isinstance(listed, list) else ():
         if isinstance(item, dict) and item.get("id") == model:
             yield _window_in(item)
     # Ollama.
-    shown = (_get(f"{root}/api/show", api_key, {"model": model}) or {}).get("model_info")
+    shown = (_get(f"{root}/api/show{query}", headers, {"model": model}) or {}).get("model_info")
     if isinstance(shown, dict):
         yield max((_number(value) for key, value in shown.items() if key.endswith(".context_length")), default=0)
 
@@ -94,11 +102,9 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def _get(url: str, api_key: str = "", body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+def _get(url: str, more: Mapping[str, str] | None = None, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """Return the JSON object at a URL; None if there is none."""
-    headers = {"Content-Type": "application/json", "User-Agent": "memgpt"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
+    headers = {"Content-Type": "application/json", "User-Agent": "memgpt", **(more or {})}
     data = None if body is None else json.dumps(body).encode()
     try:
         if urlsplit(url).scheme not in ("http", "https"):

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from memgpt.cli.endpoint_probe import OPENAI_URL
+from memgpt.cli.endpoint_probe import OPENAI_URL, Endpoint
 from memgpt.cli.errors import CliError
 from memgpt.cli.setup import discovery
-from memgpt.cli.setup.answers import COMPATIBLE, OFFLINE, ONNX, OPENAI, WORDLLAMA, Answers, default_uri
-from memgpt.cli.setup.checks import check_folder, check_key, check_uri, check_url, check_window
+from memgpt.cli.setup.answers import (
+    COMPATIBLE,
+    OFFLINE,
+    ONNX,
+    OPENAI,
+    WORDLLAMA,
+    Answers,
+    Extras,
+    default_uri,
+    sent_with,
+)
+from memgpt.cli.setup.checks import (
+    check_folder,
+    check_header,
+    check_key,
+    check_parameter,
+    check_temperature,
+    check_uri,
+    check_url,
+    check_window,
+)
 from memgpt.cli.terminal.ui import Choice, Ui, plural
 from memgpt.endpoints.address import parse_address
 
@@ -22,17 +41,20 @@ _LOCAL_WINDOW = 8192
 _AZURE_VERSION = "2024-10-21"
 _EMBEDDING_MODEL = "text-embedding-3-small"
 _OTHER = "\0other"
+_KEEP, _ENTER = "keep", "enter"
 
 T = TypeVar("T")
 
 
-def ask(ui: Ui, before: Answers) -> Answers:
+def ask(ui: Ui, before: Answers, configured: dict[str, Any] | None = None) -> Answers:
     """Ask the person all questions.
 
     Args:
         ui: The terminal.
         before: The configured answers, offered as defaults.
+        configured: The whole configuration, with the extra headers of the endpoints.
     """
+    configured = configured or {}
     with ui.busy("Looking for model servers on this machine..."):
         servers = discovery.local_servers()
     choices = [Choice("offline: built in, no key, no network; quotes from memory, does not converse", OFFLINE)]
@@ -49,7 +71,7 @@ def ask(ui: Ui, before: Answers) -> Answers:
     if provider == OPENAI:
         answers = _ask_openai(ui, before)
     elif provider != OFFLINE:
-        answers = _ask_compatible(ui, before, "" if provider == COMPATIBLE else provider)
+        answers = _ask_compatible(ui, before, "" if provider == COMPATIBLE else provider, configured)
     answers = _ask_embedding(ui, answers, before)
     ui.select("Select storage backend for archival data:", ["milvus"])
     uri = before.milvus_uri or default_uri()
@@ -80,7 +102,7 @@ def _ask_openai(ui: Ui, before: Answers) -> Answers:
     )
 
 
-def _ask_compatible(ui: Ui, before: Answers, url: str) -> Answers:
+def _ask_compatible(ui: Ui, before: Answers, url: str, configured: dict[str, Any]) -> Answers:
     if not url:
         offered = before.base_url if before.base_url not in ("", OPENAI_URL) else _LOCAL_URL
         url = _with_version(ui, _ask(ui, "Enter the base URL of the endpoint:", offered, check_url))
@@ -91,20 +113,63 @@ def _ask_compatible(ui: Ui, before: Answers, url: str) -> Answers:
         if local
         else _ask_key(ui, "Enter its API key, if it needs one", before.api_key if same else "")
     )
+    given = _ask_extras(ui, "Send further headers or query parameters, or set a temperature:", same, check_temperature)
+    endpoint = Endpoint(url, key, *sent_with(given, configured, "agent", "", url))
     with ui.busy(f"Asking {url} for its models..."):
-        names = discovery.models(url, key)
+        names = discovery.models(endpoint)
     if not names:
         ui.warning(f"{url} does not list its models; is its server running?")
     model = _ask_model(ui, names, before.model if same else "")
     with ui.busy(f"Asking {url} for the context window of {model}..."):
-        found = discovery.context_window(url, key, model)
+        found = discovery.context_window(endpoint, model)
     kept = before.context_window if same and model == before.model else 0
     tokens = _ask(
         ui, "Enter the size of its context window in tokens:", str(kept or found or _LOCAL_WINDOW), check_window
     )
     return replace(
-        before, model=model, base_url=url, api_key=key, context_window=tokens, mode=_mode(before, model, url)
+        before,
+        model=model,
+        base_url=url,
+        api_key=key,
+        context_window=tokens,
+        mode=_mode(before, model, url),
+        extras=given,
     )
+
+
+def _ask_extras(ui: Ui, question: str, same: bool, temperature: Callable[[str], float] | None = None) -> Extras | None:
+    """Ask for what a gateway demands with every request, which few do.
+
+    Args:
+        ui: The terminal.
+        question: The question before the others.
+        same: Whether the endpoint is the configured one, whose extras can be kept.
+        temperature: Validates a temperature; None to ask for none.
+
+    Returns:
+        The answers; None for what is configured.
+    """
+    keep = Choice("as configured" if same else "no", _KEEP)
+    if ui.select(question, [keep, Choice("enter them", _ENTER)]) == _KEEP:
+        return None
+    headers = _ask_pairs(ui, 'Enter a header as "Name: value" (Enter to go on):', check_header)
+    query = _ask_pairs(ui, "Enter a query parameter as name=value (Enter to go on):", check_parameter)
+    if temperature is None:
+        return Extras(headers, query)
+    return Extras(
+        headers,
+        query,
+        _ask(ui, "Enter the temperature, from 0 to 2 (Enter for the endpoint's own):", "",
+             lambda text: temperature(text) if text else None),
+    )  # fmt: skip
+
+
+def _ask_pairs(ui: Ui, question: str, check: Callable[[str], tuple[str, str]]) -> dict[str, str]:
+    """Ask for names with values until an empty answer."""
+    pairs: dict[str, str] = {}
+    while pair := _ask(ui, question, "", lambda text: check(text) if text else None):
+        pairs[pair[0]] = pair[1]
+    return pairs
 
 
 def _with_version(ui: Ui, url: str) -> str:
@@ -161,9 +226,11 @@ def _ask_embedding(ui: Ui, answers: Answers, before: Answers) -> Answers:
     url = _with_version(ui, _ask(ui, "Enter the base URL of the embedding endpoint:", offered, check_url))
     if url == answers.base_url:
         key = answers.api_key
+        given = None if answers.extras is None else replace(answers.extras, temperature=None)
     else:
         known = before.embedding_api_key if url == before.embedding_base_url else ""
         key = _ask_key(ui, "Enter its API key, if it needs one", known)
+        given = _ask_extras(ui, "Send further headers or query parameters:", url == before.embedding_base_url)
     model = _ask(ui, "Enter the embedding model:", _EMBEDDING_MODEL if local else before.embedding_model, _named)
     same = (model, url) == (before.embedding_model, before.embedding_base_url)
     return replace(
@@ -172,6 +239,7 @@ def _ask_embedding(ui: Ui, answers: Answers, before: Answers) -> Answers:
         embedding_base_url=url,
         embedding_api_key=key,
         embedding_dimension=before.embedding_dimension if same else 0,
+        embedding_extras=given,
     )
 
 
