@@ -194,7 +194,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         block_attachments=block_attachments,
         user_data=UserData(records, agents, shared, block_attachments),
         sources=sources,
-        transfers=Transfers(agents, core_memory, sources, messages, indexed, clock, quotas),
+        transfers=Transfers(agents, core_memory, sources, messages, indexed, clock, quotas, block_attachments),
         archive=Archive(indexed, sources, clock),
         recall=recall,
         message_index=message_index,

@@ -12,6 +12,7 @@ import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import block_pb2, block_service_pb2, shared_block_pb2, store_service_pb2
 from memgpt.memory.v1 import shared_block_service_pb2 as pb
+from memgpt.memory.v1.agent_piece_pb2 import SharedBlockLabel
 
 from tests.integration.memory.client import (
     ABORTED,
@@ -244,6 +245,41 @@ async def test_an_export_has_the_value_and_an_import_makes_it_the_agents_own(mem
     await update(memory, block.block_id, value="changed")
     assert await values(memory, one, copy) == ["changed", "shared value"]
     assert (await get_block(memory, copy, "team")).shared_block_id == ""
+
+
+async def test_an_import_attaches_shared_blocks_in_place_of_the_agents_own(memory: Memory) -> None:
+    one, two, block = await pair(memory, "of old")
+    pieces = [p.piece async for p in memory.agents.ExportAgent(state_pb.ExportAgentRequest(agent_id=one))]
+    await update(memory, block.block_id, value="newer")
+
+    async def take(*shared: tuple[str, str], size: int = 100) -> str:
+        """Import the agent, with `size` pieces in a request."""
+
+        async def stream() -> Any:
+            first: dict[str, Any] = {"name": f"copy {uuid4().hex}"}
+            first["shared_blocks"] = [SharedBlockLabel(label=label, block_id=id_) for label, id_ in shared]
+            for start in range(0, len(pieces), size):
+                some = pieces[start : start + size]
+                yield state_pb.ImportAgentRequest(piece=some[0], more_pieces=some[1:], **first)
+                first = {}
+
+        return (await memory.agents.ImportAgent(stream())).agent.agent_id  # type: ignore[no-any-return]
+
+    for size in (1, 2, 100):
+        copy = await take(("team", block.block_id), size=size)
+        assert (await get_block(memory, copy, "team")).shared_block_id == block.block_id
+        await update(memory, block.block_id, value=f"newest {size}")
+        assert await values(memory, one, two, copy) == [f"newest {size}"] * 3
+        listed = (await memory.shared.ListBlockAgents(pb.ListBlockAgentsRequest(block_id=block.block_id))).agents
+        assert (copy, "team") in [(agent.agent_id, agent.label) for agent in listed]
+    with refused(NOT_FOUND):
+        await take(("team", "block_unknown"))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        await take(("other", block.block_id))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        await take(("team", block.block_id), ("other", block.block_id))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        await take(("team", "a"), ("team", "b"))
 
 
 async def test_values_survive_a_restart_and_a_compaction(serve: Serve, tmp_path: Path) -> None:

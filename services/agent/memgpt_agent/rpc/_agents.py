@@ -101,7 +101,13 @@ class AgentRpcs(ServicerBase):
         self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
     ) -> pb.ImportAgentResponse:
         imported = await self._memory.import_agent(
-            state_pb.ImportAgentRequest(piece=request.piece, name=request.name, request_id=request.request_id)
+            state_pb.ImportAgentRequest(
+                piece=request.piece,
+                name=request.name,
+                request_id=request.request_id,
+                more_pieces=request.more_pieces,
+                shared_blocks=request.shared_blocks,
+            )
             async for request in request_iterator
         )
         return pb.ImportAgentResponse(agent=imported.agent, missing_source_names=imported.missing_source_names)

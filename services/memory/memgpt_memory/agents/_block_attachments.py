@@ -37,13 +37,25 @@ class BlockAttachments:
             NotFound: There is no such block.
             ResourceExhausted: Too many agents have it.
         """
-        await self._blocks.get(live.row.tenant, block_id)
-        if not self._has(live, block_id) and await self._count(block_id) >= MAX_AGENTS_OF_BLOCK:
-            raise too_many_agents_of_block(MAX_AGENTS_OF_BLOCK)
+        if self._has(live, block_id):
+            await self._blocks.get(live.row.tenant, block_id)
+        else:
+            await self.check(live.row.tenant, block_id)
         attached = [one.block_id for one in live.row.shared]
         gone = set(attached) - (await self._blocks.find_many(attached)).keys()
         await self._agents.repository.execute(live, AttachBlock(block_id, label, gone))
         return await self._core_memory.get(live.state, label)
+
+    async def check(self, tenant: str, block_id: str) -> None:
+        """Check that one more agent can have a block.
+
+        Raises:
+            NotFound: There is no such block.
+            ResourceExhausted: Too many agents have it.
+        """
+        await self._blocks.get(tenant, block_id)
+        if await self._count(block_id) >= MAX_AGENTS_OF_BLOCK:
+            raise too_many_agents_of_block(MAX_AGENTS_OF_BLOCK)
 
     async def detach(self, live: LiveAgent, block_id: str) -> None:
         """Detach a block; a missing one is not an error."""

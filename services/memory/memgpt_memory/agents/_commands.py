@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from memgpt_memory.agents._heartbeats import HeartbeatEdit
 from memgpt_memory.agents._rewinds import Rewinds
-from memgpt_memory.agents._rows import AgentRow, Attachment, ToolServer, TurnRow, TurnState
+from memgpt_memory.agents._rows import AgentRow, Attachment, SharedRef, ToolServer, TurnRow, TurnState
 from memgpt_memory.agents._turn_state import Lease
 from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.messages import NewMessage
@@ -25,6 +25,7 @@ class CreateAgent:
     rewinds: Rewinds = field(default_factory=Rewinds)
     blocks: Sequence[BlockEdit] = ()
     messages: Sequence[NewMessage] = ()
+    shared: Sequence[SharedRef] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +325,8 @@ def shared_blocks_of(command: Command, row: AgentRow) -> Set[str]:
             labels = {label}
         case AttachBlock(block_id=block_id) | DetachBlock(block_id=block_id):
             return {block_id}
+        case CreateAgent(shared=shared):
+            return {reference.block_id for reference in shared}
         case DeleteAgent():
             return {reference.block_id for reference in row.shared}
         case _:

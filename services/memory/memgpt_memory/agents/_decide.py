@@ -38,15 +38,13 @@ from memgpt_memory.agents._commands import (
     notes_of,
 )
 from memgpt_memory.agents._draft import Draft, Transition
-from memgpt_memory.agents._own_blocks import check_room
 from memgpt_memory.agents._rewinds import Rewind
 from memgpt_memory.agents._rows import NoteInsertion, SharedRef, TurnState
 from memgpt_memory.agents._settings import settings_etag
-from memgpt_memory.agents._shared_links import link_record
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.agents._tool_servers import with_server, without_server
 from memgpt_memory.agents._turn_state import EndedTurn, RunningTurn
-from memgpt_memory.blocks import SharedBlock, unknown_shared_block
+from memgpt_memory.blocks import SharedBlock
 
 MAX_ATTACHMENTS = 1_000
 """Maximum number of sources that one agent can search."""
@@ -96,6 +94,8 @@ def _(command: CreateAgent, draft: Draft) -> None:
     draft.row.turn_count = 0
     draft.row.text_bytes = draft.row.text_bytes or 0
     draft.edit_blocks(command.blocks, by_people=True)
+    for reference in command.shared:
+        draft.attach_shared(reference)
     draft.add_messages(command.messages, "", 0)
     given: dict[str, Any] = {
         "system": command.system,
@@ -142,11 +142,7 @@ def _(command: AttachBlock, draft: Draft) -> bool:
     taken = {own.label for own in draft.row.blocks} | {one.label for one in draft.row.shared}
     if command.label in taken:
         raise errors.label_taken(command.label)
-    check_room(draft.row)
-    if command.block_id not in draft.shared:
-        raise unknown_shared_block(command.block_id)
-    draft.row.shared = [*draft.row.shared, SharedRef(label=command.label, block_id=command.block_id)]
-    draft.records.append(link_record(command.block_id, draft.before.id, draft.row.tenant, draft.time))
+    draft.attach_shared(SharedRef(label=command.label, block_id=command.block_id))
     return True
 
 

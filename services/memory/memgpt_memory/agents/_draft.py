@@ -8,13 +8,13 @@ from typing import Any
 
 from memgpt_memory.agents import _errors as errors
 from memgpt_memory.agents._heartbeats import HeartbeatEdit, heartbeat_record, heartbeats_etag
-from memgpt_memory.agents._own_blocks import apply_edit
+from memgpt_memory.agents._own_blocks import apply_edit, check_room
 from memgpt_memory.agents._rows import AgentRow, Block, BlockRef, SharedRef
-from memgpt_memory.agents._shared_links import link_id, shared_as
+from memgpt_memory.agents._shared_links import link_id, link_record, shared_as
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
 from memgpt_memory.agents._turn_pointers import turn_pointer
 from memgpt_memory.agents._turn_state import AgentTurn, turn_row_of
-from memgpt_memory.blocks import BlockEdit, SharedBlock, SharedWrite
+from memgpt_memory.blocks import BlockEdit, SharedBlock, SharedWrite, unknown_shared_block
 from memgpt_memory.messages import NewMessage
 from memgpt_memory.quotas import utc_day
 from memgpt_memory.records import Record, TextRef, text_ids, text_records
@@ -115,6 +115,14 @@ class Draft:
             return reference
         self.drop_shared(reference)
         return None
+
+    def attach_shared(self, reference: SharedRef) -> None:
+        """Attach a shared block."""
+        check_room(self.row)
+        if reference.block_id not in self.shared:
+            raise unknown_shared_block(reference.block_id)
+        self.row.shared = [*self.row.shared, reference]
+        self.records.append(link_record(reference.block_id, self.before.id, self.row.tenant, self.time))
 
     def drop_shared(self, reference: SharedRef) -> None:
         """Detach a shared block."""

@@ -8,7 +8,7 @@ next start removes it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -23,10 +23,12 @@ from memgpt_memory.agents import (
     AgentState,
     Attachment,
     Block,
+    BlockAttachments,
     CoreMemory,
     CreateAgent,
     LiveAgent,
     Rewinds,
+    SharedRef,
 )
 from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.clock import Clock, now
@@ -67,12 +69,21 @@ Piece = Block | ExportedWindow | Message | Passage | ExportTotals
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """An imported agent apart from its memory: its row, its texts, the names of its sources."""
+    """An imported agent apart from its memory.
+
+    Attributes:
+        row: Its row.
+        system: Its instructions.
+        description: Its description.
+        source_names: The names of its sources.
+        shared_blocks: Ids of shared blocks by label, in place of the blocks in the stream.
+    """
 
     row: AgentRow
     system: str
     description: str
     source_names: Sequence[str]
+    shared_blocks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transfers:
@@ -87,10 +98,12 @@ class Transfers:
         passages: Passages,
         clock: Clock,
         quotas: Quotas,
+        block_attachments: BlockAttachments,
     ) -> None:
         """Work on the given parts of one store."""
         self._agents = agents
         self._core_memory = core_memory
+        self._block_attachments = block_attachments
         self._sources = sources
         self._messages = messages
         self._passages = passages
@@ -153,10 +166,13 @@ class Transfers:
         Raises:
             AlreadyExists: The name is taken.
             InvalidArgument: A piece is out of order or too long, or the stream is incomplete. Nothing is kept.
+            NotFound: There is no such shared block. Nothing is kept.
             ResourceExhausted: The tenant would exceed a quota. Nothing is kept.
         """
         missing = []
         links: list[Attachment] = []
+        for block_id in settings.shared_blocks.values():
+            await self._block_attachments.check(settings.row.tenant, block_id)
         for name in dict.fromkeys(settings.source_names):
             source = await self._sources.find_by_name(settings.row.tenant, name)
             if source is None:
@@ -178,7 +194,15 @@ class Transfers:
         pieces: AsyncIterator[Piece],
         room: Reservation,
     ) -> LiveAgent:
-        taking = _Import(agent_id, settings.row.tenant, self._messages, self._passages, self._clock, room)
+        taking = _Import(
+            agent_id,
+            settings.row.tenant,
+            self._messages,
+            self._passages,
+            self._clock,
+            room,
+            _labels=frozenset(settings.shared_blocks),
+        )
         await taking.all(pieces)
         row = settings.row.model_copy(
             update={
@@ -195,6 +219,7 @@ class Transfers:
             links=links,
             rewinds=taking.window.rewinds if taking.window else Rewinds(),
             blocks=taking.blocks,
+            shared=[SharedRef(label=label, block_id=settings.shared_blocks[label]) for label in taking.shared],
         )
         return await self._agents.complete(agent_id, row, content)
 
@@ -207,6 +232,7 @@ class _Import:
         messages: Number of messages received.
         notes: Number of notes written.
         bytes: Bytes of messages and notes received.
+        shared: Labels of the blocks in whose place the agent gets shared ones.
     """
 
     _agent_id: str
@@ -215,7 +241,9 @@ class _Import:
     _to_passages: Passages
     _clock: Clock
     _room: Reservation
+    _labels: Set[str] = frozenset()
     blocks: list[BlockEdit] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
     window: ExportedWindow | None = None
     messages: int = 0
     notes: int = 0
@@ -252,10 +280,14 @@ class _Import:
     def _take_block(self, block: Block) -> None:
         if self.window is not None:
             raise _out_of_order("blocks come before the window")
-        if len(self.blocks) == MAX_BLOCKS or any(other.label == block.label for other in self.blocks):
+        taken = [*(other.label for other in self.blocks), *self.shared]
+        if len(taken) == MAX_BLOCKS or block.label in taken:
             raise reasons.invalid_field(
                 f"block labels must be unique, and there may be at most {MAX_BLOCKS}", field="piece.block"
             )
+        if block.label in self._labels:
+            self.shared.append(block.label)
+            return
         self.blocks.append(
             BlockEdit(
                 block.label,
@@ -317,7 +349,11 @@ class _Import:
         self.notes += len(notes)
 
     def _check(self, counts: ExportTotals) -> None:
-        came = ExportTotals(len(self.blocks), self.messages, self._came)
+        came = ExportTotals(len(self.blocks) + len(self.shared), self.messages, self._came)
+        if missing := set(self._labels).difference(self.shared):
+            raise reasons.invalid_field(
+                f'no block "{min(missing)}" in the stream, which a shared block is for', field="shared_blocks"
+            )
         if self.window is None or self.window.start > self.messages:
             raise reasons.invalid_field(
                 "a window is required, and it must begin within the messages", field="piece.window"

@@ -94,7 +94,11 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         updated=time,
     )
     check_settings(row)
-    return Settings(row, new.system, new.description, [attachment.source_name for attachment in agent.attachments])
+    shared = {one.label: one.block_id for one in first.shared_blocks}
+    if len(set(shared.values())) < len(first.shared_blocks):
+        raise reasons.invalid_field("a label or a shared block repeats", field="shared_blocks")
+    sources = [attachment.source_name for attachment in agent.attachments]
+    return Settings(row, new.system, new.description, sources, shared)
 
 
 def from_proto(piece: AgentPiece) -> Piece:

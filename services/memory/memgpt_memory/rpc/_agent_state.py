@@ -347,22 +347,25 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     ) -> pb.ImportAgentResponse:
         core, owner = self._core, tenant()
         requests = aiter(request_iterator)
-        first, second = await anext(requests, None), await anext(requests, None)
-        if first is None or second is None:
+        first = await anext(requests, None)
+        if first is None:
             raise reasons.invalid_field("the stream must begin with a header and an agent", field="piece")
-        settings = pieces.settings(owner, first, second.piece)
+        stream = _pieces(first, requests)
+        header, agent = await anext(stream), await anext(stream, None)
+        if agent is None:
+            raise reasons.invalid_field("the stream must begin with a header and an agent", field="piece")
+        settings = pieces.settings(owner, first, agent)
 
         async def take(seed: str, _: str) -> bytes:
-            rest = (pieces.from_proto(request.piece) async for request in _without_long_pauses(requests))
+            rest = (pieces.from_proto(piece) async for piece in stream)
             live, missing = await core.transfers.take(seed, settings, rest)
             return pb.ImportAgentResponse(
                 agent=agent_pb2.Agent(agent_id=live.id), missing_source_names=missing
             ).SerializeToString()
 
         # Only the beginning of a stream is known before it is read; it contains the time of the export.
-        digest = convert.fingerprint(pb.ImportAgentRequest(piece=second.piece, name=first.name)) + convert.fingerprint(
-            first
-        )
+        beginning = pb.ImportAgentRequest(piece=agent, name=first.name, shared_blocks=first.shared_blocks)
+        digest = convert.fingerprint(beginning) + convert.fingerprint(pb.ImportAgentRequest(piece=header))
         answer = await core.idempotency.run(
             owner, "ImportAgent", first.request_id, digest, lambda: new_id("agent"), take
         )
@@ -383,16 +386,20 @@ def _check_own_work() -> None:
         )
 
 
-async def _without_long_pauses(requests: AsyncIterator[pb.ImportAgentRequest]) -> AsyncIterator[pb.ImportAgentRequest]:
-    while True:
+async def _pieces(
+    first: pb.ImportAgentRequest, others: AsyncIterator[pb.ImportAgentRequest]
+) -> AsyncIterator[agent_piece_pb2.AgentPiece]:
+    """Yield the pieces in the requests of an import, and end one that pauses for long."""
+    request: pb.ImportAgentRequest | None = first
+    while request is not None:
+        yield request.piece
+        for piece in request.more_pieces:
+            yield piece
         try:
             async with asyncio.timeout(_PAUSE_SECONDS):
-                request = await anext(requests, None)
+                request = await anext(others, None)
         except TimeoutError:
             raise reasons.deadline_exceeded(
                 f"the import paused for more than {_PAUSE_SECONDS:g} s; nothing was imported; send it again",
                 limit_seconds=_PAUSE_SECONDS,
             ) from None
-        if request is None:
-            return
-        yield request

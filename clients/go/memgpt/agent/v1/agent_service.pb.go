@@ -868,7 +868,14 @@ type ImportAgentRequest struct {
 	// In the first message: name of the new agent; empty for the exported name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// In the first message: makes the call idempotent for 24 hours.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Further pieces, after `piece`: messages are small, and fewer and larger requests are faster.
+	MorePieces []*v1.AgentPiece `protobuf:"bytes,4,rep,name=more_pieces,json=morePieces,proto3" json:"more_pieces,omitempty"`
+	// In the first message: shared blocks of this deployment. A block of the stream with the label of one is not created;
+	// the agent gets the shared block, with the value that it has. INVALID_ARGUMENT if the stream has no block with the
+	// label, or if a label or a shared block repeats; NOT_FOUND if the shared block does not exist; RESOURCE_EXHAUSTED if
+	// 1,000 agents have it.
+	SharedBlocks  []*v1.SharedBlockLabel `protobuf:"bytes,5,rep,name=shared_blocks,json=sharedBlocks,proto3" json:"shared_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -922,6 +929,20 @@ func (x *ImportAgentRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *ImportAgentRequest) GetMorePieces() []*v1.AgentPiece {
+	if x != nil {
+		return x.MorePieces
+	}
+	return nil
+}
+
+func (x *ImportAgentRequest) GetSharedBlocks() []*v1.SharedBlockLabel {
+	if x != nil {
+		return x.SharedBlocks
+	}
+	return nil
 }
 
 // Response of ImportAgent.
@@ -4312,12 +4333,15 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x12ExportAgentRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\"I\n" +
 	"\x13ExportAgentResponse\x122\n" +
-	"\x05piece\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.AgentPieceR\x05piece\"\x97\x01\n" +
+	"\x05piece\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.AgentPieceR\x05piece\"\xb4\x02\n" +
 	"\x12ImportAgentRequest\x12:\n" +
 	"\x05piece\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.AgentPieceB\x06\xbaH\x03\xc8\x01\x01R\x05piece\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12'\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"v\n" +
+	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12H\n" +
+	"\vmore_pieces\x18\x04 \x03(\v2\x1c.memgpt.memory.v1.AgentPieceB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\n" +
+	"morePieces\x12Q\n" +
+	"\rshared_blocks\x18\x05 \x03(\v2\".memgpt.memory.v1.SharedBlockLabelB\b\xbaH\x05\x92\x01\x02\x10 R\fsharedBlocks\"v\n" +
 	"\x13ImportAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\x120\n" +
 	"\x14missing_source_names\x18\x02 \x03(\tR\x12missingSourceNames\"\xd9\x03\n" +
@@ -4675,17 +4699,18 @@ var file_memgpt_agent_v1_agent_service_proto_goTypes = []any{
 	(*v1.Agent)(nil),                   // 74: memgpt.memory.v1.Agent
 	(*fieldmaskpb.FieldMask)(nil),      // 75: google.protobuf.FieldMask
 	(*v1.AgentPiece)(nil),              // 76: memgpt.memory.v1.AgentPiece
-	(*TurnEvent)(nil),                  // 77: memgpt.agent.v1.TurnEvent
-	(*v1.Turn)(nil),                    // 78: memgpt.memory.v1.Turn
-	(*v1.Source)(nil),                  // 79: memgpt.memory.v1.Source
-	(*v1.Message)(nil),                 // 80: memgpt.memory.v1.Message
-	(*v1.Block)(nil),                   // 81: memgpt.memory.v1.Block
-	(v1.ProfileKind)(0),                // 82: memgpt.memory.v1.ProfileKind
-	(*v1.Profile)(nil),                 // 83: memgpt.memory.v1.Profile
-	(*v1.ToolServer)(nil),              // 84: memgpt.memory.v1.ToolServer
-	(*Heartbeat)(nil),                  // 85: memgpt.agent.v1.Heartbeat
-	(*HeartbeatLimits)(nil),            // 86: memgpt.agent.v1.HeartbeatLimits
-	(*timestamppb.Timestamp)(nil),      // 87: google.protobuf.Timestamp
+	(*v1.SharedBlockLabel)(nil),        // 77: memgpt.memory.v1.SharedBlockLabel
+	(*TurnEvent)(nil),                  // 78: memgpt.agent.v1.TurnEvent
+	(*v1.Turn)(nil),                    // 79: memgpt.memory.v1.Turn
+	(*v1.Source)(nil),                  // 80: memgpt.memory.v1.Source
+	(*v1.Message)(nil),                 // 81: memgpt.memory.v1.Message
+	(*v1.Block)(nil),                   // 82: memgpt.memory.v1.Block
+	(v1.ProfileKind)(0),                // 83: memgpt.memory.v1.ProfileKind
+	(*v1.Profile)(nil),                 // 84: memgpt.memory.v1.Profile
+	(*v1.ToolServer)(nil),              // 85: memgpt.memory.v1.ToolServer
+	(*Heartbeat)(nil),                  // 86: memgpt.agent.v1.Heartbeat
+	(*HeartbeatLimits)(nil),            // 87: memgpt.agent.v1.HeartbeatLimits
+	(*timestamppb.Timestamp)(nil),      // 88: google.protobuf.Timestamp
 }
 var file_memgpt_agent_v1_agent_service_proto_depIdxs = []int32{
 	73, // 0: memgpt.agent.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
@@ -4697,116 +4722,118 @@ var file_memgpt_agent_v1_agent_service_proto_depIdxs = []int32{
 	74, // 6: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
 	76, // 7: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
 	76, // 8: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	74, // 9: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	0,  // 10: memgpt.agent.v1.SendMessageRequest.event:type_name -> memgpt.agent.v1.SystemEvent
-	77, // 11: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	77, // 12: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	78, // 13: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	78, // 14: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	74, // 15: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	74, // 16: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	79, // 17: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
-	80, // 18: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
-	74, // 19: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
-	81, // 20: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
-	31, // 21: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
-	33, // 22: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
-	73, // 23: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
-	81, // 24: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
-	77, // 25: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	80, // 26: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
-	80, // 27: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
-	82, // 28: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	83, // 29: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	82, // 30: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	83, // 31: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	82, // 32: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	83, // 33: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
-	82, // 34: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	84, // 35: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	84, // 36: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	85, // 37: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
-	85, // 38: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
-	85, // 39: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
-	86, // 40: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	87, // 41: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
-	86, // 42: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	86, // 43: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	1,  // 44: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
-	3,  // 45: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
-	5,  // 46: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
-	7,  // 47: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
-	9,  // 48: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
-	11, // 49: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
-	13, // 50: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
-	15, // 51: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
-	17, // 52: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
-	19, // 53: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
-	21, // 54: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
-	23, // 55: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
-	25, // 56: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
-	27, // 57: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
-	29, // 58: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
-	32, // 59: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
-	35, // 60: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
-	37, // 61: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
-	39, // 62: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
-	41, // 63: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
-	43, // 64: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
-	45, // 65: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
-	47, // 66: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
-	49, // 67: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
-	51, // 68: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
-	53, // 69: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
-	55, // 70: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
-	65, // 71: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
-	67, // 72: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
-	69, // 73: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
-	71, // 74: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
-	57, // 75: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
-	59, // 76: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
-	61, // 77: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
-	63, // 78: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
-	2,  // 79: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
-	4,  // 80: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
-	6,  // 81: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
-	8,  // 82: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
-	10, // 83: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
-	12, // 84: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
-	14, // 85: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
-	16, // 86: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
-	18, // 87: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
-	20, // 88: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
-	22, // 89: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
-	24, // 90: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
-	26, // 91: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
-	28, // 92: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
-	30, // 93: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
-	34, // 94: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
-	36, // 95: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
-	38, // 96: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
-	40, // 97: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
-	42, // 98: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
-	44, // 99: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
-	46, // 100: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
-	48, // 101: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
-	50, // 102: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
-	52, // 103: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
-	54, // 104: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
-	56, // 105: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
-	66, // 106: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
-	68, // 107: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
-	70, // 108: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
-	72, // 109: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
-	58, // 110: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
-	60, // 111: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
-	62, // 112: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
-	64, // 113: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
-	79, // [79:114] is the sub-list for method output_type
-	44, // [44:79] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	76, // 9: memgpt.agent.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
+	77, // 10: memgpt.agent.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
+	74, // 11: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	0,  // 12: memgpt.agent.v1.SendMessageRequest.event:type_name -> memgpt.agent.v1.SystemEvent
+	78, // 13: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	78, // 14: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	79, // 15: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	79, // 16: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	74, // 17: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	74, // 18: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	80, // 19: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
+	81, // 20: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
+	74, // 21: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
+	82, // 22: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
+	31, // 23: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
+	33, // 24: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
+	73, // 25: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
+	82, // 26: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
+	78, // 27: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	81, // 28: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
+	81, // 29: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
+	83, // 30: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	84, // 31: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	83, // 32: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	84, // 33: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	83, // 34: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	84, // 35: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
+	83, // 36: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	85, // 37: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	85, // 38: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	86, // 39: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	86, // 40: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	86, // 41: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
+	87, // 42: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	88, // 43: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
+	87, // 44: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	87, // 45: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	1,  // 46: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
+	3,  // 47: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
+	5,  // 48: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
+	7,  // 49: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
+	9,  // 50: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
+	11, // 51: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
+	13, // 52: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
+	15, // 53: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
+	17, // 54: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
+	19, // 55: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
+	21, // 56: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
+	23, // 57: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
+	25, // 58: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
+	27, // 59: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
+	29, // 60: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
+	32, // 61: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
+	35, // 62: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
+	37, // 63: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
+	39, // 64: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
+	41, // 65: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
+	43, // 66: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
+	45, // 67: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
+	47, // 68: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
+	49, // 69: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
+	51, // 70: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
+	53, // 71: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
+	55, // 72: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
+	65, // 73: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
+	67, // 74: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
+	69, // 75: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
+	71, // 76: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
+	57, // 77: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
+	59, // 78: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
+	61, // 79: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
+	63, // 80: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
+	2,  // 81: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
+	4,  // 82: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
+	6,  // 83: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
+	8,  // 84: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
+	10, // 85: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
+	12, // 86: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
+	14, // 87: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
+	16, // 88: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
+	18, // 89: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
+	20, // 90: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
+	22, // 91: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
+	24, // 92: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
+	26, // 93: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
+	28, // 94: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
+	30, // 95: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
+	34, // 96: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
+	36, // 97: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
+	38, // 98: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
+	40, // 99: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
+	42, // 100: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
+	44, // 101: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
+	46, // 102: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
+	48, // 103: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
+	50, // 104: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
+	52, // 105: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
+	54, // 106: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
+	56, // 107: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
+	66, // 108: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
+	68, // 109: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
+	70, // 110: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
+	72, // 111: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
+	58, // 112: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
+	60, // 113: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
+	62, // 114: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
+	64, // 115: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
+	81, // [81:116] is the sub-list for method output_type
+	46, // [46:81] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_agent_v1_agent_service_proto_init() }

@@ -402,6 +402,61 @@ func (x *ExportRewind) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// A shared block in place of a block of an imported agent.
+type SharedBlockLabel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Label of the block.
+	Label string `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`
+	// The shared block.
+	BlockId       string `protobuf:"bytes,2,opt,name=block_id,json=blockId,proto3" json:"block_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharedBlockLabel) Reset() {
+	*x = SharedBlockLabel{}
+	mi := &file_memgpt_memory_v1_agent_piece_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharedBlockLabel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharedBlockLabel) ProtoMessage() {}
+
+func (x *SharedBlockLabel) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_agent_piece_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharedBlockLabel.ProtoReflect.Descriptor instead.
+func (*SharedBlockLabel) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_agent_piece_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SharedBlockLabel) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *SharedBlockLabel) GetBlockId() string {
+	if x != nil {
+		return x.BlockId
+	}
+	return ""
+}
+
 // The end of the stream. A stream without it, or with other counts, is incomplete.
 type ExportEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -417,7 +472,7 @@ type ExportEnd struct {
 
 func (x *ExportEnd) Reset() {
 	*x = ExportEnd{}
-	mi := &file_memgpt_memory_v1_agent_piece_proto_msgTypes[4]
+	mi := &file_memgpt_memory_v1_agent_piece_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +484,7 @@ func (x *ExportEnd) String() string {
 func (*ExportEnd) ProtoMessage() {}
 
 func (x *ExportEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_agent_piece_proto_msgTypes[4]
+	mi := &file_memgpt_memory_v1_agent_piece_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +497,7 @@ func (x *ExportEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEnd.ProtoReflect.Descriptor instead.
 func (*ExportEnd) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_agent_piece_proto_rawDescGZIP(), []int{4}
+	return file_memgpt_memory_v1_agent_piece_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExportEnd) GetBlockCount() int64 {
@@ -495,7 +550,10 @@ const file_memgpt_memory_v1_agent_piece_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\x03R\x03end\x12 \n" +
 	"\aturn_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06turnId\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"v\n" +
+	"createTime\"l\n" +
+	"\x10SharedBlockLabel\x12\x1f\n" +
+	"\x05label\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\x127\n" +
+	"\bblock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\ablockId\"v\n" +
 	"\tExportEnd\x12\x1f\n" +
 	"\vblock_count\x18\x01 \x01(\x03R\n" +
 	"blockCount\x12#\n" +
@@ -515,30 +573,31 @@ func file_memgpt_memory_v1_agent_piece_proto_rawDescGZIP() []byte {
 	return file_memgpt_memory_v1_agent_piece_proto_rawDescData
 }
 
-var file_memgpt_memory_v1_agent_piece_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_memgpt_memory_v1_agent_piece_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_memgpt_memory_v1_agent_piece_proto_goTypes = []any{
 	(*AgentPiece)(nil),            // 0: memgpt.memory.v1.AgentPiece
 	(*ExportHeader)(nil),          // 1: memgpt.memory.v1.ExportHeader
 	(*ExportWindow)(nil),          // 2: memgpt.memory.v1.ExportWindow
 	(*ExportRewind)(nil),          // 3: memgpt.memory.v1.ExportRewind
-	(*ExportEnd)(nil),             // 4: memgpt.memory.v1.ExportEnd
-	(*Agent)(nil),                 // 5: memgpt.memory.v1.Agent
-	(*Block)(nil),                 // 6: memgpt.memory.v1.Block
-	(*Message)(nil),               // 7: memgpt.memory.v1.Message
-	(*Passage)(nil),               // 8: memgpt.memory.v1.Passage
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*SharedBlockLabel)(nil),      // 4: memgpt.memory.v1.SharedBlockLabel
+	(*ExportEnd)(nil),             // 5: memgpt.memory.v1.ExportEnd
+	(*Agent)(nil),                 // 6: memgpt.memory.v1.Agent
+	(*Block)(nil),                 // 7: memgpt.memory.v1.Block
+	(*Message)(nil),               // 8: memgpt.memory.v1.Message
+	(*Passage)(nil),               // 9: memgpt.memory.v1.Passage
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_memgpt_memory_v1_agent_piece_proto_depIdxs = []int32{
 	1,  // 0: memgpt.memory.v1.AgentPiece.header:type_name -> memgpt.memory.v1.ExportHeader
-	5,  // 1: memgpt.memory.v1.AgentPiece.agent:type_name -> memgpt.memory.v1.Agent
-	6,  // 2: memgpt.memory.v1.AgentPiece.block:type_name -> memgpt.memory.v1.Block
+	6,  // 1: memgpt.memory.v1.AgentPiece.agent:type_name -> memgpt.memory.v1.Agent
+	7,  // 2: memgpt.memory.v1.AgentPiece.block:type_name -> memgpt.memory.v1.Block
 	2,  // 3: memgpt.memory.v1.AgentPiece.window:type_name -> memgpt.memory.v1.ExportWindow
-	7,  // 4: memgpt.memory.v1.AgentPiece.message:type_name -> memgpt.memory.v1.Message
-	8,  // 5: memgpt.memory.v1.AgentPiece.passage:type_name -> memgpt.memory.v1.Passage
-	4,  // 6: memgpt.memory.v1.AgentPiece.end:type_name -> memgpt.memory.v1.ExportEnd
-	9,  // 7: memgpt.memory.v1.ExportHeader.export_time:type_name -> google.protobuf.Timestamp
+	8,  // 4: memgpt.memory.v1.AgentPiece.message:type_name -> memgpt.memory.v1.Message
+	9,  // 5: memgpt.memory.v1.AgentPiece.passage:type_name -> memgpt.memory.v1.Passage
+	5,  // 6: memgpt.memory.v1.AgentPiece.end:type_name -> memgpt.memory.v1.ExportEnd
+	10, // 7: memgpt.memory.v1.ExportHeader.export_time:type_name -> google.protobuf.Timestamp
 	3,  // 8: memgpt.memory.v1.ExportWindow.rewinds:type_name -> memgpt.memory.v1.ExportRewind
-	9,  // 9: memgpt.memory.v1.ExportRewind.create_time:type_name -> google.protobuf.Timestamp
+	10, // 9: memgpt.memory.v1.ExportRewind.create_time:type_name -> google.protobuf.Timestamp
 	10, // [10:10] is the sub-list for method output_type
 	10, // [10:10] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
@@ -570,7 +629,7 @@ func file_memgpt_memory_v1_agent_piece_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_agent_piece_proto_rawDesc), len(file_memgpt_memory_v1_agent_piece_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -3215,7 +3215,14 @@ type ImportAgentRequest struct {
 	// In the first message: name of the new agent; empty for the exported name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// In the first message: makes the call idempotent for 24 hours.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Further pieces, after `piece`: messages are small, and fewer and larger requests are faster.
+	MorePieces []*AgentPiece `protobuf:"bytes,4,rep,name=more_pieces,json=morePieces,proto3" json:"more_pieces,omitempty"`
+	// In the first message: shared blocks of this deployment. A block of the stream with the label of one is not created;
+	// the agent gets the shared block, with the value that it has. INVALID_ARGUMENT if the stream has no block with the
+	// label, or if a label or a shared block repeats; NOT_FOUND if the shared block does not exist; RESOURCE_EXHAUSTED if
+	// 1,000 agents have it.
+	SharedBlocks  []*SharedBlockLabel `protobuf:"bytes,5,rep,name=shared_blocks,json=sharedBlocks,proto3" json:"shared_blocks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3269,6 +3276,20 @@ func (x *ImportAgentRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *ImportAgentRequest) GetMorePieces() []*AgentPiece {
+	if x != nil {
+		return x.MorePieces
+	}
+	return nil
+}
+
+func (x *ImportAgentRequest) GetSharedBlocks() []*SharedBlockLabel {
+	if x != nil {
+		return x.SharedBlocks
+	}
+	return nil
 }
 
 // Response of ImportAgent.
@@ -3551,12 +3572,15 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x12ExportAgentRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\"I\n" +
 	"\x13ExportAgentResponse\x122\n" +
-	"\x05piece\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.AgentPieceR\x05piece\"\x97\x01\n" +
+	"\x05piece\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.AgentPieceR\x05piece\"\xb4\x02\n" +
 	"\x12ImportAgentRequest\x12:\n" +
 	"\x05piece\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.AgentPieceB\x06\xbaH\x03\xc8\x01\x01R\x05piece\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12'\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"v\n" +
+	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12H\n" +
+	"\vmore_pieces\x18\x04 \x03(\v2\x1c.memgpt.memory.v1.AgentPieceB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\n" +
+	"morePieces\x12Q\n" +
+	"\rshared_blocks\x18\x05 \x03(\v2\".memgpt.memory.v1.SharedBlockLabelB\b\xbaH\x05\x92\x01\x02\x10 R\fsharedBlocks\"v\n" +
 	"\x13ImportAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\x120\n" +
 	"\x14missing_source_names\x18\x02 \x03(\tR\x12missingSourceNames*]\n" +
@@ -3675,6 +3699,7 @@ var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 	(*ToolServer)(nil),               // 64: memgpt.memory.v1.ToolServer
 	(*Message)(nil),                  // 65: memgpt.memory.v1.Message
 	(*AgentPiece)(nil),               // 66: memgpt.memory.v1.AgentPiece
+	(*SharedBlockLabel)(nil),         // 67: memgpt.memory.v1.SharedBlockLabel
 }
 var file_memgpt_memory_v1_agent_state_service_proto_depIdxs = []int32{
 	53, // 0: memgpt.memory.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
@@ -3725,58 +3750,60 @@ var file_memgpt_memory_v1_agent_state_service_proto_depIdxs = []int32{
 	65, // 45: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
 	66, // 46: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
 	66, // 47: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	55, // 48: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	1,  // 49: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
-	3,  // 50: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
-	5,  // 51: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
-	7,  // 52: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
-	9,  // 53: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
-	11, // 54: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
-	17, // 55: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
-	20, // 56: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
-	22, // 57: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
-	24, // 58: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
-	26, // 59: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
-	28, // 60: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
-	30, // 61: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
-	34, // 62: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
-	36, // 63: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
-	38, // 64: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
-	40, // 65: memgpt.memory.v1.AgentStateService.PutHeartbeats:input_type -> memgpt.memory.v1.PutHeartbeatsRequest
-	42, // 66: memgpt.memory.v1.AgentStateService.ListHeartbeats:input_type -> memgpt.memory.v1.ListHeartbeatsRequest
-	32, // 67: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
-	45, // 68: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
-	47, // 69: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
-	49, // 70: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
-	51, // 71: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
-	2,  // 72: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
-	4,  // 73: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
-	6,  // 74: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
-	8,  // 75: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
-	10, // 76: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
-	12, // 77: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
-	18, // 78: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
-	21, // 79: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
-	23, // 80: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
-	25, // 81: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
-	27, // 82: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
-	29, // 83: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
-	31, // 84: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
-	35, // 85: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
-	37, // 86: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
-	39, // 87: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
-	41, // 88: memgpt.memory.v1.AgentStateService.PutHeartbeats:output_type -> memgpt.memory.v1.PutHeartbeatsResponse
-	43, // 89: memgpt.memory.v1.AgentStateService.ListHeartbeats:output_type -> memgpt.memory.v1.ListHeartbeatsResponse
-	33, // 90: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
-	46, // 91: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
-	48, // 92: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
-	50, // 93: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
-	52, // 94: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
-	72, // [72:95] is the sub-list for method output_type
-	49, // [49:72] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	66, // 48: memgpt.memory.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
+	67, // 49: memgpt.memory.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
+	55, // 50: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	1,  // 51: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
+	3,  // 52: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
+	5,  // 53: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
+	7,  // 54: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
+	9,  // 55: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
+	11, // 56: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
+	17, // 57: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
+	20, // 58: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
+	22, // 59: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
+	24, // 60: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
+	26, // 61: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
+	28, // 62: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
+	30, // 63: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
+	34, // 64: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
+	36, // 65: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
+	38, // 66: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
+	40, // 67: memgpt.memory.v1.AgentStateService.PutHeartbeats:input_type -> memgpt.memory.v1.PutHeartbeatsRequest
+	42, // 68: memgpt.memory.v1.AgentStateService.ListHeartbeats:input_type -> memgpt.memory.v1.ListHeartbeatsRequest
+	32, // 69: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
+	45, // 70: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
+	47, // 71: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
+	49, // 72: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
+	51, // 73: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
+	2,  // 74: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
+	4,  // 75: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
+	6,  // 76: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
+	8,  // 77: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
+	10, // 78: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
+	12, // 79: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
+	18, // 80: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
+	21, // 81: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
+	23, // 82: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
+	25, // 83: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
+	27, // 84: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
+	29, // 85: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
+	31, // 86: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
+	35, // 87: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
+	37, // 88: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
+	39, // 89: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
+	41, // 90: memgpt.memory.v1.AgentStateService.PutHeartbeats:output_type -> memgpt.memory.v1.PutHeartbeatsResponse
+	43, // 91: memgpt.memory.v1.AgentStateService.ListHeartbeats:output_type -> memgpt.memory.v1.ListHeartbeatsResponse
+	33, // 92: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
+	46, // 93: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
+	48, // 94: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
+	50, // 95: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
+	52, // 96: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
+	74, // [74:97] is the sub-list for method output_type
+	51, // [51:74] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_agent_state_service_proto_init() }

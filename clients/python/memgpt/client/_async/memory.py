@@ -130,6 +130,19 @@ class AsyncMemory:
 
         return AsyncPages(fetch)
 
+    async def add_notes(self, agent_id: str, texts: Sequence[str], tags: Sequence[str] = ()) -> Sequence[Passage]:
+        """Store notes of an agent, all or nothing, and return their passages: several for a long text.
+
+        Args:
+            agent_id: The agent.
+            texts: At most 256 texts of at most 1 MiB each.
+            tags: Tags for all of them.
+        """
+        request = archival_pb.InsertPassagesRequest(
+            agent_id=agent_id, texts=texts, tags=tags, request_id=new_request_id()
+        )
+        return (await call(self._archival.InsertPassages, request, STORE_TIMEOUT)).passages
+
     async def delete_notes(self, agent_id: str, passage_ids: Sequence[str]) -> int:
         """Delete notes of an agent and return the number of deleted ones."""
         request = archival_pb.DeletePassagesRequest(agent_id=agent_id, passage_ids=passage_ids)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.client._ids import new_request_id
+from memgpt.client._imports import batched
 from memgpt.client._sync.calls import PAGE_SIZE, Page, Pages, call, stream
 from memgpt.client._sync.turns import Turn
 from memgpt.client._turns import TURN_SECONDS, TurnProgress
@@ -295,21 +296,21 @@ class Agents:
         for response in stream(self._stub.ExportAgent(request, timeout=STORE_TIMEOUT)):
             yield response.piece
 
-    def import_(self, pieces: Iterable[AgentPiece], name: str = "") -> agent_pb.ImportAgentResponse:
+    def import_(
+        self, pieces: Iterable[AgentPiece], name: str = "", *, shared_blocks: Mapping[str, str] | None = None
+    ) -> agent_pb.ImportAgentResponse:
         """Create an agent from exported pieces, or nothing if that fails. Exceptions raised by `pieces` propagate.
 
         Args:
             pieces: The pieces that `export` yielded.
             name: Name of the new agent; the exported name if empty.
+            shared_blocks: Ids of shared blocks by label, which the agent gets in place of these blocks of `pieces`.
         """
         failures: list[Exception] = []
 
         def requests() -> Iterable[agent_pb.ImportAgentRequest]:
-            first = {"name": name, "request_id": new_request_id()}
             try:
-                for piece in pieces:
-                    yield agent_pb.ImportAgentRequest(piece=piece, **first)
-                    first = {}
+                yield from batched(pieces, name, shared_blocks or {})
             except Exception as error:
                 failures.append(error)
                 raise

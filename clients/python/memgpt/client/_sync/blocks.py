@@ -21,7 +21,14 @@ class Blocks:
         self._stub: SharedBlockServiceStub = SharedBlockServiceStub(channel)
 
     def create(
-        self, name: str, value: str = "", *, limit: int = 0, read_only: bool = False, user_id: str = ""
+        self,
+        name: str,
+        value: str = "",
+        *,
+        limit: int = 0,
+        read_only: bool = False,
+        user_id: str = "",
+        description: str = "",
     ) -> SharedBlock:
         """Create a shared block that no agent has yet.
 
@@ -31,9 +38,16 @@ class Blocks:
             limit: Maximum number of characters; 0 for 2,000.
             read_only: Whether agents cannot change it.
             user_id: The user that it belongs to, as the caller names users.
+            description: What it is for; the models see it.
         """
         request = shared_pb.CreateSharedBlockRequest(
-            request_id=new_request_id(), name=name, value=value, limit=limit, read_only=read_only, user_id=user_id
+            request_id=new_request_id(),
+            name=name,
+            value=value,
+            limit=limit,
+            read_only=read_only,
+            user_id=user_id,
+            description=description,
         )
         return (call(self._stub.CreateSharedBlock, request, CALL_TIMEOUT)).block
 

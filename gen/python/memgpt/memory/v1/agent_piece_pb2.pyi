@@ -199,6 +199,32 @@ class ExportRewind(_message.Message):
 Global___ExportRewind: _TypeAlias = ExportRewind  # noqa: Y015
 
 @_typing.final
+class SharedBlockLabel(_message.Message):
+    """A shared block in place of a block of an imported agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    BLOCK_ID_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """Label of the block."""
+    block_id: _builtins.str
+    """The shared block."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        block_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_id", b"block_id", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedBlockLabel: _TypeAlias = SharedBlockLabel  # noqa: Y015
+
+@_typing.final
 class ExportEnd(_message.Message):
     """The end of the stream. A stream without it, or with other counts, is incomplete."""
 

@@ -1602,6 +1602,8 @@ class ImportAgentRequest(_message.Message):
     PIECE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MORE_PIECES_FIELD_NUMBER: _builtins.int
+    SHARED_BLOCKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """In the first message: name of the new agent; empty for the exported name."""
     request_id: _builtins.str
@@ -1610,16 +1612,30 @@ class ImportAgentRequest(_message.Message):
     def piece(self) -> _agent_piece_pb2.AgentPiece:
         """The next piece."""
 
+    @_builtins.property
+    def more_pieces(self) -> _containers.RepeatedCompositeFieldContainer[_agent_piece_pb2.AgentPiece]:
+        """Further pieces, after `piece`: messages are small, and fewer and larger requests are faster."""
+
+    @_builtins.property
+    def shared_blocks(self) -> _containers.RepeatedCompositeFieldContainer[_agent_piece_pb2.SharedBlockLabel]:
+        """In the first message: shared blocks of this deployment. A block of the stream with the label of one is not created;
+        the agent gets the shared block, with the value that it has. INVALID_ARGUMENT if the stream has no block with the
+        label, or if a label or a shared block repeats; NOT_FOUND if the shared block does not exist; RESOURCE_EXHAUSTED if
+        1,000 agents have it.
+        """
+
     def __init__(
         self,
         *,
         piece: _agent_piece_pb2.AgentPiece | None = ...,
         name: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        more_pieces: _abc.Iterable[_agent_piece_pb2.AgentPiece] | None = ...,
+        shared_blocks: _abc.Iterable[_agent_piece_pb2.SharedBlockLabel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "piece", b"piece", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more_pieces", b"more_pieces", "name", b"name", "piece", b"piece", "request_id", b"request_id", "shared_blocks", b"shared_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/agent_piece.proto.
  */
 export const file_memgpt_memory_v1_agent_piece: GenFile = /*@__PURE__*/
-  fileDesc("CiJtZW1ncHQvbWVtb3J5L3YxL2FnZW50X3BpZWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIusCCgpBZ2VudFBpZWNlEjAKBmhlYWRlchgGIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0SGVhZGVySAASKAoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50SAASKAoFYmxvY2sYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrSAASMAoGd2luZG93GAcgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRXaW5kb3dIABIsCgdtZXNzYWdlGAMgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlSAASLAoHcGFzc2FnZRgEIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUgAEioKA2VuZBgIIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0RW5kSABCDgoFcGllY2USBbpIAggBSgQIBRAGUgdzdW1tYXJ5IlcKDEV4cG9ydEhlYWRlchIWCg5mb3JtYXRfdmVyc2lvbhgBIAEoBRIvCgtleHBvcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiAEKDEV4cG9ydFdpbmRvdxIfCg5zdGFydF9zZXF1ZW5jZRgBIAEoA0IHukgEIgIoABIaCgdzdW1tYXJ5GAIgASgJQgm6SAZyBBignAESOwoHcmV3aW5kcxgDIAMoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0UmV3aW5kQgq6SAeSAQQQoI0GIn4KDEV4cG9ydFJld2luZBIWCgVmaXJzdBgBIAEoA0IHukgEIgIoABILCgNlbmQYAiABKAMSGAoHdHVybl9pZBgDIAEoCUIHukgEcgIYQBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTgoJRXhwb3J0RW5kEhMKC2Jsb2NrX2NvdW50GAEgASgDEhUKDW1lc3NhZ2VfY291bnQYAiABKAMSFQoNcGFzc2FnZV9jb3VudBgDIAEoA0L5AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUIPQWdlbnRQaWVjZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_passage]);
+  fileDesc("CiJtZW1ncHQvbWVtb3J5L3YxL2FnZW50X3BpZWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIusCCgpBZ2VudFBpZWNlEjAKBmhlYWRlchgGIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0SGVhZGVySAASKAoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50SAASKAoFYmxvY2sYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrSAASMAoGd2luZG93GAcgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRXaW5kb3dIABIsCgdtZXNzYWdlGAMgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlSAASLAoHcGFzc2FnZRgEIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUgAEioKA2VuZBgIIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0RW5kSABCDgoFcGllY2USBbpIAggBSgQIBRAGUgdzdW1tYXJ5IlcKDEV4cG9ydEhlYWRlchIWCg5mb3JtYXRfdmVyc2lvbhgBIAEoBRIvCgtleHBvcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiAEKDEV4cG9ydFdpbmRvdxIfCg5zdGFydF9zZXF1ZW5jZRgBIAEoA0IHukgEIgIoABIaCgdzdW1tYXJ5GAIgASgJQgm6SAZyBBignAESOwoHcmV3aW5kcxgDIAMoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0UmV3aW5kQgq6SAeSAQQQoI0GIn4KDEV4cG9ydFJld2luZBIWCgVmaXJzdBgBIAEoA0IHukgEIgIoABILCgNlbmQYAiABKAMSGAoHdHVybl9pZBgDIAEoCUIHukgEcgIYQBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXAoQU2hhcmVkQmxvY2tMYWJlbBIYCgVsYWJlbBgBIAEoCUIJukgGcgQQARhAEi4KCGJsb2NrX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIk4KCUV4cG9ydEVuZBITCgtibG9ja19jb3VudBgBIAEoAxIVCg1tZXNzYWdlX2NvdW50GAIgASgDEhUKDXBhc3NhZ2VfY291bnQYAyABKANC+QEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCD0FnZW50UGllY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_passage]);
 
 /**
  * A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
@@ -221,6 +221,34 @@ export const ExportRewindSchema: GenMessage<ExportRewind> = /*@__PURE__*/
   messageDesc(file_memgpt_memory_v1_agent_piece, 3);
 
 /**
+ * A shared block in place of a block of an imported agent.
+ *
+ * @generated from message memgpt.memory.v1.SharedBlockLabel
+ */
+export type SharedBlockLabel = Message<"memgpt.memory.v1.SharedBlockLabel"> & {
+  /**
+   * Label of the block.
+   *
+   * @generated from field: string label = 1;
+   */
+  label: string;
+
+  /**
+   * The shared block.
+   *
+   * @generated from field: string block_id = 2;
+   */
+  blockId: string;
+};
+
+/**
+ * Describes the message memgpt.memory.v1.SharedBlockLabel.
+ * Use `create(SharedBlockLabelSchema)` to create a new message.
+ */
+export const SharedBlockLabelSchema: GenMessage<SharedBlockLabel> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_agent_piece, 4);
+
+/**
  * The end of the stream. A stream without it, or with other counts, is incomplete.
  *
  * @generated from message memgpt.memory.v1.ExportEnd
@@ -253,5 +281,5 @@ export type ExportEnd = Message<"memgpt.memory.v1.ExportEnd"> & {
  * Use `create(ExportEndSchema)` to create a new message.
  */
 export const ExportEndSchema: GenMessage<ExportEnd> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_agent_piece, 4);
+  messageDesc(file_memgpt_memory_v1_agent_piece, 5);
 
