@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from memgpt.client import MemGPT
+from memgpt.memory.v1.block_pb2 import BlockEdit
+from memgpt.memory.v1.shared_block_pb2 import SharedBlockEdit
 
 from tests.support import letta_files
 from tests.support.suite import Suite
@@ -88,7 +90,8 @@ def test_sources_are_loaded_and_attached_and_found_by_the_agent(suite: Suite, cl
     told = suite.cli("import", "letta", written(tmp_path, value))
     assert "older messages are not in it, and neither is archival memory" in told
     agent = client.agents.find("Reader")
-    (attachment,) = agent.info.attachments
+    attachment, skills = agent.info.attachments
+    assert skills.source_name.startswith("skills")
     assert attachment.source_name == "rules-2", "the user's own source of the name stays as it is"
     assert [file.version.name for file in client.sources.find("rules").files()] == ["mine.txt"]
     assert "Rule one: be kind." in suite.cli("search", "rule", "--agent", "Reader")
@@ -186,6 +189,51 @@ def test_an_agent_goes_out_and_comes_back_by_either_format(suite: Suite, client:
             ["a", "b"],
         )
     assert suite.cli("list", "agents", "--tag", "a", "--tag", "b").count("\n") == 4
+
+
+def test_a_shared_block_comes_as_one_and_only_once(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    value = letta_files.sleeptime_group()
+    main, twin = value["agents"]
+    main["name"], twin["name"] = "Team one", "Team two"
+    value["blocks"][1] |= {"label": "team/plan", "value": "Ship.", "limit": 300, "read_only": False}
+    path = written(tmp_path, value)
+    client.blocks.create("team_plan of Team one", "Mine.")  # the user's own of that name stays as it is
+    assert 'Shared block team_plan of Team one: "Team one", "Team two"' in suite.cli(
+        "import", "letta", path, "--all-agents", "--dry-run"
+    )
+    suite.cli("import", "letta", path, "--all-agents")
+    block = client.blocks.find("team_plan of Team one-2")
+    assert (block.value, block.limit, block.description) == ("Ship.", 300, "About human.")
+    assert [(each.agent_name, each.label) for each in client.blocks.agents(block.block_id)] == [
+        ("Team one", "team_plan"),
+        ("Team two", "team_plan"),
+    ]
+    client.agents.set_block(client.agents.find("Team one").agent_id, BlockEdit(label="team_plan", value="Shipped."))
+    before = [each.name for each in client.blocks.list()]
+    assert suite.cli("import", "letta", path, "--all-agents").count("nothing is changed") == 2
+    # What an interrupted import left: one of the agents, and a value that has changed since.
+    client.agents.delete(client.agents.find("Team two").agent_id)
+    suite.cli("import", "letta", path, "--all-agents")
+    context = client.agents.context(client.agents.find("Team two").agent_id)
+    assert [(each.value, each.shared_block_id) for each in context.blocks if each.label == "team_plan"] == [
+        ("Shipped.", block.block_id)
+    ]
+    # Or no agent at all, but the block.
+    for name in ("Team one", "Team two"):
+        client.agents.delete(client.agents.find(name).agent_id)
+    client.blocks.update(SharedBlockEdit(block_id=block.block_id, value="Ship."))
+    suite.cli("import", "letta", path, "--all-agents")
+    assert [each.name for each in client.blocks.list()] == before
+    assert len(client.blocks.agents(block.block_id).all()) == 2
+
+
+def test_an_agent_is_described(suite: Suite, client: MemGPT) -> None:
+    client.agents.create("Described")
+    suite.cli("add", "description", "Knows the garden.", "--agent", "Described")
+    assert client.agents.find("Described").info.description == "Knows the garden."
+    assert "Knows the garden." in suite.cli("show", "agent", "Described")
+    suite.cli("delete", "description", "--agent", "Described")
+    assert client.agents.find("Described").info.description == ""
 
 
 def test_hostile_files_end_in_one_line(suite: Suite, tmp_path: Path) -> None:

@@ -96,6 +96,35 @@ def test_memories_come_as_notes(suite: Suite, tmp_path: Path) -> None:
     assert len(suite.cli("show", "notes", "--agent", "claude", "--json").splitlines()) == 2
 
 
+def test_memories_come_once_as_notes_of_an_agent_that_is_here(suite: Suite, tmp_path: Path) -> None:
+    suite.cli("run", "--agent", "Mine", "--first", "--strip-ui")
+    long = "The user collects teapots. " * 120  # several passages
+    memories = [*chat_exports.MEM0["results"], {"id": "m-9", "memory": long, "created_at": "2024-05-01T09:00:00Z"}]
+    (tmp_path / "mem0.json").write_text(json.dumps({"results": memories}))
+    arguments = ("import", "mem0", str(tmp_path / "mem0.json"), "--agent", "Mine")
+    assert "3 notes for agent Mine" in suite.cli(*arguments, "--dry-run")
+    assert "Imported 3 notes into agent Mine." in suite.cli(*arguments)
+    before = suite.cli("show", "notes", "--agent", "Mine", "--json")
+    assert "Imported 0 notes into agent Mine; 3 notes had been there already." in suite.cli(*arguments)
+    assert suite.cli("show", "notes", "--agent", "Mine", "--json") == before
+    notes = [json.loads(line) for line in before.splitlines()]
+    assert len(notes) > 3
+    assert all("date:2024-05-01" in note["tags"] for note in notes if "teapots" in note["text"])
+    # A newer export adds what is new.
+    (tmp_path / "mem0.json").write_text(json.dumps({"results": [{"memory": "Likes oolong"}, *memories]}))
+    assert "Imported 1 note into agent Mine; 3 notes" in suite.cli(*arguments)
+    export = {"conversations.json": [chat_exports.claude()], "memories.json": chat_exports.MEMORIES}
+    archive = chat_exports.write_zip(tmp_path / "claude.zip", export)
+    told = suite.cli("import", "claude", str(archive), "--agent", "Mine", "--name", "claude of mine")
+    assert "Attached data source claude of mine to agent Mine." in told
+    told = suite.cli("import", "claude", str(archive), "--agent", "Mine", "--name", "claude of mine")
+    assert "Imported 0 notes" in told
+    assert "Attached" not in told
+    ended = suite.run("import", "mem0", str(tmp_path / "mem0.json"), "--agent", "Nobody")
+    assert ended.returncode == 1
+    assert "Nobody" in ended.stderr
+
+
 def test_misuse_is_told(suite: Suite, tmp_path: Path) -> None:
     for arguments, told in (
         (("import", "letta"), "give Agent Files, --dump FOLDER or --sqlite FILE"),

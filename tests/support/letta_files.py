@@ -265,7 +265,11 @@ def v2_skills() -> Row:
         }
     ]
     agent = v2_agent(messages, source_ids=["source-0"], secrets={"TOKEN": "planted-secret"})
-    skills = [{"name": "slack", "files": {"SKILL.md": "Post it."}, "source_url": "letta:slack"}]
+    texts = {"SKILL.md": "Post it.", "scripts/api_key.py": "print('this ran')"}
+    skills = [
+        {"name": "slack", "files": texts, "source_url": "letta:slack", "version": 3},
+        {"name": "web", "source_url": "letta:web"},
+    ]
     return v2(agent, files=files, sources=sources, skills=skills)
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports.homes.archival import milvus_rows
+from memgpt.cli.imports.homes.clock import in_order
 from memgpt.cli.imports.homes.home import Choice, open_home
 from memgpt.cli.imports.homes.inert_pickle import Inert, read_pickle
 from memgpt.cli.imports.pieces import Assistant, Contents, ProfileKind, Results
@@ -106,6 +107,40 @@ def test_home_that_was_migrated_has_agents_of_both_versions(home: Path, report: 
     assert report.count(Kind.LEFT_OUT, "messages before the window; their file is missing") == 2
     with pytest.raises(CliError, match="has no agent 'Eve'"), read(home, report, Choice("Eve")):
         pass
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_times_of_0_3_are_utc_or_local_as_the_messages_tell(is_local: bool, home: Path, report: Report) -> None:
+    homes.write_0_3(home, messages=6)
+    berlin = ZoneInfo("Europe/Berlin")
+    # Each three messages a user's, a call, and its result: the second three are in the hour that repeats.
+    instants = [datetime(2024, 10, 26, 22, 0, n, tzinfo=UTC) for n in range(3)]
+    instants += [datetime(2024, 10, 27, 0, 59, 59, tzinfo=UTC) + timedelta(seconds=n) for n in range(3)]
+    with sqlite3.connect(home / "sqlite.db") as db:
+        for number, instant in enumerate(instants):
+            local = instant.astimezone(berlin)
+            stored = (local if is_local else instant).strftime("%Y-%m-%d %H:%M:%S.%f")
+            db.execute("UPDATE memgpt_recall_memory_agent SET created_at = ? WHERE id = ?", (stored, f"m-{number}"))
+            if number % 3 != 1:
+                envelope = {"status": "OK", "message": "None"} if number % 3 else {"type": "user_message"}
+                envelope["time"] = local.strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
+                db.execute(
+                    "UPDATE memgpt_recall_memory_agent SET text = ? WHERE id = ?", (json.dumps(envelope), f"m-{number}")
+                )
+    db.close()
+    with read(home, report) as contents:
+        (ada,) = contents.agents
+        assert [message.time for message in ada.messages] == instants
+        (plan,) = plan_agents(contents, "memgpt", Options(), report)
+        assert plan.message_count == 6
+    assert report.count(Kind.CHANGED, "call without a result; a failed one was made") == 0
+
+
+def test_times_without_a_zone_do_not_go_back_when_clocks_are_set_back() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    times = [parse_time(f"2024-10-27 {each} AM", berlin) for each in ("02:30:00", "02:59:59", "02:00:00", "03:00:00")]
+    hours = [time.astimezone(UTC).strftime("%H:%M:%S") for time in in_order([*times, None]) if time]
+    assert hours == ["00:30:00", "00:59:59", "01:00:00", "02:00:00"]
 
 
 def test_archival_memory_elsewhere_is_told(home: Path, report: Report) -> None:

@@ -13,10 +13,12 @@ from memgpt.cli.errors import CliError
 from memgpt.cli.imports import bounded
 from memgpt.cli.imports.bring import write_tools
 from memgpt.cli.imports.documents import plan_sources
+from memgpt.cli.imports.letta.core_memory import UNSHARED
 from memgpt.cli.imports.letta_file import read_agent_file, read_agent_files
 from memgpt.cli.imports.pieces import Contents, Source, Tool
 from memgpt.cli.imports.plan import AgentPlan, Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report
+from memgpt.cli.imports.shared_blocks import plan_shared_blocks
 from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.terminal.ui import Ui
 from memgpt.memory.v1 import message_pb2 as pb
@@ -126,11 +128,18 @@ def test_v2_with_skills(report: Report) -> None:
         ("empty.txt", ""),
     ]
     assert contents.sources[0].description == "How we work.\nQuote the rule."
-    assert contents.agents[0].source_names == ("handbook",)
-    (source,) = plan_sources(contents.sources, report)
-    assert source.count == 2
+    assert [(d.name, d.text) for d in contents.sources[1].documents] == [
+        ("slack/SKILL.md", "Post it."),
+        ("slack/scripts/api_key.py", "print('this ran')"),
+    ]
+    assert contents.agents[0].source_names == ("handbook", "skills")
+    handbook, skills = plan_sources(contents.sources, report)
+    assert (handbook.count, skills.count) == (2, 2)
     assert report.count(Kind.LEFT_OUT, "document without text") == 1
-    assert report.count(Kind.LEFT_OUT, "skill; a folder of instructions for another program") == 1
+    lost = {entry["what"]: entry["value"] for entry in entries(report)}
+    assert lost["skill that is only an address"] == {"name": "web", "source_url": "letta:web"}
+    assert lost["address of a skill"] == "letta:slack"
+    assert lost["version of the skill"] == 3
     assert "1 messages of the context window" in contents.notices[0]
 
 
@@ -166,11 +175,14 @@ def test_text_of_a_memgpt_agent_is_a_thought_and_never_shown(report: Report) -> 
 def test_a_sleeptime_group(report: Report) -> None:
     (agent,) = plan(letta_files.sleeptime_group(), report)
     assert agent.name == "Max"
+    assert report.count(Kind.CHANGED, UNSHARED) == 1
     with Report() as every:
         main, twin = plan(letta_files.sleeptime_group(), every, all_agents=True)
         assert (main.name, twin.name) == ("Max", "Max-sleeptime")
         assert [block.label for block in twin.blocks] == ["human"]
-        assert every.count(Kind.CHANGED, "block was shared; each agent has its own now") == 1
+        (shared,) = plan_shared_blocks([main, twin])
+        assert [(agent.name, label) for agent, label in shared.agents] == [("Max", "human"), ("Max-sleeptime", "human")]
+        assert every.count(Kind.CHANGED, UNSHARED) == 0
         assert every.count(Kind.LEFT_OUT, "block that is not in the file") == 1
         assert every.count(Kind.LEFT_OUT, "group; each agent stands on its own") == 1
 
@@ -195,6 +207,15 @@ def test_a_doubly_encoded_file(report: Report, tmp_path: Path) -> None:
     path.write_text("\ufeff" + json.dumps(letta_files.doubly_encoded()), encoding="utf-8")
     assert [agent.name for agent in read_agent_files([path], report).agents] == ["Max"]
     assert report.count(Kind.CHANGED, "the file was a JSON string that held the JSON") == 1
+
+
+def test_a_file_that_windows_wrote_and_times_that_are_numbers(report: Report, tmp_path: Path) -> None:
+    value = letta_files.v2(letta_files.v2_agent([letta_files.v2_message(0, "user", "Hällo", created_at=1759312800)]))
+    path = tmp_path / "windows.af"
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-16")
+    (agent,) = plan_agents(read_agent_files([path], report), "letta", Options(), report)
+    assert told(agent) == ["user: Hällo"]
+    assert messages(agent)[0].create_time.seconds == 1759312800
 
 
 def test_over_long_values(report: Report) -> None:
@@ -253,8 +274,12 @@ def test_sources_of_several_files_keep_apart_unless_they_are_equal(report: Repor
             value["files"][0]["content"] = "Rule two."
         path.write_text(json.dumps(value))
     contents = read_agent_files(paths, report)
-    assert [source.name for source in contents.sources] == ["handbook", "handbook-2"]
-    assert [agent.source_names for agent in contents.agents] == [("handbook",), ("handbook",), ("handbook-2",)]
+    assert [source.name for source in contents.sources] == ["handbook", "skills", "handbook-2"]
+    assert [agent.source_names for agent in contents.agents] == [
+        ("handbook", "skills"),
+        ("handbook", "skills"),
+        ("handbook-2", "skills"),
+    ]
 
 
 @pytest.mark.parametrize("shape", letta_files.SHAPES, ids=str)
@@ -283,6 +308,7 @@ def hostile() -> Iterator[tuple[str, str, str]]:
     yield "wide", "[" + "[]," * 2_100_000 + "[]]", "more than 2,000,000"
     yield "cut short", cut, "not valid JSON"
     yield "not a number", '{"agents": [NaN]}', "not valid JSON"
+    yield "a number beyond all", '{"agents": [1e999]}', "not valid JSON"
     yield "a huge number", '{"agents": [' + "9" * 5_000 + "]}", "not valid JSON"
     yield "another file", '{"header": {"format_version": 1}}', "not an Agent File"
     yield "a list", "[]", "not an Agent File"

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from memgpt.cli.errors import CliError
+from memgpt.cli.imports.letta.core_memory import UNSHARED
 from memgpt.cli.imports.letta.database import Choice, open_letta
 from memgpt.cli.imports.letta.tables import TABLES, script
 from memgpt.cli.imports.pieces import Agent, Contents, Results
 from memgpt.cli.imports.plan import Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report
+from memgpt.cli.imports.shared_blocks import plan_shared_blocks
 
 from tests.support import letta_database as letta
 from tests.support.postgres import Postgres, running_postgres
@@ -145,15 +147,24 @@ def test_agent_that_was_talked_to_in_a_conversation_continues_it(tmp_path: Path,
         pass
 
 
-def test_shared_blocks_and_archives_are_copied_and_reported(tmp_path: Path, report: Report) -> None:
+def test_shared_blocks_are_shared_and_shared_archives_copied(tmp_path: Path, report: Report) -> None:
     letta.Database("0.11").write_sqlite(tmp_path / "sqlite.db")
     with read(tmp_path / "sqlite.db", report) as contents:
         bob = contents.agents[1]
         assert [block.value for block in bob.blocks] == ["Chad likes tea."]
         assert len(list(bob.passages)) == letta.NOTES
         assert len(list(bob.passages)) == letta.NOTES
-    assert report.count(Kind.CHANGED, "block was shared by several agents; each has its own now") == 2
-    assert report.count(Kind.CHANGED, "archive was shared by several agents; each has its own now") == 1
+        (shared,) = plan_shared_blocks(plan_agents(contents, "letta", Options(), report))
+        assert [(agent.name, label) for agent, label in shared.agents] == [("Ada", "human"), ("Bob", "human")]
+    assert report.count(Kind.CHANGED, UNSHARED) == 0
+    assert report.count(Kind.CHANGED, "archive was shared by several agents; each has its own now") == 2
+
+
+def test_a_shared_block_of_one_chosen_agent_is_reported(tmp_path: Path, report: Report) -> None:
+    letta.Database("0.11").write_sqlite(tmp_path / "sqlite.db")
+    with read(tmp_path / "sqlite.db", report, Choice("Bob")) as contents:
+        assert plan_shared_blocks(plan_agents(contents, "letta", Options(), report)) == []
+    assert report.count(Kind.CHANGED, UNSHARED) == 1
 
 
 def test_agents_can_be_chosen_and_those_of_others_memory_stay_behind(tmp_path: Path, report: Report) -> None:
@@ -281,6 +292,13 @@ def test_incomplete_or_hostile_dump_is_refused(
     for name, text in files.items():
         (tmp_path / f"{name}.jsonl").write_text(text)
     with pytest.raises(CliError, match=reason), read(tmp_path, report):
+        pass
+
+
+def test_a_link_in_a_dump_is_refused(tmp_path: Path, report: Report) -> None:
+    (tmp_path / "secret").write_text('{"id": "a", "name": "Ada"}\n')
+    (tmp_path / "agents.jsonl").symlink_to(tmp_path / "secret")
+    with pytest.raises(CliError, match=r"agents\.jsonl is a link"), read(tmp_path, report):
         pass
 
 

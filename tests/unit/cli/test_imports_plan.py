@@ -26,6 +26,7 @@ from memgpt.cli.imports.pieces import (
 )
 from memgpt.cli.imports.plan import AgentPlan, Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report
+from memgpt.cli.imports.shared_blocks import plan_shared_blocks
 from memgpt.memory.v1 import message_pb2 as pb
 
 NOON = datetime(2025, 4, 1, 12, tzinfo=UTC)
@@ -109,6 +110,17 @@ def test_a_result_without_its_call_is_left_out_and_reported(report: Report) -> N
     assert report.count(Kind.LEFT_OUT, "result without its call") == 1
 
 
+def test_results_that_do_not_tell_their_calls_follow_in_order(report: Report) -> None:
+    told, _ = converted(
+        report,
+        Message(Assistant(calls=(Call("a", "one", "{}"), Call("b", "two", "{}"), Call("c", "three", "{}")))),
+        Message(Results((Result("a", "first"), Result("", "second")))),
+        Message(Results((Result("", "third"), Result("", "lost")))),
+    )
+    assert [json.loads(m.text)["message"] for m in told if m.role == pb.ROLE_TOOL] == ["first", "second", "third"]
+    assert report.count(Kind.LEFT_OUT, "result without its call") == 1
+
+
 def test_a_plain_reply_becomes_a_call_of_send_message(report: Report) -> None:
     told, _ = converted(report, Message(Assistant(thought="Hm.", reply="Höi!", calls=(Call("a", "look", "{}"),))))
     call_id = told[0].function_call.call_id
@@ -165,7 +177,8 @@ def test_labels_limits_and_long_values_of_blocks(report: Report) -> None:
         Block("日本", "", 0, "x" * 1_001),
         *(Block(f"more{n}", f"text {n}") for n in range(29)),
     ]
-    fitted, notes = fit_blocks(blocks, "agent", report)
+    result = fit_blocks(blocks, "agent", report)
+    fitted, notes = result.blocks, result.notes
     assert [(b.label, b.limit, b.read_only) for b in fitted[:5]] == [
         ("system_human_work", 20_000, False),
         ("system_human_work_2", 5, False),
@@ -217,6 +230,18 @@ def test_equal_agents_are_all_imported_and_found_again(report: Report) -> None:
     assert origins[0] == planned(report, agents[0]).origin
     assert origins == [plan.settings.origin for plan in plans]
     assert origins == [plan.origin for plan in plan_agents(Contents(agents=agents), "test", Options(), report)]
+
+
+def test_a_block_of_several_agents_is_one_and_of_a_single_one_its_own(report: Report) -> None:
+    both, own = Block("system/human", "Ada", identity="b"), Block("persona", "I am one.", identity="p")
+    agents = tuple(Agent(name, blocks=(own, both, both)[number:]) for number, name in enumerate(("One", "Two")))
+    plans = plan_agents(Contents(agents=agents), "test", Options(), report)
+    (shared,) = plan_shared_blocks(plans)
+    assert (shared.name, shared.block.value) == ("system_human of One", "Ada")
+    assert [(plan.name, label) for plan, label in shared.agents] == [("One", "system_human"), ("Two", "system_human")]
+    alone = planned(report, agents[1])
+    assert plan_shared_blocks([alone]) == []
+    assert alone.origin == plans[1].origin, "an agent is the same whatever comes with it"
 
 
 def test_secrets_in_the_metadata_of_notes_get_into_neither_tags_nor_the_report(report: Report) -> None:

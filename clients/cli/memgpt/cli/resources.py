@@ -365,6 +365,13 @@ def tag_agent(ui: Ui, memgpt: MemGPT, agent_name: str, tag: str, *, add: bool) -
     ui.line(f"{updated.name} has the tags: {', '.join(updated.info.tags) or 'none'}", "green")
 
 
+def describe_agent(ui: Ui, memgpt: MemGPT, agent_name: str, text: str) -> None:
+    """Write the description of an agent; an empty text removes it."""
+    agent = memgpt.agents.find(agent_name)
+    updated = memgpt.agents.update(agent.agent_id, {"description": text}, agent.info.etag)
+    ui.line(f"{updated.name} {'has a new' if text else 'has no'} description.", "green")
+
+
 def delete_block(ui: Ui, memgpt: MemGPT, agent_name: str, label: str, *, yes: bool) -> None:
     """Delete a block of an agent; ask for confirmation on a terminal."""
     agent = memgpt.agents.find(agent_name)

@@ -26,6 +26,12 @@ class System(Enum):
     preset = "preset"
 
 
+IntoAgent = Annotated[
+    str,
+    typer.Option(
+        "--agent", metavar="NAME", help="Your agent that gets the notes. [default: a new one]", show_default=False
+    ),
+]
 AgentName = Annotated[str, typer.Option("--name", help="Name of the only agent. [default: its own]")]
 TimeZone = Annotated[
     str,
@@ -172,11 +178,12 @@ def import_chatgpt(
 def import_claude(
     file: Export,
     name: Annotated[str, typer.Option(help="Name of the data source, and of the agent with the memories.")] = "claude",
+    agent: IntoAgent = "",
     dry_run: DryRun = False,
     report: ReportFile = None,
     force: ForceReport = False,
 ) -> None:
-    """Load the conversations of a Claude export into a data source; its memories become notes of an agent."""
+    """Load the conversations of a Claude export into a data source; its memories become an agent's notes."""
     from memgpt.cli.imports.bring import Outputs
     from memgpt.cli.imports.chats.claude import read_claude
     from memgpt.cli.imports.chats.exports import open_export
@@ -186,7 +193,7 @@ def import_claude(
     ui = open_ui()
     with Report() as found, open_export(file) as export:
         contents = read_claude(export, name, found)
-        _import(ui, contents, "claude", Options(), Outputs(dry_run, report, force=force), found)
+        _import(ui, contents, "claude", Options(), Outputs(dry_run, report, force=force, agent=agent), found)
 
 
 @import_app.command("mem0")
@@ -195,11 +202,12 @@ def import_mem0(
         Path, typer.Argument(metavar="FILE", help="What get_all() returned, as JSON; - for standard input.")
     ],
     name: Annotated[str, typer.Option(help="Name of the agent.")] = "mem0",
+    agent: IntoAgent = "",
     dry_run: DryRun = False,
     report: ReportFile = None,
     force: ForceReport = False,
 ) -> None:
-    """Make an agent that has the memories of mem0 as notes."""
+    """Make notes of the memories of mem0, in a new agent or in yours."""
     from memgpt.cli.imports.bring import Outputs
     from memgpt.cli.imports.chats.mem0 import read_mem0
     from memgpt.cli.imports.plan import Options
@@ -208,7 +216,7 @@ def import_mem0(
     ui = open_ui()
     with Report() as found:
         contents = read_mem0(file, name, found)
-        _import(ui, contents, "mem0", Options(), Outputs(dry_run, report, force=force), found)
+        _import(ui, contents, "mem0", Options(), Outputs(dry_run, report, force=force, agent=agent), found)
 
 
 def _import(ui: Ui, contents: Contents, origin: str, options: Options, outputs: Outputs, report: Report) -> None:

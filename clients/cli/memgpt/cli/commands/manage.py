@@ -27,7 +27,7 @@ from memgpt.cli.app import (
 
 list_app = group("List what there is.")
 show_app = group("Show one thing whole.")
-add_app = group("Add a persona, human, preset, block or tag.")
+add_app = group("Add a persona, human, preset, block, tag or description.")
 rename_app = group("Give something another name.")
 delete_app = group("Delete something for good.")
 tools_app = group("Manage functions that run elsewhere.")
@@ -195,6 +195,31 @@ def add_tag(tag: Tag, agent: AgentName) -> None:
     ui = open_ui()
     with connected(ui) as memgpt:
         resources.tag_agent(ui, memgpt, agent, tag, add=True)
+
+
+@add_app.command("description")
+def add_description(
+    text: Annotated[
+        str, typer.Argument(help="The description; people see it, the model does not.", show_default=False)
+    ],
+    agent: AgentName,
+) -> None:
+    """Describe an agent, in place of the description that it has."""
+    from memgpt.cli import resources
+
+    ui = open_ui()
+    with connected(ui) as memgpt:
+        resources.describe_agent(ui, memgpt, agent, text)
+
+
+@delete_app.command("description")
+def delete_description(agent: AgentName) -> None:
+    """Remove the description of an agent."""
+    from memgpt.cli import resources
+
+    ui = open_ui()
+    with connected(ui) as memgpt:
+        resources.describe_agent(ui, memgpt, agent, "")
 
 
 @delete_app.command("tag")

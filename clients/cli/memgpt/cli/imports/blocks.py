@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import clean
@@ -16,7 +17,22 @@ MAX_DESCRIPTION = 1_000
 _DEFAULT_LIMIT = 2_000
 
 
-def fit_blocks(blocks: Sequence[Block], where: str, report: Report) -> tuple[list[BlockMessage], list[Passage]]:
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Core memory of one agent.
+
+    Attributes:
+        blocks: At most 32 blocks with unique labels.
+        notes: What did not fit, with a tag ``block:<label>`` each.
+        identities: What blocks are known by there, by label, as far as other agents can have them.
+    """
+
+    blocks: list[BlockMessage] = field(default_factory=list)
+    notes: list[Passage] = field(default_factory=list)
+    identities: dict[str, str] = field(default_factory=dict)
+
+
+def fit_blocks(blocks: Sequence[Block], where: str, report: Report) -> Fitted:
     """Return the blocks that fit, and as notes what does not.
 
     Args:
@@ -25,22 +41,24 @@ def fit_blocks(blocks: Sequence[Block], where: str, report: Report) -> tuple[lis
         report: Where changes are recorded.
 
     Returns:
-        At most 32 blocks with unique labels, and notes with a tag ``block:<label>`` each.
+        The blocks and notes.
     """
-    fitted: list[BlockMessage] = []
-    notes: list[Passage] = []
+    result = Fitted()
+    fitted, notes = result.blocks, result.notes
     for block in blocks:
         place = f"{where}, block {names.visible(block.label)[:64]!r}"
         value = clean(block.value)
         if len(fitted) == MAX_BLOCKS:
             report.changed(place, "more than 32 blocks; the last ones became notes", block.label)
-            notes += _note(names.label(block.label), value, place)
+            notes.extend(_note(names.label(block.label), value, place))
             continue
         label = _label(block, [each.label for each in fitted], place, report)
         if len(value) > MAX_VALUE:
             report.changed(place, "rest of a block over 20,000 characters became a note", len(value) - MAX_VALUE)
-            notes += _note(label, value[MAX_VALUE:], place)
+            notes.extend(_note(label, value[MAX_VALUE:], place))
             value = value[:MAX_VALUE]
+        if block.identity and block.identity not in result.identities.values():
+            result.identities[label] = block.identity
         fitted.append(
             BlockMessage(
                 label=label,
@@ -50,7 +68,7 @@ def fit_blocks(blocks: Sequence[Block], where: str, report: Report) -> tuple[lis
                 read_only=block.read_only,
             )
         )
-    return fitted, notes
+    return result
 
 
 def _label(block: Block, taken: Sequence[str], place: str, report: Report) -> str:

@@ -6,7 +6,9 @@ once it is parsed.
 
 from __future__ import annotations
 
+import codecs
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,30 +77,44 @@ def parse_json(data: bytes | str, name: str) -> Any:
     """Return a JSON value; strings have no lone surrogates, which UTF-8 cannot represent.
 
     Args:
-        data: UTF-8 with or without a byte order mark, or text.
+        data: UTF-8 with or without a byte order mark, UTF-16 with one, as Windows redirects output, or text.
         name: What errors call it.
 
     Raises:
         CliError: It is not JSON, is nested too deeply, or has too many values.
     """
     try:
-        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        text = data.decode(_encoding(data)) if isinstance(data, bytes) else data
     except UnicodeDecodeError as error:
         raise CliError(f"{name}: not UTF-8 text, at byte {error.start}") from error
-    if text.count("[") + text.count("{") > _MAX_CONTAINERS or text.count(",") > _MAX_VALUES:
+    containers = text.count("[") + text.count("{")
+    if containers > _MAX_CONTAINERS or text.count(",") > _MAX_VALUES:
         raise CliError(f"{name}: more than {_MAX_CONTAINERS:,} lists and objects, or {_MAX_VALUES:,} values")
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = _DECODER.decode(text)
     except RecursionError as error:
         raise _too_deep(name) from error
     except ValueError as error:  # also of integers with thousands of digits
         raise CliError(f"{name}: not valid JSON: {error}") from error
-    _check_depth(value, name)
+    if containers > MAX_DEPTH:
+        _check_depth(value, name)
     return _without_surrogates(value) if "\\u" in text or "\\U" in text else value
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text[:40])
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+
+
+def _encoding(data: bytes) -> str:
+    return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def _too_deep(name: str) -> CliError:

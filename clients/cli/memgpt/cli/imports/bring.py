@@ -15,9 +15,11 @@ from pathlib import Path
 from memgpt.cli.errors import MISUSE, CliError, explain
 from memgpt.cli.imports import names
 from memgpt.cli.imports.documents import SourcePlan, load_source, plan_sources
+from memgpt.cli.imports.notes import NotesPlan, bring_notes, plan_notes
 from memgpt.cli.imports.pieces import Contents, Profile, ProfileKind, Tool
 from memgpt.cli.imports.plan import PRESET, AgentPlan, Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report, named
+from memgpt.cli.imports.shared_blocks import SharedBlockPlan, bring_shared_block, plan_shared_blocks
 from memgpt.cli.maintenance import written
 from memgpt.cli.terminal.ui import Ui, plural
 from memgpt.client import AlreadyExists, MemGPT, ServiceError
@@ -41,6 +43,7 @@ class Outputs:
         tools: Folder for schemas and code of tools, which are never run; None for none.
         profiles: Whether personas, humans and presets are imported.
         force: Whether an existing file of the report is replaced.
+        agent: Existing agent that gets the notes of the only agent; empty to make that agent.
     """
 
     dry_run: bool = False
@@ -48,6 +51,7 @@ class Outputs:
     tools: Path | None = None
     profiles: bool = False
     force: bool = False
+    agent: str = ""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,8 @@ class _Plan:
     agents: list[AgentPlan]
     sources: list[SourcePlan]
     profiles: list[Profile]
+    shared_blocks: list[SharedBlockPlan]
+    notes: list[NotesPlan]
     failures: list[str] = field(default_factory=list)
 
 
@@ -90,8 +96,10 @@ def import_contents(
                 report.left_out(f"{profile.kind.value} {profile.name}", "profile; --profiles imports it", profile.text)
         for tool in contents.tools:
             report.left_out(f"tool {tool.name}", "tool; it is never run", {"schema": tool.schema, "code": tool.code})
-        plan = _Plan(plan_agents(contents, origin, options, report), plan_sources(contents.sources, report), profiles)
-    _show(ui, contents, plan, report)
+        notes = [plan_notes(agent, report) for agent in contents.agents] if outputs.agent else []
+        agents = [] if outputs.agent else plan_agents(contents, origin, options, report)
+        plan = _Plan(agents, plan_sources(contents.sources, report), profiles, plan_shared_blocks(agents), notes)
+    _show(ui, contents, plan, report, outputs.agent)
     if outputs.report is not None:
         _save(outputs.report, origin, plan, report, replace=outputs.force)
     if outputs.dry_run:
@@ -100,12 +108,12 @@ def import_contents(
     if outputs.tools is not None and contents.tools:
         write_tools(ui, outputs.tools, contents.tools)
     with connect() as memgpt:
-        _bring(ui, memgpt, plan)
+        _bring(ui, memgpt, plan, outputs.agent)
     if plan.failures:
         raise CliError("; ".join(plan.failures) + ". What was imported stays; the same command imports the rest")
 
 
-def _show(ui: Ui, contents: Contents, plan: _Plan, report: Report) -> None:
+def _show(ui: Ui, contents: Contents, plan: _Plan, report: Report, agent_name: str) -> None:
     for notice in contents.notices:
         ui.note(notice)
     for agent in plan.agents:
@@ -116,11 +124,15 @@ def _show(ui: Ui, contents: Contents, plan: _Plan, report: Report) -> None:
             f"{plural(agent.passage_count, 'note')}",
             "bold",
         )
+    for notes in plan.notes:
+        ui.line(f"{plural(notes.count, 'note')} for agent {agent_name}", "bold")
+    for block in plan.shared_blocks:
+        ui.line(f"Shared block {block.name}: {named(agent.name for agent, _ in block.agents)}", "bold")
     for source in plan.sources:
         ui.line(f"Data source {source.name}: {plural(source.count, 'document')}", "bold")
     for profile in plan.profiles:
         ui.line(f"{profile.kind.value.capitalize()} {profile.name}", "bold")
-    if not (plan.agents or plan.sources or plan.profiles):
+    if not (plan.agents or plan.sources or plan.profiles or plan.notes):
         ui.note("There is nothing to import.")
     report.show(ui)
 
@@ -139,7 +151,11 @@ def _save(file: Path, origin: str, plan: _Plan, report: Report, *, replace: bool
             }
             for agent in plan.agents
         ],
+        "shared_blocks": [
+            {"name": block.name, "agents": [agent.name for agent, _ in block.agents]} for block in plan.shared_blocks
+        ],
         "sources": [{"name": source.name, "documents": source.count} for source in plan.sources],
+        "notes": sum(notes.count for notes in plan.notes),
         "profiles": [{"kind": profile.kind.value, "name": profile.name} for profile in plan.profiles],
         "changed": report.count(Kind.CHANGED),
         "left_out": report.count(Kind.LEFT_OUT),
@@ -148,7 +164,9 @@ def _save(file: Path, origin: str, plan: _Plan, report: Report, *, replace: bool
         report.save(target, head)
 
 
-def _bring(ui: Ui, memgpt: MemGPT, plan: _Plan) -> None:
+def _bring(ui: Ui, memgpt: MemGPT, plan: _Plan, agent_name: str) -> None:
+    if agent_name:
+        memgpt.agents.find(agent_name)  # fail before anything is loaded
     for profile in plan.profiles:
         _bring_profile(ui, memgpt, profile)
     renamed: dict[str, str] = {}
@@ -156,10 +174,22 @@ def _bring(ui: Ui, memgpt: MemGPT, plan: _Plan) -> None:
         renamed[source.source.name], whole = load_source(ui, memgpt, source)
         if not whole:
             plan.failures.append(f'data source "{source.name}" is not complete')
+    for notes in plan.notes:
+        loaded = [renamed[each] for each in notes.agent.source_names if each in renamed]
+        bring_notes(ui, memgpt, notes, agent_name, loaded)
     preset = _preset(memgpt) if any(agent.uses_preset for agent in plan.agents) else ""
+    existing = {agent.origin: each for agent in plan.agents for each in memgpt.agents.list(origin=agent.origin)}
+    shared = _bring_shared_blocks(ui, memgpt, plan, {origin: each.agent_id for origin, each in existing.items()})
     for agent in plan.agents:
+        if agent.origin in existing:
+            ui.line(f"Agent {existing[agent.origin].name} was imported before; nothing is changed.", "green")
+            continue
+        if not shared.keys() >= set(agent.identities.values()):
+            plan.failures.append(f'agent "{agent.name}" is missing a shared block')
+            continue
+        blocks = {label: shared[identity] for label, identity in agent.identities.items()}
         try:
-            _bring_agent(ui, memgpt, agent, preset, renamed)
+            _bring_agent(ui, memgpt, agent, preset, renamed, blocks)
         except AlreadyExists:
             free = _free_name(memgpt, agent.name)
             plan.failures.append(f'agent "{agent.name}" exists already; import it as --name "{free}"')
@@ -167,12 +197,31 @@ def _bring(ui: Ui, memgpt: MemGPT, plan: _Plan) -> None:
             plan.failures.append(f'agent "{agent.name}": {explain(error)}')
 
 
-def _bring_agent(ui: Ui, memgpt: MemGPT, plan: AgentPlan, preset: str, renamed: Mapping[str, str]) -> None:
-    for existing in memgpt.agents.list(origin=plan.origin):
-        ui.line(f"Agent {existing.name} was imported before; nothing is changed.", "green")
-        return
+def _bring_shared_blocks(ui: Ui, memgpt: MemGPT, plan: _Plan, existing: Mapping[str, str]) -> dict[str, str]:
+    """Return the ids of the shared blocks that are there now, by what they are known by in the file."""
+    brought: dict[str, str] = {}
+    for block in plan.shared_blocks:
+        if all(agent.origin in existing for agent, _ in block.agents):
+            continue
+        try:
+            brought[block.identity] = bring_shared_block(memgpt, block, existing)
+        except ServiceError as error:
+            plan.failures.append(f'shared block "{block.name}": {explain(error)}')
+        else:
+            ui.line(f"Shared block {memgpt.blocks.get(brought[block.identity]).name} is there.", "green")
+    return brought
+
+
+def _bring_agent(
+    ui: Ui,
+    memgpt: MemGPT,
+    plan: AgentPlan,
+    preset: str,
+    renamed: Mapping[str, str],
+    shared_blocks: Mapping[str, str],
+) -> None:
     with ui.busy(f"Importing {plan.name}..."):
-        imported = memgpt.agents.import_(plan.pieces(preset, renamed))
+        imported = memgpt.agents.import_(plan.pieces(preset, renamed), shared_blocks=shared_blocks)
     agent = imported.agent
     counted = f"{plural(agent.message_count, 'message')}, {plural(agent.passage_count, 'note')}"
     ui.line(f"Imported agent {agent.name}: {counted}.", "green")

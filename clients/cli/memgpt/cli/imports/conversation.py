@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -86,6 +87,7 @@ class Conversation:
         content = made.content
         assert isinstance(content, Assistant)  # noqa: S101 - for the type checker
         wanted = {call.call_id for call in content.calls}
+        unnamed = deque(call.call_id for call in content.calls)
         found: dict[str, tuple[Result, Message]] = {}
         rest: list[Message] = []
         for message in held:
@@ -94,8 +96,13 @@ class Conversation:
                 continue
             other = []
             for result in message.content.results:
-                if result.call_id in wanted and result.call_id not in found:
-                    found[result.call_id] = (result, message)
+                call_id = result.call_id
+                while not call_id and unnamed and "" not in wanted:
+                    # A result that does not tell its call is that of the first call without one.
+                    call_id = unnamed.popleft()
+                    call_id = "" if call_id in found else call_id
+                if call_id in wanted and call_id not in found:
+                    found[call_id] = (result, message)
                 else:
                     other.append(result)
             if other:

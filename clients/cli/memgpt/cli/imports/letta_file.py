@@ -16,8 +16,8 @@ from typing import Any
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json, read_json
-from memgpt.cli.imports.fields import Fields
-from memgpt.cli.imports.letta.core_memory import GIT_MEMORY, split_by_prompt
+from memgpt.cli.imports.fields import Fields, without_secrets
+from memgpt.cli.imports.letta.core_memory import GIT_MEMORY, UNSHARED, split_by_prompt
 from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
 from memgpt.cli.imports.pieces import (
     Agent,
@@ -45,7 +45,9 @@ _READ_IN_AGENT = (
     *("memory_blocks", "tools", "tool_ids", "source_ids", "folder_ids", "version", "created_at", "updated_at"),
     *("group_ids", "multi_agent_group"),
 )
-_READ_IN_FILE = ("agents", "blocks", "tools", "sources", "files", "created_at")
+_READ_IN_FILE = ("agents", "blocks", "tools", "sources", "files", "skills", "created_at")
+_SKILLS = "skills"
+"""Name of the data source of skills, and the key of the files in it."""
 
 
 def read_agent_files(paths: Iterable[Path], report: Report, *, all_agents: bool = False) -> Contents:
@@ -61,8 +63,11 @@ def read_agent_files(paths: Iterable[Path], report: Report, *, all_agents: bool 
         OSError: A file cannot be read.
     """
     contents = Contents()
-    for path in paths:
-        read = read_agent_file(read_json(path), path.name, report, all_agents=all_agents, taken=contents.sources)
+    for number, path in enumerate(paths):
+        value = read_json(path)
+        read = read_agent_file(
+            value, path.name, report, all_agents=all_agents, taken=contents.sources, scope=str(number)
+        )
         contents = Contents(
             contents.agents + read.agents,
             contents.sources + tuple(source for source in read.sources if source not in contents.sources),
@@ -74,7 +79,7 @@ def read_agent_files(paths: Iterable[Path], report: Report, *, all_agents: bool 
 
 
 def read_agent_file(
-    value: Any, name: str, report: Report, *, all_agents: bool = False, taken: Sequence[Source] = ()
+    value: Any, name: str, report: Report, *, all_agents: bool = False, taken: Sequence[Source] = (), scope: str = ""
 ) -> Contents:
     """Return the contents of an Agent File.
 
@@ -84,6 +89,7 @@ def read_agent_file(
         report: Where changed and left-out values are recorded.
         all_agents: See `read_agent_files`.
         taken: Sources of other files; one with the same name and other content gets another name.
+        scope: Tells the ids of this file from those of others.
 
     Raises:
         CliError: It is not an Agent File.
@@ -95,7 +101,7 @@ def read_agent_file(
         raise CliError(f"{name}: not an Agent File; it must be a JSON object")
     file = Fields(value, name)
     if "agents" in value:
-        return _Version2(file, report, all_agents=all_agents, taken=taken).read()
+        return _Version2(file, report, all_agents=all_agents, taken=taken, scope=scope).read()
     if "messages" in value and ("agent_type" in value or "system" in value):
         return _read_version_1(file, report)
     raise CliError(f"{name}: not an Agent File; it has neither agents nor the messages of one")
@@ -136,7 +142,9 @@ class _Version2:
     report: Report
     all_agents: bool
     taken: Sequence[Source]
+    scope: str
     _sources: dict[str, Source] = field(default_factory=dict)
+    _skills: Source | None = None
     _blocks: dict[str, Fields] = field(default_factory=dict)
 
     def read(self) -> Contents:
@@ -144,9 +152,10 @@ class _Version2:
         file, report = self.file, self.report
         self._blocks = _by_id(file.objects("blocks"))
         self._sources = self._read_sources()
+        self._skills = self._read_skills()
         rows = list(_by_id(file.objects("agents")).values())
         chosen = self._chosen(rows)
-        self._report_shared(chosen)
+        self._report_shared(rows, chosen)
         agents = tuple(self._read_agent(row) for row in chosen)
         used = {name for agent in agents for name in agent.source_names}
         for source in self._sources.values():
@@ -156,7 +165,7 @@ class _Version2:
             report.left_out(file.where, _WORDS.get(name, f"{name} of the file"), value)
         return Contents(
             agents,
-            tuple(self._sources.values()),
+            (*self._sources.values(), *((self._skills,) if self._skills else ())),
             tuple(_profiles(self._blocks.values())),
             tuple(_tool(tool) for tool in file.objects("tools")),
             tuple(self._notice(row, agent) for row, agent in zip(chosen, agents, strict=True)),
@@ -172,23 +181,24 @@ class _Version2:
                 self.report.left_out(row.where, what, row.text("name"))
         return main
 
-    def _report_shared(self, rows: list[Fields]) -> None:
-        users: dict[str, list[str]] = {}
+    def _report_shared(self, rows: list[Fields], chosen: list[Fields]) -> None:
+        """Report blocks of one imported agent and of others that are not imported."""
+        users: dict[str, list[Fields]] = {}
         for row in rows:
             for block_id in dict.fromkeys(row.texts("block_ids")):
-                users.setdefault(block_id, []).append(row.text("name"))
-        for block_id, agents in users.items():
-            if len(agents) > 1 and block_id in self._blocks:
-                label = self._blocks[block_id].text("label")
-                self.report.changed(
-                    f"{self.file.where}, block {label!r}", "block was shared; each agent has its own now", named(agents)
-                )
+                users.setdefault(block_id, []).append(row)
+        taken = {row.text("id") for row in chosen}
+        for block_id, having in users.items():
+            ours = [row for row in having if row.text("id") in taken]
+            if len(ours) == 1 < len(having) and block_id in self._blocks:
+                place = f"{ours[0].where}, block {self._blocks[block_id].text('label')!r}"
+                self.report.changed(place, UNSHARED, named(row.text("name") for row in having if row is not ours[0]))
 
     def _read_agent(self, row: Fields) -> Agent:
         blocks = []
         for block_id in dict.fromkeys(row.texts("block_ids")):
             if block_id in self._blocks:
-                blocks.append(_block(self._blocks[block_id]))
+                blocks.append(replace(_block(self._blocks[block_id]), identity=f"{self.scope}:{block_id}"))
             else:
                 self.report.left_out(row.where, "block that is not in the file", block_id)
         blocks += [_block(block) for block in row.objects("memory_blocks")]
@@ -208,6 +218,8 @@ class _Version2:
                 found.append(self._sources[source_id].name)
             else:
                 self.report.left_out(row.where, "data source that is not in the file", source_id)
+        if self._skills is not None:
+            found.append(self._skills.name)
         return tuple(dict.fromkeys(found))
 
     def _read_sources(self) -> dict[str, Source]:
@@ -226,12 +238,35 @@ class _Version2:
         for source_id, row in known.items():
             about = "\n".join(each for each in (row.text("description"), row.text("instructions")) if each)
             source = Source(row.text("name"), about, tuple(documents.get(source_id, ())))
-            others = [*self.taken, *sources.values()]
-            if source not in self.taken:
-                unique = names.numbered(source.name, [other.name for other in others], names.MAX_NAME, "-")
-                source = replace(source, name=unique)
-            sources[source_id] = source
+            sources[source_id] = self._named(source, sources.values())
         return sources
+
+    def _read_skills(self) -> Source | None:
+        """Return the texts of the skills as a data source, which every agent of the file gets; None without any."""
+        documents: list[Document] = []
+        for skill in self.file.objects(_SKILLS):
+            texts = skill.object("files").value
+            if not texts:
+                self.report.left_out(skill.where, "skill that is only an address", without_secrets(skill.value))
+                continue
+            for path, text in texts.items():
+                if isinstance(text, str):
+                    documents.append(Document(f"{skill.text('name')}/{path}", text))
+                else:
+                    self.report.left_out(skill.where, "file of a skill that is not text", {path: text})
+            for name, value in skill.rest(("name", "files")):
+                what = "address of a skill" if name == "source_url" else f"{name} of the skill"
+                self.report.left_out(skill.where, what, value)
+        about = "Instructions that the agents were given as skills"
+        source = Source(_SKILLS, about, tuple(documents))
+        return self._named(source, self._sources.values()) if documents else None
+
+    def _named(self, source: Source, others: Iterable[Source]) -> Source:
+        """Return a source under a name that no other one has; an equal one of another file is the same."""
+        if source in self.taken:
+            return source
+        taken = [other.name for other in (*self.taken, *others)]
+        return replace(source, name=names.numbered(source.name, taken, names.MAX_NAME, "-"))
 
     def _notice(self, row: Fields, agent: Agent) -> str:
         messages = list(agent.messages)
@@ -248,7 +283,6 @@ class _Version2:
 _WORDS = {
     "groups": "group; each agent stands on its own",
     "mcp_servers": "MCP server; register tools of your own with `memgpt tools add`",
-    "skills": "skill; a folder of instructions for another program",
     "metadata": "metadata of the file",
     "tool_rules": "rules about the order of tools",
     "tool_exec_environment_variables": "names of environment variables",
@@ -312,7 +346,7 @@ def _messages(
 
 
 def _time(row: Fields, report: Report) -> Any:
-    written = row.text("created_at")
+    written = row.value.get("created_at")
     time = parse_time(written) if written else None
     if written and time is None:
         report.changed(row.where, "time that cannot be read", written)

@@ -14,13 +14,20 @@ from enum import Enum
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of core memory; a `limit` of 0 is unknown."""
+    """A block of core memory.
+
+    Attributes:
+        limit: Maximum number of characters; 0 if it is unknown.
+        identity: What the block is known by there, the same in each agent that has it; empty if no other agent can
+            have it.
+    """
 
     label: str
     value: str
     limit: int = 0
     description: str = ""
     read_only: bool = False
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ ImportAgent. Both go over the same iterables, so an agent of any size needs litt
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from google.protobuf.message import Message as ProtoMessage
@@ -67,6 +68,7 @@ class AgentPlan:
         message_count: Number of messages.
         window_start: Sequence of the first message in the window.
         passage_count: Number of notes.
+        identities: What blocks are known by there, by label, as far as other agents of the import have them too.
     """
 
     agent: Agent
@@ -79,6 +81,7 @@ class AgentPlan:
     message_count: int = 0
     window_start: int = 0
     passage_count: int = 0
+    identities: dict[str, str] = field(default_factory=dict)
     _notes: Sequence[Passage] = ()
 
     def pieces(self, preset: str, source_names: Mapping[str, str] | None = None) -> Iterator[AgentPiece]:
@@ -104,7 +107,7 @@ class AgentPlan:
             yield AgentPiece(window=ExportWindow(start_sequence=self.window_start, summary=self.summary))
             for message in conversation.convert(self.agent.messages):
                 yield AgentPiece(message=message)
-            for passage in _passages(self.agent, self._notes, report):
+            for passage in passages_of(self.agent, self._notes, report):
                 yield AgentPiece(passage=passage)
             yield AgentPiece(
                 end=ExportEnd(
@@ -137,6 +140,9 @@ def plan_agents(contents: Contents, origin: str, options: Options, report: Repor
         if copies := sum(each.origin.startswith(plan.origin) for each in plans):
             plan.settings.origin = plan.origin = f"{plan.origin}-{copies + 1}"
         plans.append(plan)
+    users = Counter(identity for plan in plans for identity in plan.identities.values())
+    for plan in plans:
+        plan.identities = {label: identity for label, identity in plan.identities.items() if users[identity] > 1}
     return plans
 
 
@@ -148,12 +154,15 @@ def _plan(agent: Agent, origin: str, options: Options, report: Report, taken: Se
         report.changed(where, "name of the agent does not fit or repeats", agent.name)
     uses_preset = options.system == "preset" or not agent.system or (options.system == "auto" and agent.stock_system)
     settings = _settings(agent, name, options, report, uses_preset=uses_preset)
-    blocks, overflow = fit_blocks(agent.blocks, where, report)
+    fitted = fit_blocks(agent.blocks, where, report)
+    blocks, overflow = fitted.blocks, fitted.notes
     summary = clean(agent.summary)
     if len(summary) > _MAX_SUMMARY:
         report.left_out(where, "rest of a summary over 20,000 characters", summary[_MAX_SUMMARY:])
         summary = summary[:_MAX_SUMMARY]
-    plan = AgentPlan(agent, name, "", settings, uses_preset, blocks, summary, _notes=overflow)
+    plan = AgentPlan(
+        agent, name, "", settings, uses_preset, blocks, summary, identities=fitted.identities, _notes=overflow
+    )
     digest = hashlib.sha256()
     settings.name = options.name or wanted  # without the number that tells equal names of one import apart
     for part in (settings, *blocks, ExportWindow(summary=summary)):
@@ -161,7 +170,7 @@ def _plan(agent: Agent, origin: str, options: Options, report: Report, taken: Se
     conversation = Conversation(settings.time_zone or "UTC", report)
     for message in conversation.convert(agent.messages):
         _update(digest, message)
-    for passage in _passages(agent, overflow, report):
+    for passage in passages_of(agent, overflow, report):
         plan.passage_count += 1
         _update(digest, passage)
     plan.message_count, plan.window_start = conversation.count, conversation.start
@@ -211,13 +220,13 @@ def _description(agent: Agent, where: str, report: Report) -> str:
     return description[:MAX_DESCRIPTION]
 
 
-def _tags(tags: Iterable[str], where: str, report: Report) -> list[str]:
+def _tags(tags: Iterable[str], where: str, report: Report, room: int = 0) -> list[str]:
     fitted: dict[str, None] = {}
     for each in tags:
         tag = names.tag(each)
         if tag != each:
             report.changed(where, "tag is longer than 64 characters or has invisible ones", each)
-        if tag and len(fitted) < names.MAX_TAGS:
+        if tag and len(fitted) < names.MAX_TAGS - room:
             fitted[tag] = None
         elif tag not in fitted:
             report.left_out(where, "tag beyond the 32nd, or empty", each)
@@ -233,7 +242,17 @@ def _time_zone(agent: Agent, options: Options, report: Report) -> str:
     return options.time_zone or "UTC"
 
 
-def _passages(agent: Agent, overflow: Sequence[Passage], report: Report) -> Iterator[PassageMessage]:
+def passages_of(
+    agent: Agent, overflow: Sequence[Passage], report: Report, *, room: int = 0
+) -> Iterator[PassageMessage]:
+    """Yield the notes of an agent as they fit.
+
+    Args:
+        agent: What the reader found.
+        overflow: Notes before those, of what did not fit elsewhere.
+        report: Where changes are recorded.
+        room: Number of tags to leave free.
+    """
     for passage in chain(overflow, agent.passages):
         where = passage.where or agent.where
         text, rest = split_bytes(clean(passage.text), MAX_TEXT)
@@ -246,4 +265,4 @@ def _passages(agent: Agent, overflow: Sequence[Passage], report: Report) -> Iter
         if not valid_time(time):
             report.changed(where, "time is not in the years 1970 to 9998", str(time))
             time = None
-        yield PassageMessage(text=text, tags=_tags(passage.tags, where, report), create_time=timestamp(time))
+        yield PassageMessage(text=text, tags=_tags(passage.tags, where, report, room), create_time=timestamp(time))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
-from memgpt.cli.imports.bounded import parse_json, read_json
+from memgpt.cli.imports.bounded import read_json
 from memgpt.cli.imports.fields import Fields
 from memgpt.cli.imports.homes.archival import COLUMNS
+from memgpt.cli.imports.homes.clock import in_order, time_in
 from memgpt.cli.imports.homes.inert_pickle import Inert, read_pickle
 from memgpt.cli.imports.letta.core_memory import blocks_in
 from memgpt.cli.imports.letta_messages import Content, Summary, read_content
@@ -152,7 +152,9 @@ def _items(value: Any) -> list[Any]:
 
 def _history(path: Path, zone: tzinfo) -> list[_Entry]:
     saved = _items(_object(read_pickle(path)).get("all_messages"))
-    return [_entry(each.get("message"), each.get("timestamp"), zone) for each in saved if isinstance(each, dict)]
+    entries = [_entry(each.get("message"), each.get("timestamp"), zone) for each in saved if isinstance(each, dict)]
+    times = in_order(entry.time for entry in entries)
+    return [replace(entry, time=time) for entry, time in zip(entries, times, strict=True)]
 
 
 def _entry(message: Any, timestamp: Any, zone: tzinfo) -> _Entry:
@@ -165,18 +167,7 @@ def _entry(message: Any, timestamp: Any, zone: tzinfo) -> _Entry:
     if isinstance(call, dict):
         function = {"name": string(call.get("name")), "arguments": string(call.get("arguments"))}
         row["tool_calls"] = [{"id": "", "function": function}]
-    return _Entry(parse_time(timestamp, zone) or _time_in(row["text"], zone), row)
-
-
-def _time_in(text: str, zone: tzinfo) -> datetime | None:
-    """Return the time in the envelope of an event or a result."""
-    if not text.startswith("{"):
-        return None
-    try:
-        envelope = parse_json(text, "")
-    except CliError:
-        return None
-    return parse_time(envelope.get("time"), zone) if isinstance(envelope, dict) else None
+    return _Entry(parse_time(timestamp, zone) or time_in(row["text"], zone), row)
 
 
 def _readable(text: str) -> str:

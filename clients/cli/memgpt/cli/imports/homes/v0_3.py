@@ -10,6 +10,7 @@ from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json
 from memgpt.cli.imports.fields import Fields
 from memgpt.cli.imports.homes.archival import COLUMNS
+from memgpt.cli.imports.homes.clock import RowClock
 from memgpt.cli.imports.letta.core_memory import blocks_in
 from memgpt.cli.imports.letta_messages import Summary, read_content
 from memgpt.cli.imports.pieces import Agent, Block, Document, Message, Passage, Source
@@ -121,14 +122,19 @@ def _messages(
     where: str,
     report: Report,
 ) -> Iterator[Message]:
-    for row in metadata.rows(_RECALL, _RECALL_COLUMNS, order=_ORDER, where={"agent_id": agent_id}):
+    written = metadata.rows(_RECALL, ("text", "created_at"), order=("rowid",), where={"agent_id": agent_id})
+    clock = RowClock((string(row["text"]), row["created_at"]) for row in written)
+    # Local times repeat when clocks are set back.
+    order = ("rowid",) if clock.is_local else _ORDER
+    for row in metadata.rows(_RECALL, _RECALL_COLUMNS, order=order, where={"agent_id": agent_id}):
+        time = clock.time(string(row["text"]), row["created_at"])
         place = f"{where}, message {row['id']}"
         content = read_content(_decoded(row, place), plain=False, report=report)
         if isinstance(content, Summary):
             if row["id"] not in window or content.text != summary:
                 report.left_out(place, "summary of an earlier window", content.text)
         elif content is not None:
-            yield Message(content, parse_time(row["created_at"]), row["id"] in window, place)
+            yield Message(content, time, row["id"] in window, place)
 
 
 def _notes(archival: Database, agent_id: str, attached: Sequence[str], where: str, report: Report) -> Iterator[Passage]:

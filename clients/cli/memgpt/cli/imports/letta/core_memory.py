@@ -14,6 +14,9 @@ from memgpt.cli.imports.values import number, string
 GIT_MEMORY = "git-memory-enabled"
 """Tag of an agent that keeps its memory in Git."""
 
+UNSHARED = "block was shared with agents that are not imported; it is the agent's own now"
+"""What is reported of a block whose other agents stay behind."""
+
 _IN_PROMPT = "system/"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json
 from memgpt.cli.imports.fields import Fields
-from memgpt.cli.imports.letta.core_memory import blocks_in, split_by_prompt
+from memgpt.cli.imports.letta.core_memory import UNSHARED, blocks_in, split_by_prompt
 from memgpt.cli.imports.letta.dump import open_dump
 from memgpt.cli.imports.letta.tables import TABLES
 from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
@@ -87,9 +87,15 @@ def read_letta(database: Database, choice: Choice, report: Report) -> Contents:
     if not database.has("agents", "id", "name") or not database.has("messages", "id", "agent_id", "role"):
         raise CliError(f"{database.name} is not Letta's database: it has no tables agents and messages")
     sources = _sources(database, report)
-    agents = [_agent(database, row, choice, sources, report) for row in _chosen(database, choice, report)]
+    chosen = _chosen(database, choice, report)
+    taken = frozenset(string(row["id"]) for row in chosen)
+    agents = [_agent(database, row, choice, taken, sources, report) for row in chosen]
     for group in _rows(database, "groups"):
         report.left_out("groups", "group of agents", group["id"])
+    for link in _rows(database, "blocks_conversations"):
+        for block in _rows(database, "block", id=string(link["block_id"])):
+            value = {"label": block["label"], "value": block["value"]}
+            report.left_out(f"conversation {link['conversation_id']}", "block of a single conversation", value)
     for identity in _rows(database, "identities"):
         report.left_out("identities", "identity", identity["name"])
     return Contents(
@@ -128,12 +134,19 @@ def _where(row: Row) -> str:
     return f"agent {names.visible(string(row['name']))[:64] or row['id']!r}"
 
 
-def _agent(database: Database, row: Row, choice: Choice, sources: Mapping[str, Source], report: Report) -> Agent:
+def _agent(
+    database: Database,
+    row: Row,
+    choice: Choice,
+    taken: Set[str],
+    sources: Mapping[str, Source],
+    report: Report,
+) -> Agent:
     where = _where(row)
     agent_id = row["id"]
     model = _json(row, "llm_config", where)
     tags = tuple(string(each["tag"]) for each in _rows(database, "agents_tags", agent_id=agent_id))
-    blocks, notes = _memory(database, row, tags, where, report)
+    blocks, notes = _memory(database, row, tags, taken, where, report)
     attached = _attached(database, agent_id, sources)
     history = _History.of(database, row, choice, where)
     if _json(row, "tool_rules", where):
@@ -167,16 +180,16 @@ def _json(row: Row, column: str, where: str) -> Any:
 
 
 def _memory(
-    database: Database, row: Row, tags: Iterable[str], where: str, report: Report
+    database: Database, row: Row, tags: Iterable[str], taken: Set[str], where: str, report: Report
 ) -> tuple[list[Block], list[Passage]]:
     blocks: list[Block] = []
     for link in _rows(database, "blocks_agents", agent_id=row["id"]):
         for block in _rows(database, "block", id=link["block_id"]):
             blocks.append(_block(block, string(link["block_label"])))
-            others = [string(each["agent_id"]) for each in _rows(database, "blocks_agents", block_id=block["id"])]
-            if len(others) > 1:
-                what = "block was shared by several agents; each has its own now"
-                report.changed(where, what, f"{block['label']}: {', '.join(others)}")
+            links = _rows(database, "blocks_agents", block_id=block["id"])
+            others = {string(each["agent_id"]) for each in links} - {row["id"]}
+            if others and others.isdisjoint(taken):
+                report.changed(where, UNSHARED, f"{block['label']}: {', '.join(sorted(others))}")
     return split_by_prompt(blocks or blocks_in(_json(row, "memory", where)), tags, where, report)
 
 
@@ -187,6 +200,7 @@ def _block(row: Row, label: str) -> Block:
         limit=number(row["limit"]),
         description=string(row["description"]),
         read_only=bool(row["read_only"]),
+        identity=string(row["id"]),
     )
 
 

@@ -24,8 +24,12 @@ def open_dump(folder: Path, tables: Mapping[str, Sequence[str]]) -> Iterator[Dat
         tables: The tables to read, with their columns; others are ignored.
 
     Raises:
-        CliError: No file of a table exists, a line is not a JSON object or is too long, or rows are missing.
+        CliError: No file of a table exists, a line is not a JSON object or is too long, rows are missing, or a file is
+            a link.
     """
+    for path in folder.glob("*.jsonl"):
+        if path.is_symlink():
+            raise CliError(f"{path} is a link, which a dump does not have; copy the file that it should be")
     files = {table: path for table in tables if (path := folder / f"{table}.jsonl").is_file()}
     if not files:
         raise CliError(f"{folder} has no dump: no {next(iter(tables))}.jsonl; `memgpt import letta --sql` prints how")
