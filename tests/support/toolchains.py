@@ -75,9 +75,16 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def java_class_path(scratch: Path) -> str:
-    """Compile the Java client, and return the class path of it and what it depends on."""
-    client, out = CLIENTS / "java", scratch / "classpath.txt"
-    with alone(client):
-        run("mvn", "-q", "-B", "compile", "dependency:build-classpath", f"-Dmdep.outputFile={out}", cwd=client)
-    return os.pathsep.join([str(client / "target/classes"), out.read_text(encoding="utf-8").strip()])
+def java_class_path(scratch: Path, *, client: bool) -> str:
+    """Return the class path of what the Java client depends on.
+
+    Args:
+        scratch: Folder for a file.
+        client: Compile the client, and include it.
+    """
+    folder, out = CLIENTS / "java", scratch / "classpath.txt"
+    goals = ["compile"] if client else []
+    with alone(folder):
+        run("mvn", "-q", "-B", *goals, "dependency:build-classpath", f"-Dmdep.outputFile={out}", cwd=folder)
+    dependencies = out.read_text(encoding="utf-8").strip()
+    return os.pathsep.join([str(folder / "target/classes"), dependencies] if client else [dependencies])
