@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 from uuid import uuid4
 
 # Terminals are forked off (pexpect): with gRPC's support for forks its poller starts anew in the child, finds its
@@ -21,6 +21,7 @@ from pymilvus import MilvusClient
 
 from tests.support import milvus_server as milvus
 from tests.support.milvus_server import MilvusServer
+from tests.support.missing import missing_tool
 from tests.support.scripted_llm import ScriptedLLM
 
 # As set by default, structlog prints a traceback with all local variables, which can take many seconds.
@@ -29,13 +30,6 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _ren
 
 _ROOT = Path(__file__).parents[1]
 _SERVER = pytest.StashKey[MilvusServer]()
-
-
-def missing_tool(reason: str) -> NoReturn:
-    """Skip the test because a tool is missing; in CI, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _shared_server(config: pytest.Config) -> MilvusServer:
@@ -55,6 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")
     parser.addoption("--vendors", action="store_true", help="every vendor from configure to run (default: a few)")
     parser.addoption("--model-endpoint", default="", help="base URL of a real chat model, ending in /v1")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests of Linux elsewhere."""
+    if sys.platform != "linux" and (marker := item.get_closest_marker("linux")):
+        pytest.skip(f"needs Linux: {marker.args[0]}")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from memgpt.loader.v1 import loader_service_pb2
 from scripts import protos
 from scripts.envoy import SOURCE, Variant, render
 from tests.support.certificates import Authority
+from tests.support.envoy import envoy_program
 from tests.support.issuer import Issuer
 
-ENVOY = Path(sys.executable).with_name("envoy")
 SERVICES: tuple[ServiceDescriptor, ...] = (
     agent_service_pb2.DESCRIPTOR.services_by_name["AgentService"],
     identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"],
@@ -109,7 +108,7 @@ def test_envoy_accepts_every_variant(plaintext: bool, tokens: bool, tmp_path: Pa
     (tmp_path / "memgpt.pb").write_bytes(protos.transcoding())
     config = tmp_path / "envoy.json"
     config.write_text(render(Variant(plaintext=plaintext, tokens=tokens, folder=str(tmp_path))))
-    command = [str(ENVOY), "--mode", "validate", "-c", str(config)]
+    command = [str(envoy_program()), "--mode", "validate", "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert ("transport_socket" not in config.read_text()) == plaintext

@@ -21,6 +21,8 @@ from tests.support import corpus, resident
 from tests.support.corpus.sample import Sample
 from tests.support.suite import Suite
 
+pytestmark = pytest.mark.linux("reads /proc")
+
 _MOST_RESIDENT = 700_000_000
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import missing_tool
+from tests.support.missing import missing_tool
 from tests.support.ports import free_ports
 from tests.support.suite import Suite
 

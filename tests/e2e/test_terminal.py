@@ -153,6 +153,7 @@ def test_two_terminals_share_the_services(home: Home) -> None:
     assert list((home.path / "run").glob("*.users")) == []
 
 
+@pytest.mark.linux("waits for a process by pidfd")
 def test_services_end_with_a_last_user_that_is_killed(home: Home) -> None:
     with home.terminal("run", "--agent", "Ada", "--first") as chat:
         chat.wait(PROMPT)

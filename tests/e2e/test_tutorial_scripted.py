@@ -252,6 +252,7 @@ def test_a_second_server_says_why_it_cannot_start(memgpt: Run, server: subproces
     assert re.fullmatch(r"Error: memory: .*another process.*", error, re.IGNORECASE), error
 
 
+@pytest.mark.linux("reads /proc")
 def test_services_end_with_the_command_that_started_them(environment: dict[str, str]) -> None:
     """They end even if the command cannot stop them any more."""
     with subprocess.Popen(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,9 +17,9 @@ from typing import Any, Self
 from scripts import protos
 from scripts.envoy import Variant, render
 from tests.support.certificates import Authority
+from tests.support.envoy import envoy_program
 from tests.support.ports import free_ports
 
-_PROGRAM = Path(sys.executable).with_name("envoy")
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -83,7 +82,7 @@ class Edge:
     def __enter__(self) -> Self:
         config = self.folder / "envoy.json"
         config.write_text(render(self._variant))
-        command = [str(_PROGRAM), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warn"]
+        command = [str(envoy_program()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warn"]
         with (self.folder / "access.log").open("wb") as out, (self.folder / "envoy.log").open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
         try:

@@ -12,12 +12,20 @@ from typing import Any, Self
 
 import grpc
 
+from tests.support.missing import missing_tool
 from tests.support.ports import free_port
 
-_PROGRAM = Path(sys.executable).with_name("envoy")
 _TYPES = "type.googleapis.com/envoy.extensions"
 _MANAGER = "filters.network.http_connection_manager.v3.HttpConnectionManager"
 _HTTP2 = "upstreams.http.v3.HttpProtocolOptions"
+
+
+def envoy_program() -> Path:
+    """Return the path of Envoy; without it, the test is skipped."""
+    program = Path(sys.executable).with_name("envoy")
+    if not program.exists():
+        missing_tool("Envoy has no package for this machine")
+    return program
 
 
 class Envoy:
@@ -36,6 +44,7 @@ class Envoy:
             idle: Idle time after which it ends a stream.
             timeout: Time after which it ends any call; ``0s`` for never.
         """
+        self._program = envoy_program()
         self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
         self._log = folder / "envoy.log"
@@ -45,7 +54,16 @@ class Envoy:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(_PROGRAM), "-c", str(self._config), "--disable-hot-restart", "--concurrency", "1", "-l", "warn"],
+                [
+                    str(self._program),
+                    "-c",
+                    str(self._config),
+                    "--disable-hot-restart",
+                    "--concurrency",
+                    "1",
+                    "-l",
+                    "warn",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
+
+from tests.support.missing import missing_tool
 
 _SPECIAL = ("[UNK]", "[CLS]", "[SEP]")
 
@@ -35,6 +36,11 @@ def write_transformer(
         inputs: Names of its inputs; only the first one matters to the result.
         pooled: Whether it returns a vector for each text, and not for each token.
     """
+    try:
+        import onnxruntime  # noqa: F401 - what reads the model
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError:
+        missing_tool("onnx or onnxruntime has no package for this machine")
     folder.mkdir(parents=True)
     table = np.random.default_rng(seed).normal(size=(len(_SPECIAL) + len(words), dimension)).astype(np.float32)
     nodes = [helper.make_node("Gather", ["table", inputs[0]], ["last_hidden_state"])]

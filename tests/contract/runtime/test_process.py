@@ -172,6 +172,7 @@ def test_end_of_the_parent_is_its_own(launch: Launch, tmp_path: Path, hang: str)
     assert (tmp_path / "closed").exists() or hang == "true"
 
 
+@pytest.mark.linux("waits for a process by pidfd")
 def test_kill_of_the_parent_leaves_no_orphan(tmp_path: Path) -> None:
     """The child of a killed parent must see the end of the pipe, so it must not hold the other end itself."""
     script = (

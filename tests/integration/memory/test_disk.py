@@ -60,7 +60,10 @@ async def inserted(memory: Memory, agent_id: str, mark: str, notes: list[str]) -
     return True
 
 
-@pytest.mark.parametrize("fault", [torn_log, failing_flush])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(torn_log, marks=pytest.mark.linux("limits another process by prlimit")), failing_flush],
+)
 async def test_writes_that_the_disk_refuses_half_way(
     tmp_path: Path, fault: Callable[[ServiceProcess, Path], AbstractContextManager[None]]
 ) -> None:

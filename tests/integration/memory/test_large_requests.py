@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 
 from tests.integration.memory.client import INVALID, refused
 from tests.support.processes import ServiceProcess, open_channel
+
+pytestmark = pytest.mark.linux("reads /proc")
 
 NAME_BYTES = 31 << 20
 CALLERS = 24

@@ -421,6 +421,7 @@ async def test_vectors_that_are_not_numbers_or_nothing_at_all_do_no_harm(
         assert all(-1 <= hit.dense_score <= 1 for hit in hits)
 
 
+@pytest.mark.linux("reads /proc")
 async def test_nobody_else_can_reach_the_embedded_store(tmp_path: Path) -> None:
     """Lite asks nobody for a credential: a port of it would be open to every user of the machine."""
     with ServiceProcess("memgpt_memory", tmp_path) as process:

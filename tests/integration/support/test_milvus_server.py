@@ -41,7 +41,8 @@ def test_what_was_acknowledged_outlives_kill9(own_milvus_server: MilvusServer, m
     assert rows[0]["count(*)"] == 10
 
 
-def test_it_dies_with_the_process_that_started_it(tmp_path: Path):
+@pytest.mark.linux("waits for a process by pidfd")
+def test_it_dies_with_the_process_that_started_it(tmp_path: Path, stopped_milvus_server: MilvusServer):
     program = (
         "import sys, pathlib\n"
         "from tests.support.milvus_server import MilvusServer\n"

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from memgpt.cli.services import exits
 
+pytestmark = pytest.mark.linux("waits for a process by pidfd")
+
 
 class _Queue:
     """A stand-in for a kqueue, which is told of one process."""

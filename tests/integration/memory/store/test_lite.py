@@ -408,6 +408,7 @@ async def test_a_store_is_closed_after_the_writes_that_run(tmp_path: Path, monke
     assert events == ["written", "closed"]
 
 
+@pytest.mark.linux("reads /proc")
 async def test_removals_of_an_index_keep_no_descriptor(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     async with opened(path) as store:

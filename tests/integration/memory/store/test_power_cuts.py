@@ -17,6 +17,8 @@ from memgpt_memory.store.rows import IndexedPassageRow, Key, RecordRow
 
 from tests.support.power_cut import Disk
 
+pytestmark = pytest.mark.linux("reads /proc")
+
 PASSAGES = passages("cuts", 4, full_text=True)
 HERE = partition_name(0)
 

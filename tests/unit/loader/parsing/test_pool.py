@@ -156,6 +156,7 @@ async def test_a_warm_parser_is_used(pool: ParserPool, tmp_path: Path) -> None:
     assert len(pool._all) == 1
 
 
+@pytest.mark.linux("reads /proc")
 async def test_parsers_see_no_secrets(pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     await read(pool, spooled(tmp_path, "x", b"Text."), "a.txt")
