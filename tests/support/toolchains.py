@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.conftest import missing_tool
+from tests.support.missing import missing_tool
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "clients"
