@@ -118,6 +118,22 @@ def test_exponents_are_told_from_digits() -> None:
     assert read("pdf_super_b.pdf").text == "The hall has 40 m² of floor, and 10⁶ bricks."
 
 
+def test_a_raised_digit_after_a_small_letter_stays_in_its_line() -> None:
+    up, down = b" /F1 8 Tf 5 Ts ", b" /F1 10 Tf 0 Ts "
+    body = (
+        b"BT /F1 10 Tf 72 700 Td (So x) Tj"
+        + up
+        + b"(2) Tj"
+        + down
+        + b"( + 10) Tj"
+        + up
+        + b"(6) Tj"
+        + down
+        + b"( is more.) Tj ET"
+    )
+    assert read_bytes(pdfs.with_contents(body, b""), "a.pdf").text == "So x² + 10⁶ is more."
+
+
 def test_hyphens_of_names_and_addresses_stay_at_line_ends() -> None:
     assert read("pdf_hyphen_b.pdf").text == (
         "The well-known pilot has a part-time job since 2001-05. Write to anna-lind@port.example, "

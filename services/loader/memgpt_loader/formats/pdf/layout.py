@@ -245,13 +245,17 @@ def row_text(row: TableRow) -> str:
 def is_superscript(before: TextRun, each: TextRun) -> bool:
     """Whether a segment is an exponent or a footnote mark: smaller and higher than the segment before it."""
     return (
-        each.height < before.height * 0.8
+        each.height < before.height * _MOST_RAISED
         and each.bottom > before.bottom + before.height * 0.15
         and each.top > before.top - before.height * 0.25
         and -before.height * 0.2 < each.left - before.right < before.height * 0.35
         and _RAISED.fullmatch(each.text.strip()) is not None
         and before.text[-1:].isalnum()
     )
+
+
+_MOST_RAISED = 0.85
+"""Height of a superscript in that of its line; programs write them at 58 to 80 percent."""
 
 
 def superscript(text: str) -> str:

@@ -255,22 +255,41 @@ def _mostly_known(word: re.Match[str]) -> str:
 
 def _with_superscripts(text_page: Any, text: str, boxes: Sequence[TextRun]) -> str:
     """Turn exponents into superscript digits, so that 10⁶ does not become 106."""
-    for before, after in pairwise(boxes):
-        raised = after.bottom > before.bottom + before.height * 0.15 and after.height < before.height
-        short = after.right - after.left < before.height * 3
-        if raised and short and -1 < after.left - before.right < before.height * 0.4:
-            text = _raised(text_page, text, before, after)
+    changes: list[tuple[int, int, str]] = []
+    for at, (before, after) in enumerate(pairwise(boxes)):
+        # The box of a small letter such as x is no higher than that of a raised digit.
+        raised = after.bottom > before.bottom + before.height * 0.15 and after.height < before.height * 1.4
+        short = after.right - after.left < before.height * 4
+        if raised and short and -1 < after.left - before.right < before.height * 0.5:
+            following = boxes[at + 2] if at + 2 < len(boxes) else None
+            if change := _raised(text_page, text, before, after, following):
+                changes.append(change)
+    for start, end, words in sorted(changes, reverse=True):
+        text = text[:start] + words + text[end:]
     return text
 
 
-def _raised(text_page: Any, text: str, before: TextRun, after: TextRun) -> str:
+def _raised(
+    text_page: Any, text: str, before: TextRun, after: TextRun, following: TextRun | None
+) -> tuple[int, int, str] | None:
+    """Return what to replace by a superscript: start, end and words; None if it is none."""
     one, other = _segment_at(text_page, before), _segment_at(text_page, after)
-    if other.text and layout.is_superscript(one, other):
-        index = raw.FPDFText_GetCharIndexAtPos(text_page, after.left + 0.5, (after.bottom + after.top) / 2, 2, 2)
-        at = raw.FPDFText_GetTextIndexFromCharIndex(text_page, index) if index >= 0 else -1
-        if at >= 0 and text.startswith(other.text, at):
-            return text[:at] + layout.superscript(other.text) + text[at + len(other.text) :]
-    return text
+    if not other.text or not layout.is_superscript(one, other):
+        return None
+    index = raw.FPDFText_GetCharIndexAtPos(text_page, after.left + 0.5, (after.bottom + after.top) / 2, 2, 2)
+    at = raw.FPDFText_GetTextIndexFromCharIndex(text_page, index) if index >= 0 else -1
+    if at < 0 or not text.startswith(other.text, at):
+        return None
+    # The library may take a raised mark for a line of its own.
+    start, end, words = len(text[:at].rstrip("\r\n")), at + len(other.text), layout.superscript(other.text)
+    ended = _LINE_END.match(text, end)
+    if ended and following is not None and following.left >= after.right - 1 and following.bottom < after.bottom:
+        end = ended.end()
+        words += " " if ended[1] or following.left - after.right > one.height * 0.25 else ""
+    return start, end, words
+
+
+_LINE_END = re.compile(r"[\r\n]+( ?)")
 
 
 def _segment_at(text_page: Any, box: TextRun) -> TextRun:
