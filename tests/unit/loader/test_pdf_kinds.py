@@ -6,6 +6,7 @@ import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
+from memgpt_loader.formats.pdf.layout import TextRun, row_text
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 
 from tests.support import pdfs
@@ -165,3 +166,12 @@ def test_fonts_without_a_way_back_to_unicode_are_found_out(name: str) -> None:
 
 def test_letters_that_cannot_be_decoded_are_noted() -> None:
     assert read("pdf_rtl_a.pdf").notes == {NoteKind.UNDECODABLE_TEXT: 1}
+
+
+def test_words_from_right_to_left_within_a_line_are_in_reading_order() -> None:
+    def run(text: str) -> TextRun:
+        return TextRun(text, 0, 0, 100, 10)
+
+    assert row_text([run("English with םולש inside")]) == "English with שלום inside"
+    assert row_text([run("English with םלוע םולש (שא) 12 inside")]) == "English with שלום עולם (אש) 12 inside"
+    assert row_text([run("םלוע םולש is a greeting")]) == "שלום עולם is a greeting"

@@ -239,7 +239,7 @@ def row_text(row: TableRow) -> str:
         pieces.append(text)
         before = each
     text = "".join(pieces)
-    return _logical(text) if _is_right_to_left(text) else text
+    return _logical(text) if _is_right_to_left(text) else _RUN_TO_LEFT.sub(lambda run: _logical(run[0]), text)
 
 
 def is_superscript(before: TextRun, each: TextRun) -> bool:
@@ -261,6 +261,10 @@ _MOST_RAISED = 0.85
 def superscript(text: str) -> str:
     """Return digits and signs as Unicode superscripts."""
     return text.translate(_SUPERSCRIPTS)
+
+
+_RUN_TO_LEFT = re.compile(rf"{RIGHT_TO_LEFT.pattern}+(?:[^\w(\n]{{1,3}}{RIGHT_TO_LEFT.pattern}+)*")
+"""Words of a right-to-left script in a line of another."""
 
 
 def _is_right_to_left(text: str) -> bool:
