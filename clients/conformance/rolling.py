@@ -1,4 +1,4 @@
-"""Restart two Agents in turn behind Envoy while clients of every language talk.
+"""Restart two Agents in turn behind the Envoy of ``deploy/envoy`` while clients of every language talk.
 
     python -m clients.conformance.rolling
 
@@ -24,7 +24,7 @@ from typing import Self
 from clients.conformance.__main__ import RUNNERS, Language, start
 from clients.conformance.harness import last_user_message
 from tests.support.credentials import GuardedSuite
-from tests.support.envoy import Envoy
+from tests.support.edge import Edge
 from tests.support.ports import free_ports
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call, say
@@ -151,23 +151,30 @@ class Rolling:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            llm = stack.enter_context(ScriptedLLM(reply))
-            suite = stack.enter_context(GuardedSuite(self._folder / "home", MEMGPT_MEMORY_LEASE_SECONDS="3"))
-            self.agents = AgentReplicas(suite, llm, stack)
-            envoy = stack.enter_context(Envoy(self._folder, *(f"127.0.0.1:{port}" for port in self.agents.ports)))
-            steps = self._folder / "rolling.json"
-            steps.write_text(json.dumps(self._steps), encoding="utf-8")
-            self._config = {
-                "agent": envoy.address,
-                "loader": suite.loader_address,
-                "memory": suite.memory_address,
-                "control": "",
-                "key": suite.operator,
-                "scenario": str(steps),
-            }
-            self._stack = stack.pop_all()
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
+
+    def _start(self) -> None:
+        llm = self._stack.enter_context(ScriptedLLM(reply))
+        suite = self._stack.enter_context(GuardedSuite(self._folder / "home", MEMGPT_MEMORY_LEASE_SECONDS="3"))
+        self.agents = AgentReplicas(suite, llm, self._stack)
+        agents = [f"127.0.0.1:{port}" for port in self.agents.ports]
+        edge = self._stack.enter_context(Edge(self._folder, agents=agents, loaders=[suite.loader_address]))
+        edge.wait_until("agent", len(agents))
+        steps = self._folder / "rolling.json"
+        steps.write_text(json.dumps(self._steps), encoding="utf-8")
+        self._config = {
+            "agent": edge.address,
+            "loader": suite.loader_address,
+            "memory": suite.memory_address,
+            "control": "",
+            "key": suite.operator,
+            "scenario": str(steps),
+        }
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -20,6 +20,6 @@ from tests.support import toolchains
 def test_no_turn_is_lost_or_run_twice(tmp_path: Path, runner: Language) -> None:
     toolchains.require(*runner.tools)
     with Rolling(tmp_path, turns=4) as rolling:
-        with rolling.agents.restarting(interval=1):
+        with rolling.agents.restarting(interval=2):
             assert rolling.run_clients([runner] * 2) == []
         assert rolling.agents.restarts > 0
