@@ -9,10 +9,10 @@ import memgpt_runtime.early_sigterm  # noqa: F401 - first of all
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 
 import grpc
 from memgpt.agent.v1 import agent_service_pb2_grpc
+from memgpt_runtime import clock
 from memgpt_runtime.auth.memory_api_keys import MemoryApiKeys
 from memgpt_runtime.channel import open_memory_channel
 from memgpt_runtime.health_watcher import HealthWatcher
@@ -70,7 +70,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
         metrics.watch_running(lambda: len(turns))
         stack.push_async_callback(turns.close)
         if settings.heartbeat_poll_seconds:
-            scheduler = HeartbeatScheduler(memory, turns, settings.heartbeat_poll_seconds, lambda: datetime.now(UTC))
+            scheduler = HeartbeatScheduler(memory, turns, settings.heartbeat_poll_seconds, clock.now)
             stack.push_async_callback(_cancel, asyncio.create_task(scheduler.run(), name="heartbeats"))
         servicer = AgentServicer(settings, memory, loop, turns, tools, endpoint)
         app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from memgpt_runtime.ids import random_bytes
 from memgpt_runtime.principal import DEFAULT_TENANT
 
 from memgpt_agent.heartbeat_plan import NO_PLAN, HeartbeatPlan
@@ -45,7 +45,7 @@ class FunctionCall:
 
 def new_call_id() -> str:
     """Return a new id for a function call: 29 characters, 96 random bits."""
-    return f"call_{secrets.token_hex(12)}"
+    return f"call_{random_bytes('call', 12).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@ only, so that a slow write of one agent does not hide the fresh memories of anot
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+
+from memgpt_runtime import clock
 
 
 def now() -> int:
     """Return the time in microseconds since 1970."""
-    return time.time_ns() // 1_000
+    return clock.microseconds()
 
 
 class Clock:

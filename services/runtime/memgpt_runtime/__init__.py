@@ -21,7 +21,7 @@
 `names`                 `check_name`, for names chosen by people
 `validation`            ``buf.validate`` constraints of requests
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences; `graphemes`
-`ids`                   `new_id`, sortable by time
+`ids`, `clock`          `new_id`, sortable by time; the time of day
 ======================= ==============================================================================================
 
 A complete ``__main__`` of a service::

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.principal import DEFAULT_TENANT, Principal
 
+AUTHORIZATION_KEY = "authorization"
 REQUEST_ID_KEY = "x-request-id"
 TRACEPARENT_KEY = "traceparent"
 TRACESTATE_KEY = "tracestate"
@@ -100,10 +101,12 @@ def make_request(
     """
     entries = metadata or {}
     request_id = entries.get(REQUEST_ID_KEY, "")
+    if not _REQUEST_ID.fullmatch(request_id):
+        request_id = new_id("req", scope=entries.get(AUTHORIZATION_KEY, ""))  # the tenant is not known yet
     trace = _TRACEPARENT.fullmatch(entries.get(TRACEPARENT_KEY, ""))
     return RequestContext(
         method=method,
-        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_id("req"),
+        request_id=request_id,
         trace_id=trace[1] if trace else os.urandom(16).hex(),
         span_id=os.urandom(8).hex(),
         trace_flags=trace[3] if trace else "00",

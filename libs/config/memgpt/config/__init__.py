@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 SECTIONS = ("server", "memory", "loader", "agent", "client")
 """Every section that a file may have; ``client`` belongs to the command line."""
@@ -226,11 +226,34 @@ class ServerSettings(Section):
         "encrypts connections.",
     )
 
+    testing: bool = Field(
+        default=False,
+        description="Whether to accept any bearer token, and give each a tenant of its own: for tests of clients, by "
+        "`memgpt server --testing`.",
+    )
+    testing_clock: AwareDatetime | None = Field(
+        default=None,
+        description="Time at which the clock stands still if testing is set; ids are then numbered, not random.",
+    )
+
     @property
     def credentials_required(self) -> bool:
         """Whether calls need a credential: if any kind of credential is configured."""
-        has_key = bool(self.service_key.get_secret_value()) or self.service_key_file is not None
-        return has_key or bool(self.certificates) or bool(self.jwt_issuer)
+        return self._has_service_key or bool(self.certificates) or bool(self.jwt_issuer)
+
+    @property
+    def _has_service_key(self) -> bool:
+        return bool(self.service_key.get_secret_value()) or self.service_key_file is not None
+
+    @model_validator(mode="after")
+    def _testing_is_complete(self) -> ServerSettings:
+        if self.testing and not self._has_service_key:
+            raise ValueError("testing needs service_key or service_key_file, by which the services know one another")
+        if self.testing_clock is not None and not self.testing:
+            raise ValueError("testing_clock needs testing = true as well")
+        if self.testing_clock is not None and self.testing_clock.timestamp() < 0:
+            raise ValueError("testing_clock must not be before 1970")
+        return self
 
     @model_validator(mode="after")
     def _credentials_are_complete(self) -> ServerSettings:

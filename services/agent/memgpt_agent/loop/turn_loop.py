@@ -10,10 +10,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
-from memgpt_runtime import errors, reasons
+from memgpt_runtime import clock, errors, reasons
 
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
@@ -61,7 +61,7 @@ class TurnLoop:
         tools: Tools,
         settings: LoopSettings,
         count: CountTokens,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = clock.now,
         calibration: TokenCalibration | None = None,
         observer: Observer | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ from memgpt.memory.v1 import (
     block_pb2,
     profile_pb2,
 )
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.ids import new_id
 
 from memgpt_agent import envelopes, profiles
@@ -19,7 +19,7 @@ from memgpt_agent.loop import boot
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.client import call
 from memgpt_agent.rpc import agent_names
-from memgpt_agent.rpc._base import ServicerBase, now
+from memgpt_agent.rpc._base import ServicerBase
 
 _NAME_TRIES = 8
 
@@ -59,7 +59,7 @@ class AgentRpcs(ServicerBase):
             description=request.description,
             tags=request.tags,
             user_id=request.user_id,
-            messages=memory_protos.new_messages(boot.boot_sequence(now(), time_zone)),
+            messages=memory_protos.new_messages(boot.boot_sequence(clock.now(), time_zone)),
         )
         return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
@@ -38,11 +37,6 @@ class ServicerBase(AgentServiceServicer):
         self._tools = tools
         self._endpoint = endpoint
         self._profiles = ProfileStore(memory)
-
-
-def now() -> datetime:
-    """Return the current time."""
-    return datetime.now(UTC)
 
 
 def new_time_placeholder() -> str:

@@ -9,14 +9,14 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1 import heartbeat_pb2
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.ids import new_id
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import StoredPlan
 from memgpt_agent.heartbeat_plan import DEFAULT_TURNS_PER_DAY, Heartbeat, HeartbeatPlan, PlanError, check_cron
 from memgpt_agent.heartbeats.store import change
-from memgpt_agent.rpc._base import ServicerBase, now
+from memgpt_agent.rpc._base import ServicerBase
 
 _SHORTEST, _LONGEST = 1.0, 366 * 24 * 3600.0
 
@@ -38,7 +38,7 @@ class HeartbeatRpcs(ServicerBase):
         response = pb.ListHeartbeatsResponse(
             heartbeats=[_proto(one, stored.time_zone) for one in stored.plan.heartbeats], limits=_limits(stored.plan)
         )
-        if stored.plan.paused_until > now().timestamp():
+        if stored.plan.paused_until > clock.seconds():
             response.paused_until.CopyFrom(_timestamp(stored.plan.paused_until))
         return response
 
@@ -64,7 +64,7 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
     Raises:
         InvalidArgument: Its times are out of range, or its cron expression is not valid.
     """
-    given, created = request.heartbeat, now().timestamp()
+    given, created = request.heartbeat, clock.seconds()
     new = Heartbeat(heartbeat_id=given.heartbeat_id or _new_id(request), reason=given.reason, created=created)
     match given.WhichOneof("when"):
         case "interval":
@@ -108,7 +108,7 @@ def _proto(value: Heartbeat, time_zone: str) -> heartbeat_pb2.Heartbeat:
         proto.cron = value.cron
     else:
         proto.at.CopyFrom(_timestamp(value.at))
-    following = value.following(now().timestamp(), envelopes.zone(time_zone))
+    following = value.following(clock.seconds(), envelopes.zone(time_zone))
     if following is not None:
         proto.next_time.CopyFrom(_timestamp(following))
     if value.last:

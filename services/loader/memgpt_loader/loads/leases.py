@@ -11,7 +11,7 @@ import datetime as dt
 import time
 from dataclasses import replace
 
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Aborted, NotFound, Unavailable
 
@@ -52,7 +52,7 @@ class LoadLeases:
         if load.end_time is None and not self._is_leased_elsewhere(load, record):
             load.state = LoadState.INTERRUPTED
             expiry = record.update_time + TAKEOVER_WINDOW
-            if expiry <= dt.datetime.now(dt.UTC):
+            if expiry <= clock.now():
                 _expire(load, expiry)
         return load
 
@@ -112,7 +112,7 @@ class LoadLeases:
         if not load.holder or load.holder == self._spool.name or self._spool.has_died(load.holder):
             return False
         renewed = load.lease_time or record.update_time
-        return (dt.datetime.now(dt.UTC) - renewed).total_seconds() < LEASE_SECONDS
+        return (clock.now() - renewed).total_seconds() < LEASE_SECONDS
 
 
 def load_not_found(load_id: str) -> NotFound:

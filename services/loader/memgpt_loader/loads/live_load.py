@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import datetime as dt
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
+from memgpt_runtime import clock
 from memgpt_runtime.broadcast import Broadcast
 from memgpt_runtime.errors import Unavailable
 
@@ -129,7 +129,7 @@ class LiveLoad:
         if self.load.end_time is not None:
             return
         self.load.state = state
-        self.load.end_time = dt.datetime.now(dt.UTC)
+        self.load.end_time = clock.now()
         self.load.sequence += 1
 
     def reopen(self) -> None:

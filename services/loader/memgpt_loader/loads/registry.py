@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.context import principal, tenant
 from memgpt_runtime.errors import Aborted, NotFound, Reason, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
@@ -121,7 +120,7 @@ class LoadRegistry:
             request_id=request_id,
             digest=digest,
             files=files,
-            create_time=dt.datetime.now(dt.UTC),
+            create_time=clock.now(),
             sync=sync,
             tags=tags,
         )
@@ -328,7 +327,7 @@ class LoadRegistry:
 
     async def _take_over(self, live: LiveLoad) -> None:
         load = live.load
-        age = dt.datetime.now(dt.UTC) - load.create_time
+        age = clock.now() - load.create_time
         load.state = LoadState.RUNNING
         load.sequence = max(load.sequence, int(age.total_seconds() * 1000) * _SEQUENCES_PER_MILLISECOND)
         live.merge(load)

@@ -18,6 +18,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from memgpt_runtime import clock
+
 from memgpt_memory.store.layout import SCHEMA_VERSION
 
 if TYPE_CHECKING:  # restoring does not need Milvus, whose import takes seconds
@@ -37,7 +39,7 @@ async def backup(store: Store) -> AsyncIterator[bytes]:
         FailedPrecondition: The store is on a server.
         Unavailable: A file cannot be read.
     """
-    created = time.time()
+    created = clock.seconds()
     checksums: dict[str, str] = {}
     async with store.snapshot() as files:
         about = {

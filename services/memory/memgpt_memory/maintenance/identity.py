@@ -9,10 +9,10 @@ the row says what is left to do.
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass, replace
 
 from memgpt_runtime import reasons
+from memgpt_runtime.ids import random_bytes
 
 from memgpt_memory import fulltext
 from memgpt_memory.clock import now
@@ -82,7 +82,7 @@ class Identity:
     @staticmethod
     def new(model: ModelName, *, full_text: bool) -> Identity:
         """Return the identity of a new store."""
-        return Identity(SCHEMA_VERSION, secrets.token_hex(32), model, full_text)
+        return Identity(SCHEMA_VERSION, random_bytes("store", 32).hex(), model, full_text)
 
     async def write(self, records: Records) -> None:
         """Write the row."""

@@ -14,7 +14,6 @@ import base64
 import hashlib
 import hmac
 import re
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -22,9 +21,10 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.auth.open_streams import OpenStreams
 from memgpt_runtime.errors import ServiceError, Unauthenticated
+from memgpt_runtime.ids import random_bytes
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.principal import Principal
 
@@ -84,7 +84,7 @@ class ApiKey:
         """Return why the key is not accepted now, whatever the secret; None if it is."""
         if self.revoked:
             return reasons.credential_revoked("the API key was revoked; use another one")
-        if self.principal.expires is not None and self.principal.expires <= time.time():
+        if self.principal.expires is not None and self.principal.expires <= clock.seconds():
             return reasons.credential_expired("the API key has expired; use another one")
         return None
 
@@ -111,7 +111,7 @@ def new_token(key_id: str) -> tuple[str, bytes]:
     Args:
         key_id: Id of the key, from `new_id("key")`.
     """
-    secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
+    secret = base64.urlsafe_b64encode(random_bytes("secret", 32)).rstrip(b"=").decode()
     return f"{PREFIX}{key_id.removeprefix(_ID_PREFIX)}_{secret}", digest_of(secret)
 
 
@@ -196,7 +196,7 @@ class ApiKeyCache:
             raise reasons.credential_unknown("unknown API key; check it, or create a new one")
         entry.used = True
         refusal = entry.key.refusal()
-        if refusal is None and found.expires is not None and found.expires <= time.time():
+        if refusal is None and found.expires is not None and found.expires <= clock.seconds():
             refusal = reasons.credential_expired("this secret of the API key was replaced; use the new one")
         if refusal is not None:
             raise refusal

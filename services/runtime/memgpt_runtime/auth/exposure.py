@@ -22,6 +22,13 @@ def check_exposure(settings: ServerSettings, host: str, name: str) -> None:
         return
     where = f"{name} would listen on {host}, which other machines can reach,"
     elsewhere = f"or listen on 127.0.0.1 with {name}.host"
+    if settings.testing:
+        if not settings.allow_anonymous:
+            raise ConfigError(
+                f"{where} and accept any token; listen on 127.0.0.1 with {name}.host, or, where only tests reach it, "
+                "set server.allow_anonymous = true"
+            )
+        return
     if not settings.credentials_required and not settings.allow_anonymous:
         raise ConfigError(
             f"{where} without credentials; set server.service_key_file (or jwt_issuer, or certificates), {elsewhere}; "

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from types import TracebackType
 
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.principal import Principal
 
@@ -73,7 +72,7 @@ class StreamGuard:
         self._cancelling = self._task.cancelling()
         self._streams.add(self)
         if self._expires is not None:
-            delay = max(0.0, self._expires - time.time())
+            delay = max(0.0, self._expires - clock.seconds())
             expired = reasons.credential_expired("the credential has expired; call again with a new one")
             if delay < _LONGEST_TIMER:
                 self._timer = asyncio.get_running_loop().call_later(delay, self.end, expired)

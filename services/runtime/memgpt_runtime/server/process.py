@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from memgpt.config import Config, ConfigError, load_config
 
-from memgpt_runtime import logs
+from memgpt_runtime import clock, context, ids, logs
 from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.parent import PARENT_FD, READY_FD, Announcer, take_descriptor
 from memgpt_runtime.server.spec import S, ServiceSpec, StartError
@@ -41,6 +41,9 @@ def run(spec: ServiceSpec[S], argv: list[str] | None = None) -> NoReturn:
     try:
         config = load_config(spec.name, spec.settings, path=arguments.config)
         logs.configure(spec.name, level=config.server.log_level, fmt=config.server.log_format)
+        if config.server.testing_clock is not None:
+            clock.stop(config.server.testing_clock)
+            ids.number_from_now_on(spec.name, context.tenant)
         asyncio.run(serve(spec, config))
     except ConfigError as error:
         _print_error(spec.name, error)

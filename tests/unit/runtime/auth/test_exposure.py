@@ -36,6 +36,15 @@ def test_other_addresses_need_credentials_and_tls(host: str) -> None:
         check_exposure(ServerSettings(**TLS, allow_plaintext=True), host, "agent")
 
 
+def test_a_server_for_tests_stays_on_loopback_unless_it_is_told_otherwise() -> None:
+    testing: dict[str, Any] = {"testing": True, "service_key": KEY}
+    check_exposure(ServerSettings(**testing), "127.0.0.1", "agent")
+    for more in ({}, TLS, {"allow_plaintext": True}):
+        with pytest.raises(ConfigError, match=r"accept any token; listen on 127\.0\.0\.1 with agent\.host"):
+            check_exposure(ServerSettings(**testing, **more), "0.0.0.0", "agent")
+    check_exposure(ServerSettings(**testing, allow_anonymous=True), "0.0.0.0", "agent")
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"allow_anonymous": True}, {"service_key": KEY, "allow_plaintext": True}, {"service_key": KEY, **TLS}],
@@ -53,6 +62,10 @@ def test_the_operator_may_allow_it(settings: dict[str, Any]) -> None:
         ({"create_service_key": True}, "needs service_key_file"),
         ({"certificates": ["a b user"]}, "needs tls_client_ca"),
         ({"jwt_issuer": "https://issuer"}, "belong together"),
+        ({"testing": True}, "testing needs service_key"),
+        ({"testing_clock": "2026-01-01T00:00:00Z"}, "needs testing = true"),
+        ({"testing": True, "service_key": KEY, "testing_clock": "2026-01-01T00:00:00"}, "timezone"),
+        ({"testing": True, "service_key": KEY, "testing_clock": "1969-01-01T00:00:00Z"}, "before 1970"),
         ({"jwt_algorithms": ["HS256"]}, "RS256"),
         ({"jwt_algorithms": ["none"]}, "RS256"),
     ],

@@ -109,11 +109,27 @@ def doctor(
 @app.command(rich_help_panel=OPERATE)
 def server(
     logs: Annotated[bool, typer.Option("--logs", help="Write the services' logs here, not to files.")] = False,
+    testing: Annotated[
+        bool,
+        typer.Option(
+            "--testing", help="For tests of clients: offline, a store for each bearer token, gone at the end."
+        ),
+    ] = False,
+    clock: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="With --testing: stop the clock, and number ids.", show_default=False),
+    ] = "",
 ) -> None:
     """Keep the three services up until Ctrl-C: agent on 50051, memory on 50052, loader on 50053 unless configured."""
-    from memgpt.cli.services.serve import serve
+    from memgpt.cli.errors import MISUSE, CliError
+    from memgpt.cli.services.serve import serve, serve_tests
     from memgpt.cli.settings import load_settings
 
+    if testing:
+        serve_tests(open_ui(), clock=clock, logs=logs)
+        return
+    if clock:
+        raise CliError("--clock needs --testing as well", MISUSE)
     serve(open_ui(), load_settings(use_profile=False), logs=logs)
 
 

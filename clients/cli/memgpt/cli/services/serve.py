@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -46,15 +46,53 @@ def serve(ui: Ui, config: Config[ClientSettings], *, logs: bool) -> None:
     Raises:
         CliError: A service did not start, or ended; the others are stopped.
     """
-    # Print this at once: it takes seconds until the services are ready.
-    ui.progress("memgpt server is starting memory, loader and agent...")
-    with _signals(), start(config, {}, ui.warning, logs=not logs) as children:
+    with _signals(), _started(ui, config, {}, logs=logs) as children:
         addresses = Addresses(**{child.name: child.address for child in children})
         with announced(config, addresses):
-            where = ", ".join(f"{child.name} {child.address}" for child in reversed(children))
-            ui.line(f"memgpt server is ready: {where} (Ctrl-C stops it)")
+            _say_ready(ui, children)
             _watch(children)
     ui.line("memgpt server has stopped")
+
+
+def serve_tests(ui: Ui, *, clock: str, logs: bool) -> None:
+    """Start services for tests, which other commands do not find, and keep them running until SIGINT or SIGTERM.
+
+    Args:
+        ui: Shows their addresses.
+        clock: Time at which their clock stands still; empty for the real time.
+        logs: Whether they log all to standard error; else only errors.
+
+    Raises:
+        CliError: A service did not start, or ended; the others are stopped.
+    """
+    from memgpt.cli.services.testing import parse_clock, temporary_home, testing_config, testing_settings
+
+    time = parse_clock(clock) if clock else None
+    with (
+        _signals(),
+        temporary_home() as home,
+        # Never to files, which would be gone when a person looks.
+        _started(ui, testing_config(home), testing_settings(home, time, quiet=not logs), logs=True) as children,
+    ):
+        _say_ready(ui, children)
+        ui.line("Any bearer token is accepted and has a store of its own, which is gone when the server stops.")
+        _watch(children)
+    ui.line("memgpt server has stopped")
+
+
+@contextmanager
+def _started(
+    ui: Ui, config: Config[ClientSettings], environ: Mapping[str, str], *, logs: bool
+) -> Iterator[list[Child]]:
+    # Print this at once: it takes seconds until the services are ready.
+    ui.progress("memgpt server is starting memory, loader and agent...")
+    with start(config, environ, ui.warning, logs=not logs) as children:
+        yield children
+
+
+def _say_ready(ui: Ui, children: list[Child]) -> None:
+    where = ", ".join(f"{child.name} {child.address}" for child in reversed(children))
+    ui.line(f"memgpt server is ready: {where} (Ctrl-C stops it)")
 
 
 def _watch(children: list[Child]) -> None:

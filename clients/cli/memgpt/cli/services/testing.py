@@ -1,0 +1,115 @@
+"""`memgpt server --testing`: services for tests of clients, with a store that is gone when they end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.settings import ClientSettings
+from memgpt.config import Config, load_config
+
+_PREFIX = "memgpt-testing-"
+
+
+def parse_clock(text: str) -> datetime:
+    """Return a time such as ``2026-01-01T12:00:00Z``, of UTC unless it has a zone.
+
+    Raises:
+        CliError: It is none, or before 1970.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise CliError(f'"{text}" is not a time; write one such as 2026-01-01T12:00:00Z', MISUSE) from error
+    if time.year < 1970:
+        raise CliError(f'"{text}" is before 1970', MISUSE)
+    return time
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Yield a new folder for the data of services, and delete it at the end.
+
+    A killed process leaves its folder; the next one deletes it. A lock on the folder shows that it is in use.
+    """
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{_PREFIX}*"):
+        _delete_unused(left)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # another process may have taken it for a left one
+            break
+        os.close(lock)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _delete_unused(folder: Path) -> None:
+    try:
+        if folder.lstat().st_uid != os.getuid():
+            return
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def testing_config(home: Path) -> Config[ClientSettings]:
+    """Return the settings of the environment, with a folder of their own and without a configuration file.
+
+    Raises:
+        ConfigError: A variable is invalid.
+    """
+    return load_config("client", ClientSettings, environ={**os.environ, **_place(home)})
+
+
+def testing_settings(home: Path, clock: datetime | None, *, quiet: bool) -> dict[str, str]:
+    """Return the settings of the services, which take precedence over those of the environment.
+
+    Args:
+        home: Folder for their data.
+        clock: Time at which the clock stands still; None for the real time.
+        quiet: Whether to log errors only.
+    """
+    settings = {
+        **_place(home),
+        "MEMGPT_SERVER_TESTING": "true",
+        "MEMGPT_SERVER_SERVICE_KEY": "",
+        "MEMGPT_SERVER_SERVICE_KEY_FILE": str(home / "service_key"),
+        "MEMGPT_SERVER_CREATE_SERVICE_KEY": "true",
+        "MEMGPT_MEMORY_URI": str(home / "milvus.db"),
+        "MEMGPT_MEMORY_SYNC": "never",
+        "MEMGPT_MEMORY_EMBEDDING": "wordllama",
+        "MEMGPT_MEMORY_REEMBED": "",
+        "MEMGPT_LOADER_SPOOL_DIR": str(home / "spool"),
+        "MEMGPT_AGENT_MODEL": "offline",
+    }
+    if quiet:
+        settings["MEMGPT_SERVER_LOG_LEVEL"] = "error"
+    if clock is not None:
+        settings["MEMGPT_SERVER_TESTING_CLOCK"] = clock.isoformat()
+    return settings
+
+
+def _place(home: Path) -> Mapping[str, str]:
+    return {"MEMGPT_HOME": str(home), "MEMGPT_CONFIG": ""}
