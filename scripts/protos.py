@@ -34,6 +34,13 @@ _REASONS = "memgpt/common/v1/reasons.py"
 _PATHS = [
     f"--proto_path={path}" for path in (PROTOS, ROOT / "third_party", Path(grpc_tools.__file__).parent / "_proto")
 ]
+_VERSION_CHECKS = (
+    re.compile(r"^# Protobuf Python Version: .*\n", re.MULTILINE),
+    re.compile(r"^from google.protobuf import runtime_version as _runtime_version\n", re.MULTILINE),
+    re.compile(r"^_runtime_version\.ValidateProtobufRuntimeVersion\(\n(?: .*\n)*\)\n", re.MULTILINE),
+    re.compile(r"^import warnings\n", re.MULTILINE),
+    re.compile(r"^GRPC_GENERATED_VERSION = (?:.*\n)*?if _version_not_supported:\n(?: .*\n)*\n", re.MULTILINE),
+)
 
 
 class ProtoError(Exception):
@@ -95,6 +102,8 @@ def compile_stubs(out: Path) -> None:
         _run_protoc(imports, f"--python_out={out}", f"--mypy_out=quiet:{out}", *sources)
         services = [source for source in sources if source.endswith("_service.proto")]
         _run_protoc(imports, f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services)
+    for stub in (*out.rglob("*_pb2.py"), *out.rglob("*_pb2_grpc.py")):
+        stub.write_text(_for_any_version(stub.read_text()))
     # Regular packages below the namespace `memgpt`, each with a `py.typed` marker.
     for version in sorted({(out / source).parent for source in sources}):
         name = version.relative_to(out).as_posix()
@@ -102,6 +111,16 @@ def compile_stubs(out: Path) -> None:
         (version.parent / "__init__.py").write_text(f'"""Generated from protos/{Path(name).parent.as_posix()}."""\n')
         (version.parent / "py.typed").touch()
     (out / _REASONS).write_text(_reasons(described))
+
+
+def _for_any_version(stub: str) -> str:
+    """Remove the checks by which a stub refuses versions of protobuf and grpcio before the generator's own.
+
+    The rest works with all versions that `gen/python/pyproject.toml` permits; a test runs the oldest and the newest.
+    """
+    for pattern in _VERSION_CHECKS:
+        stub = pattern.sub("", stub)
+    return stub
 
 
 def _reasons(described: FileDescriptorSet) -> str:
