@@ -47,8 +47,8 @@ docs: setup ## Build the documentation into build/site
 lock: setup ## Bring constraints.txt up to date; ARGS=--upgrade takes the newest versions
 	@scripts/lock $(ARGS)
 
-release: setup ## Build what a release publishes into dist/: wheels, contracts, bill of materials, checksums
-	@$(PYTHON_BIN)/python scripts/release.py
+release: setup ## Build what a release publishes into dist/: wheels, contracts, OpenAPI, clients, bill of materials, checksums
+	@$(PYTHON_BIN)/python scripts/release.py $(ARGS)
 
 docker-images: ## Build the image of each service
 	@for service in memory loader agent; do \

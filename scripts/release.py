@@ -1,14 +1,21 @@
-"""Build everything that a release publishes into `dist`.
+"""Build everything that a release publishes into `dist`: `scripts/release.py [--out FOLDER] [STEP…]`.
 
-memgpt_milvus*.whl           a wheel of each distribution; `pip install --find-links dist memgpt-milvus` installs all
-memgpt-VERSION.binpb         descriptor set of the contracts, with comments
-memgpt-protos-VERSION.tar.gz the contracts, what they import, and the configuration of buf
-memgpt-VERSION.cdx.json      bill of materials (CycloneDX 1.6): every dependency with its hashes
-SHA256SUMS                   checksums of all of them
+memgpt_milvus*.whl            wheels     `pip install --find-links dist memgpt-milvus` installs all of them
+memgpt-VERSION.binpb          contracts  descriptor set of the contracts, with comments
+memgpt-protos-VERSION.tar.gz  contracts  the contracts, what they import, and the configuration of buf
+memgpt-VERSION.openapi.yaml   openapi    OpenAPI document of the JSON behind Envoy
+memgpt-go-VERSION.zip         go         module zip of the Go client, as a module proxy serves it
+memgpt-milvus-VERSION.tgz     typescript npm package of the TypeScript client
+memgpt-milvus-client-VERSION.jar, …-sources.jar  java  the Java client
+memgpt-VERSION.cdx.json       materials  bill of materials (CycloneDX 1.6): every dependency with its hashes
+SHA256SUMS                    checksums  of all of them
+
+Without steps, the folder is emptied and all steps run; they need Go, npm, and Maven.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import json
@@ -17,37 +24,50 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import tomllib
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts import openapi
+
 ROOT = Path(__file__).resolve().parent.parent
-DIST = ROOT / "dist"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 _ARCHIVED = ("LICENSE", "buf.yaml", "buf.gen.yaml", "protos", "third_party")
+_GO_MODULE = "github.com/memgpt-milvus/memgpt-milvus/clients/go"
+_MAVEN_SOURCES = "org.apache.maven.plugins:maven-source-plugin:3.3.1"
+
+_TOOLS = {"openapi": "go", "typescript": "npm", "java": "mvn"}
+"""Program that a step needs."""
+
 _PIN = re.compile(r"^(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>[^\s;]+)", re.MULTILINE)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
-def _run(*command: str | Path) -> str:
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+def _run(*command: str | Path, folder: Path = ROOT) -> str:
+    return subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def wheels() -> None:
+def wheels(dist: Path) -> None:
     """Build a wheel of each distribution."""
     options = ("--all-packages", "--wheel", "--build-constraints", "constraints.txt")
-    _run(ROOT / "scripts" / "uv", "build", "--quiet", *options, "--out-dir", DIST)
-    (DIST / ".gitignore").unlink(missing_ok=True)
+    _run(ROOT / "scripts" / "uv", "build", "--quiet", *options, "--out-dir", dist)
+    (dist / ".gitignore").unlink(missing_ok=True)
 
 
-def descriptors() -> None:
-    """Compile the contracts to a descriptor set."""
+def contracts(dist: Path) -> None:
+    """Compile the contracts to a descriptor set, and pack them."""
     buf = Path(sys.executable).parent / "buf"
-    _run(buf, "build", "protos", "--output", DIST / f"memgpt-{VERSION}.binpb")
+    _run(buf, "build", "protos", "--output", dist / f"memgpt-{VERSION}.binpb")
+    _archive(dist)
 
 
-def archive() -> None:
+def _archive(dist: Path) -> None:
     """Pack the contracts reproducibly: the same files result in the same bytes."""
     name = f"memgpt-protos-{VERSION}"
 
@@ -58,12 +78,66 @@ def archive() -> None:
         return info
 
     with (
-        (DIST / f"{name}.tar.gz").open("wb") as file,
+        (dist / f"{name}.tar.gz").open("wb") as file,
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for part in _ARCHIVED:
             tar.add(ROOT / part, f"{name}/{part}", filter=plain)
+
+
+def openapi_document(dist: Path) -> None:
+    """Write the OpenAPI document."""
+    openapi.write(dist / f"memgpt-{VERSION}.openapi.yaml", VERSION)
+
+
+def go(dist: Path) -> None:
+    """Zip the Go client as module proxies do (https://go.dev/ref/mod#zip-files): with the license, without dates."""
+    prefix = f"{_GO_MODULE}@v{VERSION}"
+    content = {name: ROOT / "clients" / "go" / name for name in _tracked("clients/go")}
+    with zipfile.ZipFile(dist / f"memgpt-go-{VERSION}.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, file in sorted({**content, "LICENSE": ROOT / "LICENSE"}.items()):
+            packed.writestr(zipfile.ZipInfo(f"{prefix}/{name}"), file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def typescript(dist: Path) -> None:
+    """Build and pack the TypeScript client."""
+    with _copied("clients/typescript") as folder:
+        modules = ROOT / "clients" / "typescript" / "node_modules"
+        if modules.exists():
+            (folder / "node_modules").symlink_to(modules)
+        else:
+            _run("npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", folder=folder)
+        shutil.copy(ROOT / "LICENSE", folder)
+        _run("npm", "pack", "--silent", "--pack-destination", dist, folder=folder)
+
+
+def java(dist: Path) -> None:
+    """Build the Java client, and pack its sources."""
+    with _copied("clients/java") as folder:
+        resources = folder / "src" / "main" / "resources" / "META-INF"
+        resources.mkdir(parents=True)
+        shutil.copy(ROOT / "LICENSE", resources)
+        options = ("--quiet", "--batch-mode", "-DskipTests")
+        _run("mvn", *options, "package", f"{_MAVEN_SOURCES}:jar-no-fork", folder=folder)
+        for kind in ("", "-sources"):
+            shutil.copy(folder / "target" / f"memgpt-milvus-client-{VERSION}{kind}.jar", dist)
+
+
+def _tracked(folder: str) -> list[str]:
+    """Return the files of a folder that belong to the repository, by their paths in it."""
+    return _run("git", "ls-files", "-z", folder=ROOT / folder).rstrip("\0").split("\0")
+
+
+@contextmanager
+def _copied(folder: str) -> Iterator[Path]:
+    """Yield a copy of a folder, so that a build leaves nothing in the tree."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in _tracked(folder):
+            target = Path(scratch) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / folder / name, target)
+        yield Path(scratch)
 
 
 def _components() -> Iterator[dict[str, object]]:
@@ -102,7 +176,7 @@ def _components() -> Iterator[dict[str, object]]:
         }
 
 
-def bill_of_materials() -> None:
+def bill_of_materials(dist: Path) -> None:
     """Write the bill of materials."""
     document = {
         "bomFormat": "CycloneDX",
@@ -119,23 +193,49 @@ def bill_of_materials() -> None:
         },
         "components": list(_components()),
     }
-    (DIST / f"memgpt-{VERSION}.cdx.json").write_text(json.dumps(document, indent=1) + "\n")
+    (dist / f"memgpt-{VERSION}.cdx.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def checksums() -> None:
+def checksums(dist: Path) -> None:
     """Write the checksum of every file."""
-    files = sorted(path for path in DIST.iterdir() if path.name != "SHA256SUMS")
+    files = sorted(path for path in dist.iterdir() if path.name != "SHA256SUMS")
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
-    (DIST / "SHA256SUMS").write_text("".join(lines))
+    (dist / "SHA256SUMS").write_text("".join(lines))
+
+
+STEPS: Mapping[str, Callable[[Path], None]] = {
+    "wheels": wheels,
+    "contracts": contracts,
+    "openapi": openapi_document,
+    "go": go,
+    "typescript": typescript,
+    "java": java,
+    "materials": bill_of_materials,
+    "checksums": checksums,
+}
 
 
 def main() -> None:
-    """Build the release; the previous content of `dist` is removed."""
-    shutil.rmtree(DIST, ignore_errors=True)
-    DIST.mkdir()
-    for step in (wheels, descriptors, archive, bill_of_materials, checksums):
-        step()
-    print("".join(f"dist/{path.name}\n" for path in sorted(DIST.iterdir())), end="")
+    """Build the release, or parts of it."""
+    parser = argparse.ArgumentParser(description="Build what a release publishes.")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="FOLDER", help="where to; dist by default")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"only these: {', '.join(STEPS)}")
+    options = parser.parse_args()
+    if unknown := set(options.steps) - STEPS.keys():
+        parser.error(f"unknown step: {', '.join(sorted(unknown))}")
+    dist: Path = options.out.resolve()
+    steps = options.steps or list(STEPS)
+    if missing := [tool for step, tool in _TOOLS.items() if step in steps and shutil.which(tool) is None]:
+        sys.exit(f"release: not installed: {', '.join(dict.fromkeys(missing))}; install them, or name other steps")
+    if not options.steps:
+        shutil.rmtree(dist, ignore_errors=True)
+    dist.mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        try:
+            STEPS[step](dist)
+        except (subprocess.CalledProcessError, openapi.OpenApiError) as error:
+            sys.exit(f"release: {step}: {error}")
+    print("".join(f"{path}\n" for path in sorted(dist.iterdir())), end="")
 
 
 if __name__ == "__main__":
