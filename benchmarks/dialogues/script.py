@@ -30,7 +30,7 @@ class ScriptedTurn:
         tells: Patterns of facts that a block of core memory should hold when the dialogue is over.
         recalls: Patterns of facts told earlier that the answer should contain.
         stale: Patterns of corrected facts that the answer should not contain.
-        pages: Pages of the paper that hold the answer; empty if the message is no question about it.
+        pages: Pages of the paper that hold the answer; empty if the message does not ask about it.
         answers: Patterns that a right answer from the paper contains.
         unknown: Whether nothing answers the question, so that the agent should say so.
         about: ``paper`` if such a question is about the paper.

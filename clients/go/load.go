@@ -32,8 +32,8 @@ func FileAt(path string) File {
 
 // Load loads files into a source and waits for the end. The request names the source and may set options; its files and, if
 // it is empty, its request id are filled in. Files that the source already has are not sent. When the Loader stops or the
-// connection breaks, Load resumes it. The returned load holds the outcome of every file: a bad file fails on its own and is no
-// error here. Progress, which may be nil, is called for each change of a file.
+// connection breaks, Load resumes it. The returned load holds the outcome of every file: a bad file fails on its own without
+// an error here. Progress, which may be nil, is called for each change of a file.
 func (c *Client) Load(
 	ctx context.Context, request *loaderv1.CreateLoadRequest, files []File, progress func(*loaderv1.LoadFile),
 ) (*loaderv1.Load, error) {

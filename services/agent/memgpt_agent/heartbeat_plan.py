@@ -1,4 +1,4 @@
-"""The timed heartbeats of an agent: when they come, how far they have been run, and what limits them.
+"""The schedule of an agent's timed heartbeats: when each is due, how far it has been run, and what limits it.
 
 Times are POSIX seconds. A plan is a value: Memory keeps it as a text, and every change writes the whole of it.
 """

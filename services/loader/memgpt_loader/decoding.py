@@ -116,7 +116,7 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
     of the common encodings.
 
     Raises:
-        FileFailure: UNSUPPORTED: it is not text.
+        FileFailure: It is not text (UNSUPPORTED).
     """
     stream.seek(0)
     sample = stream.read(SAMPLE_BYTES)

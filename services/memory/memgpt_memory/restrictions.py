@@ -34,7 +34,7 @@ def check_unrestricted(permitted: Collection[str]) -> None:
     """
     if permitted:
         raise reasons.not_permitted(
-            "the API key is restricted to some agents, and this concerns others too; use a key without restrictions",
+            "the API key is restricted to some agents, and this affects others too; use a key without restrictions",
             permission="USE",
             restricted_to="agents",
         )

@@ -78,7 +78,7 @@ async def test_callers_of_one_request_share_its_turn() -> None:
 async def test_another_input_under_a_running_request_is_refused() -> None:
     sessions = TurnRegistry(make_loop(FakeMemory(answered()), ScriptedModel(say("Once."))))
     feed = sessions.open(request("One"))
-    with pytest.raises(errors.InvalidArgument, match="choose a new one"):
+    with pytest.raises(errors.InvalidArgument, match="another request"):
         sessions.open(request("Two"))
     await events(feed)
 

@@ -83,7 +83,7 @@ def test_mistakes_in_the_file_name_key_and_fix(tmp_path: Path, text: str, messag
 
 
 def test_file_that_is_no_toml(tmp_path: Path) -> None:
-    assert _error(tmp_path, "[memory").startswith("FILE: is not valid TOML: ")
+    assert _error(tmp_path, "[memory").startswith("FILE is not valid TOML: ")
     (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load_config("memory", Settings, environ={"MEMGPT_HOME": str(tmp_path)})

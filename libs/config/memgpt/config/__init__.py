@@ -376,9 +376,9 @@ def _read(file: Path, *, must_exist: bool) -> dict[str, Any] | None:
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: is not UTF-8 text (byte {error.start})") from error
+        raise ConfigError(f"{file} is not UTF-8 text (byte {error.start})") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: is not valid TOML: {error}") from error
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
 
 
 def _section(name: str, model: type[S], values: Mapping[str, Any], file: Path, env: Mapping[str, str]) -> S:

@@ -92,7 +92,7 @@ class ContextView:
         return guidance.withheld(self.context)
 
     def alert_due(self, messages: Sequence[Message], effects: Effects) -> bool:
-        """Whether the agent must be alerted of memory pressure once a step with these messages is committed."""
+        """Whether the agent must be alerted to memory pressure once a step with these messages is committed."""
         return self.window.under_pressure(_after(self.context, messages, effects), self.functions)
 
     def narrowed(self, factor: float) -> ContextView:

@@ -1,4 +1,4 @@
-"""The note at the end of every prompt: the content that changes from step to step.
+"""The note at the end of every prompt: what changes from step to step, so that the prompt's prefix stays cacheable.
 
 Everything before it only grows at its end, so that endpoints can reuse their cache of the prompt. The note is not
 part of the conversation, and no prompt contains an earlier one.

@@ -1,4 +1,4 @@
-"""The prompt: the system message, the summary, the messages of the window; and the texts of the Agent's own events."""
+"""The prompt but for its note: system message, summary, messages of the window; and the texts of the Agent's events."""
 
 from __future__ import annotations
 

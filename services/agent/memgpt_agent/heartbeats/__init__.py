@@ -1,1 +1,1 @@
-"""Timed heartbeats: their storage, and the scheduler that wakes agents on any replica."""
+"""Timed heartbeats: their storage, and the scheduler that wakes agents; `heartbeat_plan` says when they are due."""

@@ -56,7 +56,7 @@ async def change(memory: HeartbeatMemory, agent_id: str, edit: Callable[[Heartbe
             continue
         return StoredPlan(agent_id, stored.time_zone, changed, "")
     raise reasons.etag_mismatch(
-        "the timed heartbeats keep being changed by others; send the same request again",
+        "other callers changed the timed heartbeats at each attempt; send the same request again",
         resource="heartbeats",
         etag=stored.etag,
     )

@@ -46,7 +46,7 @@ class TurnRegistry:
             running, stream, _ = self._running[key]
             if request.fingerprint and running.fingerprint and request.fingerprint != running.fingerprint:
                 raise reasons.request_id_reused(
-                    f"request_id {request.request_id!r} was used for another input; choose a new one"
+                    f'request_id "{request.request_id}" was used for another request; use a new request_id'
                 )
             return stream
         stream = EventStream()

@@ -93,7 +93,7 @@ def malformed(model: str, problem: MalformedError) -> str:
     """Return the message about a model whose second answer was not a call either."""
     if problem.at_fault:
         return (
-            f"the model {model!r} answered twice with something that is no function call ({problem}); try again, or"
+            f"the model {model!r} answered twice with something other than a function call ({problem}); try again, or"
             " choose another model or another agent.mode (tools or json_schema)"
         )
     return (

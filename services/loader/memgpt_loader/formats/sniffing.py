@@ -45,7 +45,7 @@ def media_type_of(name: str, source: BinaryIO | bytes) -> str:
         One of the media types of `registry.FORMATS`.
 
     Raises:
-        FileFailure: EMPTY, ENCRYPTED, BROKEN (the content does not match the extension) or UNSUPPORTED.
+        FileFailure: It is empty, encrypted or of an unsupported kind, or its content does not match its extension.
     """
     named = media_type_named(suffix_of(name))
     inspected = InspectedFile(name, source, named)

@@ -119,7 +119,7 @@ def flowing(text: str) -> Iterator[PageText]:
     """Yield a document that is a single text without pages.
 
     Raises:
-        FileFailure: EMPTY.
+        FileFailure: There is no text (EMPTY).
     """
     if not text.strip():
         raise FileFailure(FailureReason.EMPTY, "the file contains no text; check that it was saved completely")

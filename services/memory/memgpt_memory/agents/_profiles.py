@@ -79,7 +79,7 @@ class Profiles:
 
 
 def unknown_profile(kind: str, name: str) -> NotFound:
-    """Return the error for a profile that does not exist, or not for the caller."""
+    """Return the error for a profile that does not exist or is hidden from the caller."""
     return reasons.profile_not_found(
         f'no {kind} is named "{name}"; list profiles to see their names, or add one', kind=kind, name=name
     )

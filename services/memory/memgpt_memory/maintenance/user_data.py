@@ -103,7 +103,7 @@ class UserData:
                 elif receipt.ended < now() - RETENTION:
                     await self._records.delete([record.id])
         except ServiceError as error:  # the next start, or the same request, continues it
-            _log.warning("erasure_not_resumed", error=str(error))
+            _log.warning("erasure_resume_failed", error=str(error))
 
     async def _erase(self, key: str, tenant: str, user_id: str) -> UserReceipt:
         record = await self._records.get(key)

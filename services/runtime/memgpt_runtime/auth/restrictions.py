@@ -38,10 +38,10 @@ def _check_id(field: str, id_: str, principal: Principal) -> None:
 
 
 def agent_hidden(agent_id: str) -> NotFound:
-    """Return the error for an agent that does not exist, or not for the caller."""
+    """Return the error for an agent that does not exist or is hidden from the caller."""
     return reasons.agent_not_found(f'unknown agent "{agent_id}"; list agents to see their ids', agent_id=agent_id)
 
 
 def source_hidden(source_id: str) -> NotFound:
-    """Return the error for a source that does not exist, or not for the caller."""
+    """Return the error for a source that does not exist or is hidden from the caller."""
     return reasons.source_not_found(f'unknown source "{source_id}"; list sources to see their ids', source_id=source_id)

@@ -17,5 +17,5 @@ def number(value: Any) -> int:
 
 
 def objects(values: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects in a list; what is no list has none."""
+    """Yield the objects in a list; any other value has none."""
     yield from (value for value in values if isinstance(value, dict)) if isinstance(values, list) else ()

@@ -72,7 +72,7 @@ def _made(text: str, calls: Sequence[RawCall], answer: Answer, request: ModelReq
             if answer.cut_off:
                 raise MalformedError(answer.cut_off, answer, at_fault=False)
             if _failed_before(request):
-                raise MalformedError("the arguments are no JSON object", answer)
+                raise MalformedError("the arguments are not a JSON object", answer)
             # The model sees it as a failed call, which it can correct.
             made.append(_function_call(raw.name, raw.arguments))
             break

@@ -56,7 +56,7 @@ class Package:
         """Return the bytes of a part, by its name or entry.
 
         Raises:
-            FileFailure: BROKEN: it is not there, or damaged; ENCRYPTED.
+            FileFailure: It is missing or damaged (BROKEN), or encrypted (ENCRYPTED).
         """
         entry = name if isinstance(name, zipfile.ZipInfo) else None
         if entry is not None and _is_encrypted(entry):
@@ -68,7 +68,7 @@ class Package:
         """Return a part's bytes after the first match of a mark of at most 64 bytes; no bytes if it is not found.
 
         Raises:
-            FileFailure: BROKEN: it is not there, or damaged.
+            FileFailure: It is missing or damaged (BROKEN).
         """
         rest = b""
         with self._errors(), self._archive.open(name) as stream:
@@ -83,7 +83,7 @@ class Package:
         """Yield the `start` and `end` events of a part's elements as it is read; clear finished elements.
 
         Raises:
-            FileFailure: BROKEN; TOO_LARGE for XML that declares entities, or is nested too deep.
+            FileFailure: It is damaged (BROKEN), or declares entities or is nested too deeply (TOO_LARGE).
         """
         with self._errors(), self._archive.open(name) as stream:
             yield from _elements(stream)
@@ -155,7 +155,7 @@ def open_package(file: File, what: str, limits: FileLimits, *, allow_encrypted: 
         allow_encrypted: Whether some parts, but not all, may be encrypted.
 
     Raises:
-        FileFailure: BROKEN, ENCRYPTED or TOO_LARGE.
+        FileFailure: It is damaged (BROKEN), encrypted (ENCRYPTED) or too large (TOO_LARGE).
     """
     with file.open() as stream, _opened(stream, what) as archive:
         parts = archive.infolist()

@@ -1,1 +1,1 @@
-"""Letta: its Agent Files and its database."""
+"""Letta's database and core memory; `letta_file` reads its Agent Files."""

@@ -29,7 +29,7 @@ final class Backoff {
     pause = FIRST_PAUSE;
   }
 
-  /** Pause before the next attempt, or throw the error if it is no interruption or the time is used up. */
+  /** Pause before the next attempt, or throw the error if it is not an interruption or the time is up. */
   void await(RuntimeException error) {
     await(error, Errors.isInterruption(error));
   }

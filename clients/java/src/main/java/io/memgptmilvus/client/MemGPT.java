@@ -156,7 +156,7 @@ public final class MemGPT implements AutoCloseable {
    * @param request names the source and may set options; its files and, if it is empty, its request id are filled in
    * @param documents the files
    * @param progress called for each change of a file
-   * @return the outcome of every file: a bad file fails on its own and is no exception here
+   * @return the outcome of every file: a bad file fails on its own and does not throw
    * @throws IOException if a document cannot be read before the load begins
    */
   public Load load(CreateLoadRequest request, List<Document> documents, Consumer<LoadFile> progress) throws IOException {
