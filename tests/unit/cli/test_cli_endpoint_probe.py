@@ -149,6 +149,15 @@ def test_a_stream_is_understood(endpoint):
         ("Tool choice must be auto", lambda body: "tool_choice" not in body),
         ("Use 'max_completion_tokens' instead of 'max_tokens'", lambda body: "max_completion_tokens" in body),
         ("Unexpected role 'user' after role 'tool'", lambda body: body["messages"][-2]["role"] == "assistant"),
+        (
+            "* GenerateContentRequest.contents[2].parts[0].function_response.name: Name cannot be empty.",
+            lambda body: body["messages"][3].get("name") == "send_message",
+        ),
+        ("Function call is missing a thought_signature", lambda body: "extra_content" in str(body["messages"])),
+        (
+            "The text field in the ContentBlock object at messages.2.content.0 is blank. Add text to the text field.",
+            lambda body: all(message["content"] for message in body["messages"]),
+        ),
         ("reasoning_content must be passed back", lambda body: "reasoning_content" in body["messages"][2]),
     ],
 )

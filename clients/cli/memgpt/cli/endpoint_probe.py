@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -31,6 +32,8 @@ _MAX_ADAPTATIONS = 12
 _PAUSES = (0.5, 2.0, 4.0)
 _LONGEST_PAUSE = 30.0
 _FILLER = "."
+_NO_SIGNATURE = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+_EMPTY = re.compile(r"non-?empty|is (?:blank|empty)|(?:cannot|must not|can't) be (?:blank|empty)")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -267,6 +270,18 @@ def _adapt(body: dict[str, Any], refusal: Refusal) -> bool:
     called = [message for message in messages if message.get("tool_calls")]
     if "reasoning_content" in text and called and "reasoning_content" not in called[0]:
         called[0]["reasoning_content"] = _FILLER
+        return True
+    results = [message for message in messages if message["role"] == "tool"]
+    if called and "response.name" in text and any("name" not in message for message in results):
+        for message in results:
+            message["name"] = called[0]["tool_calls"][0]["function"]["name"]
+        return True
+    if "thought_signature" in text and called and "extra_content" not in called[0]["tool_calls"][0]:
+        called[0]["tool_calls"][0]["extra_content"] = _NO_SIGNATURE
+        return True
+    if _EMPTY.search(text) and any(message.get("content") == "" for message in messages):
+        for message in messages:
+            message["content"] = message.get("content") or _FILLER
         return True
     after = next(
         (n for n, m in enumerate(messages[:-1]) if m["role"] == "tool" and messages[n + 1]["role"] == "user"), -1
