@@ -71,6 +71,9 @@ def test_a_line_that_begins_with_from_separates_no_messages() -> None:
     read = read_bytes((message(1, body) + message(2, "Bye.")).encode(), "a.mbox")
     assert body in read.text
     assert read.text.count("# S") == 2
+    for end in ("From Dover\n", "From Dover", "From\n"):
+        read = read_bytes((message(1, "We sailed.") + end).encode(), "a.mbox")
+        assert read.text.rstrip().endswith(f"We sailed.\n\n{end.rstrip()}")
     bare = "From MAILER-DAEMON\nFrom: a@b\nTo: c\nSubject: S\n\nOne.\n\n"
     assert read_bytes(2 * bare.encode(), "a.mbox").text.count("# S") == 2
 

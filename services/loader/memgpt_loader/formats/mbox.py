@@ -74,7 +74,9 @@ def _messages(stream: BinaryIO) -> Iterator[bytes]:
 def _separates(line: bytes, following: bytes) -> bool:
     """Whether a line begins a message: a postmark before a header or the end. Text may begin with "From ", too."""
     header = _HEADER if _POSTMARK.match(line) else _KNOWN_HEADER if _BARE_POSTMARK.match(line) else None
-    return header is not None and (not following or header.match(following) is not None)
+    if not following:
+        return header is _HEADER
+    return header is not None and header.match(following) is not None
 
 
 def _unescaped(lines: list[bytes]) -> bytes:
