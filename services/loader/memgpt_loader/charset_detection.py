@@ -85,7 +85,9 @@ def _is_western(sample: bytes) -> bool:
         text = sample.decode("cp1252")
     except UnicodeDecodeError:
         return False
-    return _WESTERN.sub("", text).isascii()
+    beyond = [char for char in text if not char.isascii()]
+    few = len(beyond) < _FEWEST_PAIRS and all(char.isalpha() and char >= "À" for char in beyond)
+    return few or _WESTERN.sub("", text).isascii()
 
 
 def _common(sample: bytes, encoding: str) -> float:
@@ -94,6 +96,8 @@ def _common(sample: bytes, encoding: str) -> float:
         text = sample.decode(encoding)
     except UnicodeDecodeError:
         return 0.0
+    if _is_scattered(text):
+        return 0.0
     rows = _COMMON[encoding]
     beyond = [char.encode(encoding) for char in text if not char.isascii()]
     common = sum(
@@ -101,6 +105,16 @@ def _common(sample: bytes, encoding: str) -> float:
         for char in beyond
     )
     return common / len(beyond) if len(beyond) >= _FEWEST_PAIRS else 0.0
+
+
+def _is_scattered(text: str) -> bool:
+    """Whether most characters beyond ASCII stand alone within Latin words, as umlauts do and no Han or kana."""
+    runs = _RUN_BEYOND_ASCII.findall(text)
+    return len(_ALONE_IN_WORD.findall(text)) * 2 > len(runs)
+
+
+_RUN_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+_ALONE_IN_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f](?![^\x00-\x7f])|(?<![^\x00-\x7f])[^\x00-\x7f](?=[a-z])")
 
 
 def _by_statistics(sample: bytes) -> list[str]:
@@ -123,14 +137,19 @@ def _worded(sample: bytes, encoding: str) -> bool:
         return False
     words = [word for word in _WORD.findall(text) if not word.isascii()]
     mixed = sum(_LATIN.search(word) is not None and _OTHER_SCRIPT.search(word) is not None for word in words)
+    if encoding in _TWO_BYTES_OF_CHARDET.values() and _is_scattered(text):
+        return False
     boxed = len(_BOXED.findall(text))
-    return mixed * 10 <= len(words) and boxed * 20 <= len(text)
+    signs = len(_SIGN_WITHIN.findall(text))
+    return mixed * 10 <= len(words) and boxed * 20 <= len(text) and signs * 10 <= len(words)
 
 
 _WORD = re.compile(r"\w+")
 _CONTROL = re.compile("[\x80-\x84\x86-\x9f]")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 _OTHER_SCRIPT = re.compile("[\u0370-\u03ff\u0400-\u052f\u0590-\u06ff\u0e00-\u0e7f]")
+_SIGN_WITHIN = re.compile("(?<=[^\\W\\d_])[\u00a1-\u00ac\u00ae-\u00b6\u00b8-\u00bf](?=[^\\W\\d_])")
+"""Signs within a word, which are letters of another encoding."""
 _BOXED = re.compile("(?<=[^\\W\\d_A-Za-z])[\u2500-\u259f]|[\u2500-\u259f](?=[^\\W\\d_A-Za-z])")
 """Box-drawing characters within a word, which a wrong guess produces."""
 

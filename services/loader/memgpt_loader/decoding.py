@@ -36,6 +36,7 @@ _MARKS = (
 
 # Escape sequences that identify Japanese in ISO-2022-JP.
 _ESCAPES = (b"\x1b$@", b"\x1b$B")
+_KOREAN_ESCAPE = b"\x1b$)C"
 _MOST_JIS_BYTES = 64 * 1024 * 1024
 
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?:<=>]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][A-Z0-9]|[@-Z\\^_=>])")
@@ -128,6 +129,8 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
         return wide
     if b"\x00" in sample and (_NUL_IN_WORD.search(sample) or not sample.strip(b"\x00")):
         raise _binary()
+    if _KOREAN_ESCAPE in sample and _fits(stream, "iso2022_kr"):
+        return "iso2022_kr"
     if any(escape in sample for escape in _ESCAPES):  # its bytes are ASCII, too
         return "iso2022_jp" if _fits(stream, "iso2022_jp") else JIS_EXTENDED
     if _fits(stream, "utf-8"):

@@ -336,3 +336,16 @@ def test_lists_are_numbered_as_they_say() -> None:
 def test_the_mark_of_a_note_is_no_part_of_the_word(mark: str) -> None:
     page = f'<html xmlns="http://www.w3.org/1999/xhtml"><body><p>in 1911<a {mark} href="#n">2</a>, they say</p></body></html>'
     assert read_bytes(page.encode(), "a.xhtml").text == "in 1911[2], they say"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Zítra ráno pojedeme k jezeru, vezměte si teplé oblečení; příliš žluťoučký kůň.\n", "iso8859-2"),
+        ("내일 아침 우리는 호수에 갑니다. 낚싯대와 옷을 가져오세요.\n", "iso2022_kr"),
+        ("[a]\nb=Ü\n", "cp1252"),
+        ("Die Bücher über Köln gehören der größten Bücherei; Gebühr für Schüler: 5 Euro.\n", "cp437"),
+    ],
+)
+def test_short_texts_in_encodings_of_old_systems(text: str, encoding: str) -> None:
+    assert read_bytes(text.encode(encoding), "a.txt").text == text
