@@ -93,9 +93,9 @@ class Checkout:
         self.program(
             self.bin / "venv-uv",
             f'echo "uv $*" >>"{self.calls}"; env >"{self.calls}.env"\n'
-            'case "$*" in\n'
+            'W=.venv/lib/python3.12/site-packages/wordllama-0.dist-info; case "$*" in\n'
             '  *--dry-run*) exit "${NO_WHEEL:-0}" ;;\n'
-            "  *--python-platform*) mkdir -p .venv/lib/python3.12/site-packages/wordllama-0.dist-info ;;\n"
+            "  *--python-platform*) mkdir -p $W && echo 'Tag: cp313' >$W/WHEEL ;;\n"
             "esac",
         )
         self.program(
