@@ -17,12 +17,17 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from pymilvus import MilvusClient
 
 from tests.support import milvus_server as milvus
 from tests.support.milvus_server import MilvusServer
 from tests.support.missing import missing_tool
 from tests.support.scripted_llm import ScriptedLLM
+
+# On a busy machine, any example may take seconds.
+settings.register_profile("any speed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 # As set by default, structlog prints a traceback with all local variables, which can take many seconds.
 _renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
