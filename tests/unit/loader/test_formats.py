@@ -212,7 +212,7 @@ def test_mail_with_attachments() -> None:
 
 def test_an_archive_of_mail_comes_message_by_message() -> None:
     first, second = message("One.").as_bytes(), message("Two.\n\n>From home.").as_bytes(unixfrom=False)
-    data = b"From a@b Mon\n" + first + b"\nFrom c@d Tue\n" + second.replace(b">From", b">>From") + b"\nFrom x\n"
+    data = b"From a@b Mon\n" + first + b"\nFrom c@d Tue\n" + second.replace(b">From", b">>From") + b"\nFrom x@y\n"
     for name in ("a.mbox", "a.eml", "Inbox"):
         pieces = read(data, name)
         assert [number for number, _ in pieces] == [0, 0]
