@@ -32,7 +32,7 @@ _PATHS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bapi\.cohere\.(?:com|ai)\Z"), "/compatibility/v1"),
     (re.compile(r"\bapi\.deepinfra\.com\Z"), "/v1/openai"),
 )
-"""Hosts that serve OpenAI's protocol under another path than ``/v1``, from their documentation."""
+"""Hosts that serve OpenAI's protocol under another path than ``/v1``."""
 
 
 @dataclass(frozen=True, slots=True)
