@@ -109,8 +109,8 @@ def test_home_that_was_migrated_has_agents_of_both_versions(home: Path, report: 
         pass
 
 
-@pytest.mark.parametrize("is_local", [True, False])
-def test_times_of_0_3_are_utc_or_local_as_the_messages_tell(is_local: bool, home: Path, report: Report) -> None:
+@pytest.mark.parametrize("local_rows", [6, 3, 0], ids=["local", "local until an upgrade", "UTC"])
+def test_times_of_0_3_are_utc_or_local_as_the_messages_tell(local_rows: int, home: Path, report: Report) -> None:
     homes.write_0_3(home, messages=6)
     berlin = ZoneInfo("Europe/Berlin")
     # Each three messages a user's, a call, and its result: the second three are in the hour that repeats.
@@ -119,7 +119,7 @@ def test_times_of_0_3_are_utc_or_local_as_the_messages_tell(is_local: bool, home
     with sqlite3.connect(home / "sqlite.db") as db:
         for number, instant in enumerate(instants):
             local = instant.astimezone(berlin)
-            stored = (local if is_local else instant).strftime("%Y-%m-%d %H:%M:%S.%f")
+            stored = (local if number < local_rows else instant).strftime("%Y-%m-%d %H:%M:%S.%f")
             db.execute("UPDATE memgpt_recall_memory_agent SET created_at = ? WHERE id = ?", (stored, f"m-{number}"))
             if number % 3 != 1:
                 envelope = {"status": "OK", "message": "None"} if number % 3 else {"type": "user_message"}
