@@ -203,7 +203,7 @@ def test_tools(run: Commands, suite: Suite, tool: ScriptedTool) -> None:
     run("tools", "remove", tool.address, "--agent", "Dora")
 
 
-@uses("export agent", "import agent", "import letta", "add tag", "delete tag")
+@uses("export agent", "import agent", "import letta", "add tag", "delete tag", "add description", "delete description")
 def test_agents_as_files(run: Commands, suite: Suite, tmp_path: Path) -> None:
     create(suite, "Edda")
     run("export", "agent", "Edda", "-o", str(tmp_path / "edda.jsonl"))
@@ -214,6 +214,9 @@ def test_agents_as_files(run: Commands, suite: Suite, tmp_path: Path) -> None:
     run("add", "tag", "old", "--agent", "Zoe")
     assert suite.cli("list", "agents", "--tag", "old").splitlines()[1].startswith("Zoe")
     run("delete", "tag", "old", "--agent", "Zoe")
+    run("add", "description", "Tends the garden.", "--agent", "Zoe")
+    assert "Tends the garden." in suite.cli("show", "agent", "Zoe")
+    run("delete", "description", "--agent", "Zoe")
 
 
 @uses("import letta", "import memgpt", "import chatgpt", "import claude", "import mem0")
