@@ -137,7 +137,7 @@ def test_sources(run: Commands, suite: Suite, tea: Path) -> None:
     run("delete", "source", "all")
 
 
-@uses("run", "ask", "attach", "detach", "list agents", "rename agent", "delete agent")
+@uses("run", "ask", "attach", "detach", "list agents", "rename agent", "update agent", "delete agent")
 def test_conversation(run: Commands, suite: Suite, tea: Path) -> None:
     suite.cli("load", "files", str(tea), "--name", "teapot")
     assert "Created new agent 'Ada'" in run("run", "--agent", "Ada", "--first", stdin="My name is Ada.\n")
@@ -148,6 +148,12 @@ def test_conversation(run: Commands, suite: Suite, tea: Path) -> None:
     run("detach", "--agent", "Ada", "--data-source", "teapot")
     run("rename", "agent", "Ada", "Lovelace")
     assert "Lovelace" in [json.loads(line)["name"] for line in run("list", "agents", "--json").splitlines()]
+    kept = run("update", "agent", "Lovelace", "--message-ttl", "4w", "--note-ttl", "forever")
+    assert "keeps messages 28d and notes indefinitely" in kept
+    shown = suite.cli("show", "agent", "Lovelace")
+    assert "Message TTL:    28d" in shown
+    assert "Note TTL" not in shown
+    run("update", "agent", "Lovelace", code=2)
     run("delete", "agent", "Lovelace")
 
 

@@ -118,6 +118,19 @@ def test_the_blocks_of_a_new_agent(chat: Chat, suite: Suite) -> None:
     assert "[persona: 29 of 300 characters]" in printed
 
 
+def test_how_long_it_keeps_messages_and_notes(chat: Chat, suite: Suite) -> None:
+    chat("--message-ttl", "30d", "--note-ttl", "1y", agent="Tim")
+    shown = suite.cli("show", "agent", "Tim")
+    assert "Message TTL:    30d" in shown
+    assert "Note TTL:       365d" in shown
+    chat("--message-ttl", "1d", agent="Tim")
+    shown = suite.cli("show", "agent", "Tim")
+    assert "Message TTL:    1d" in shown
+    assert "Note TTL:       365d" in shown
+    chat("--note-ttl", "forever", agent="Tim")
+    assert "Note TTL" not in suite.cli("show", "agent", "Tim")
+
+
 def test_the_preset_decides_how_it_reads(chat: Chat) -> None:
     _, plain = chat()
     _, docs = chat("--preset", "memgpt_docs")

@@ -39,7 +39,7 @@ from memgpt_memory.maintenance.user_data import UserData
 from memgpt_memory.messages import Messages
 from memgpt_memory.passages import EmbeddingIndex, Passages
 from memgpt_memory.quotas import Amounts, Limits, Quotas
-from memgpt_memory.recall import Forgetting, MessageIndex, Recall
+from memgpt_memory.recall import Expiry, Forgetting, MessageIndex, Recall
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Records
 from memgpt_memory.sources import LoadRecords, Sources
 from memgpt_memory.store import Store
@@ -89,6 +89,7 @@ class Core:
     recall: Recall
     message_index: MessageIndex
     forgetting: Forgetting
+    expiry: Expiry
     profiles: Profiles
     loads: LoadRecords
     quotas: Quotas
@@ -125,6 +126,7 @@ class Core:
 
     async def close(self) -> None:
         """Stop background work and release the store."""
+        await self.expiry.close()
         await self.user_data.close()
         await self.tenants.close()
         await self.reembedding.close()
@@ -199,6 +201,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         recall=recall,
         message_index=message_index,
         forgetting=Forgetting(agents, notes, recall),
+        expiry=Expiry(agents, notes, recall),
         profiles=Profiles(records),
         loads=LoadRecords(records, sources),
         quotas=quotas,
@@ -211,6 +214,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
         observe_search=settings.observe_search,
     )
     agents.on_purge.append(core.recall.forget)
+    agents.before_read = core.expiry.hide
     names.check_tenant = core.tenants.check
     core.reembedding.on_switch += [core.archive.rankings.clear, core.recall.rankings.clear]
     await message_index.open()
@@ -218,6 +222,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     await core.tenants.open()
     core.reembedding.resume()
     core.user_data.resume()
+    core.expiry.start()
     idempotency.keep_tidy()
     quotas.save_regularly()
     return core

@@ -14,7 +14,7 @@ from memgpt.cli.access import profiles
 from memgpt.cli.access.choice import move_to_front
 from memgpt.cli.access.login import show_profiles
 from memgpt.cli.access.profiles import LOCAL, Profile
-from memgpt.cli.access.times import parse_duration, parse_expiry
+from memgpt.cli.access.times import parse_duration, parse_expiry, parse_ttl, ttl_text
 from memgpt.cli.errors import CliError
 from memgpt.cli.resources import OutputFormat
 from memgpt.cli.settings import load_settings
@@ -111,15 +111,34 @@ def test_the_option_may_follow_the_command(given: list[str], moved: list[str]) -
     assert move_to_front(given) == moved
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("0s", 0), ("90s", 90), ("15m", 900), ("24h", 86400), ("30d", 2592000)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0), ("90s", 90), ("15m", 900), ("24h", 86400), ("30d", 2592000), ("2w", 1209600), ("1y", 31536000)],
+)
 def test_durations(text: str, seconds: int) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "1", "d", "-1d", "1.5h", "1 d", "1w", "٣d", "9999999d"])
+@pytest.mark.parametrize("text", ["", "1", "d", "-1d", "1.5h", "1 d", "1M", "٣d", "9999999d"])
 def test_other_texts_are_no_durations(text: str) -> None:
     with pytest.raises(CliError):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("forever", "forever"), ("1y", "365d"), ("48h", "2d"), ("90m", "90m"), ("90s", "90s")]
+)
+def test_times_to_live(text: str, shown: str) -> None:
+    ttl = parse_ttl(text)
+    assert ttl is not None
+    assert ttl_text(ttl) == shown
+    assert parse_ttl(shown) == ttl
+
+
+def test_other_texts_are_no_times_to_live() -> None:
+    assert parse_ttl("") is None
+    with pytest.raises(CliError, match="forever"):
+        parse_ttl("never")
 
 
 def test_times() -> None:

@@ -42,6 +42,10 @@ Wide = Annotated[bool, typer.Option("--wide", help="Show every column, ids inclu
 Tokens = Annotated[
     int, typer.Option(metavar="TOKENS", help="Size of the model's context window.", min=0, show_default=False)
 ]
+MessageTtl = Annotated[
+    str, typer.Option(metavar="TIME", help="How long messages are kept, such as 30d or 1y; forever to keep all.")
+]
+NoteTtl = Annotated[str, typer.Option(metavar="TIME", help="The same for notes.")]
 EmbeddingDimension = Annotated[
     int, typer.Option(metavar="NUMBER", help="Dimensions of its vectors. [default: ask it]", min=0, show_default=False)
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.cli.access.times import parse_ttl, ttl_text
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.terminal.table import Column
 from memgpt.cli.terminal.ui import Ui, plural
@@ -255,6 +256,8 @@ def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: OutputFormat = DEFAULT)
         "Context window": f"{context.total_tokens:,} of {context.context_window:,} tokens",
         "Messages": f"{info.message_count:,}",
         "Notes": f"{info.passage_count:,}",
+        **({"Message TTL": ttl_text(info.message_ttl.ToTimedelta())} if info.HasField("message_ttl") else {}),
+        **({"Note TTL": ttl_text(info.note_ttl.ToTimedelta())} if info.HasField("note_ttl") else {}),
         "Data sources": ", ".join(each.source_name for each in info.attachments) or "none",
     }
     for title, text in facts.items():
@@ -316,6 +319,24 @@ def rename_agent(ui: Ui, memgpt: MemGPT, name: str, new_name: str) -> None:
     agent = memgpt.agents.find(name)
     agent.update(name=new_name)
     ui.line(f"Agent {name} is now {agent.name}.", "green")
+
+
+def update_agent(ui: Ui, memgpt: MemGPT, name: str, message_ttl: str, note_ttl: str) -> None:
+    """Change how long an agent keeps its messages and notes; an empty text keeps the setting."""
+    given = {"message_ttl": parse_ttl(message_ttl), "note_ttl": parse_ttl(note_ttl)}
+    fields = {field: ttl for field, ttl in given.items() if ttl is not None}
+    if not fields:
+        raise CliError("nothing to change; give --message-ttl or --note-ttl", MISUSE)
+    agent = memgpt.agents.find(name)
+    agent.update(**fields)
+    kept = " and ".join(
+        f"{what} {ttl_text(ttl)}" if ttl else f"{what} indefinitely"
+        for what, ttl in (
+            ("messages", agent.info.message_ttl.ToTimedelta()),
+            ("notes", agent.info.note_ttl.ToTimedelta()),
+        )
+    )
+    ui.line(f"Agent {agent.name} keeps {kept}.", "green")
 
 
 def delete_file(ui: Ui, memgpt: MemGPT, source_name: str, name: str, *, yes: bool) -> None:

@@ -59,6 +59,8 @@ class AgentRpcs(ServicerBase):
             description=request.description,
             tags=request.tags,
             user_id=request.user_id,
+            message_ttl=request.message_ttl if request.HasField("message_ttl") else None,
+            note_ttl=request.note_ttl if request.HasField("note_ttl") else None,
             messages=memory_protos.new_messages(boot.boot_sequence(clock.now(), time_zone)),
         )
         return pb.CreateAgentResponse(agent=(await call(self._memory.agents.CreateAgent(new))).agent)

@@ -212,7 +212,7 @@ class Tenants:
     async def _delete_agent(self, row: TenantRow, receipt: TenantReceipt, agent_id: str) -> None:
         if receipt.counted != agent_id:
             try:
-                live = await self._agents.get(row.name, agent_id)
+                live = await self._agents.get(row.name, agent_id, for_deletion=True)
             except NotFound:  # its deletion had begun before; it is finished here
                 live = None
             receipt.agents += 1

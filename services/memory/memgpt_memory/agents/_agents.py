@@ -13,10 +13,11 @@ from memgpt_memory.agents._cache import AgentCache
 from memgpt_memory.agents._commands import CreateAgent, DeleteAgent, UpdateSettings
 from memgpt_memory.agents._errors import unknown_agent, unknown_agent_name
 from memgpt_memory.agents._heartbeats import HEARTBEAT
+from memgpt_memory.agents._lifetimes import LIFETIME
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
 from memgpt_memory.agents._rows import AgentRow
-from memgpt_memory.agents._settings import check_context_window, check_settings, check_time_zone
+from memgpt_memory.agents._settings import check_context_window, check_settings, check_time_zone, check_ttl
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
@@ -54,6 +55,7 @@ class Agents:
         self._quotas = quotas
         self._cache = AgentCache(repository, lease_seconds)
         self.on_purge: list[Callable[[LiveAgent], Awaitable[None]]] = []
+        self.before_read: Callable[[LiveAgent], Awaitable[None]] = _nothing
         self._importing: set[str] = set()
 
     async def create(
@@ -98,8 +100,13 @@ class Agents:
         renamed, rest = settings.model_copy(update={"name": fallback_names[0]}), fallback_names[1:]
         return await self.create(tenant, agent_id, renamed, content, fallback_names=rest)
 
-    async def get(self, tenant: str, agent_id: str) -> LiveAgent:
+    async def get(self, tenant: str, agent_id: str, *, for_deletion: bool = False) -> LiveAgent:
         """Return an agent.
+
+        Args:
+            tenant: The tenant that owns it.
+            agent_id: Its id.
+            for_deletion: Whether it is read only to be deleted: then what has expired is not hidden before.
 
         Raises:
             NotFound: There is no such agent, or it belongs to another tenant.
@@ -108,6 +115,8 @@ class Agents:
         if live is None or live.row.tenant != tenant or not principal().may_use_agent(agent_id):
             raise unknown_agent(agent_id)
         check_exists(live)
+        if not for_deletion:
+            await self.before_read(live)
         return live
 
     async def get_by_name(self, tenant: str, name: str) -> LiveAgent:
@@ -120,6 +129,7 @@ class Agents:
         live = await self._cache.find(agent_id) if agent_id else None
         if live is None or live.row.name != name or live.row.deleting or not principal().may_use_agent(agent_id):
             raise unknown_agent_name(name)
+        await self.before_read(live)
         return live
 
     async def list(
@@ -146,6 +156,8 @@ class Agents:
         page = list_page([id_ for id_ in ids if id_ not in hidden] if hidden else ids, size, after)
         found = (await self._cache.find_many(page.items)).values()
         agents = [live for live in found if live is not None and not live.row.deleting]
+        for live in agents:
+            await self.before_read(live)
         return Page(agents, page.next_token, page.total)
 
     async def _matching(self, tenant: str, tags: set[str], origin: str, user_id: str) -> Sequence[str]:
@@ -185,7 +197,7 @@ class Agents:
             tenant: The tenant that owns it.
             agent_id: The agent.
             changes: New values of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`,
-                `user_id`.
+                `user_id`, and, in microseconds, `message_ttl` and `note_ttl`.
             etag: The etag that was read; empty to skip the check.
 
         Raises:
@@ -195,6 +207,8 @@ class Agents:
         if "time_zone" in changes:
             check_time_zone(str(changes["time_zone"]))
         check_context_window(cast("int", changes.get("context_window", 0)))
+        for field in ("message_ttl", "note_ttl"):
+            check_ttl(field, cast("int", changes.get(field, 0)))
         texts = {name: str(changes.pop(name)) for name in _TEXTS if name in changes}
         command = UpdateSettings(changes, texts, etag)
         new_name = str(changes.get("name", live.row.name))
@@ -205,6 +219,7 @@ class Agents:
             async with self._names.claim(tenant, "agent", new_name, agent_id, self._called(new_name)):
                 await self.repository.execute(live, command)
             await self._names.release(tenant, "agent", old_name, agent_id)
+        await self.before_read(live)
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
@@ -215,7 +230,7 @@ class Agents:
         """
         live = await self._cache.find(agent_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
-            live = await self.get(tenant, agent_id)
+            live = await self.get(tenant, agent_id, for_deletion=True)
             await self._quotas.keep_tokens(tenant, live.row.token_day, live.row.tokens_today)
             async with self._journal.beginning("agent", agent_id) as journal:
                 await self.repository.execute(live, DeleteAgent(journal))
@@ -313,6 +328,10 @@ class Agents:
         found = await self._cache.find_many(ids)
         return [live for id_ in ids if (live := found[id_]) is not None and not live.row.deleting]
 
+    async def with_lifetimes(self) -> Sequence[str]:
+        """Return the ids of the agents, of every tenant, that may have a time to live."""
+        return [record.parent for record in await self._records.find(LIFETIME)]
+
     async def all(self) -> Sequence[LiveAgent]:
         """Return the agents of every tenant."""
         return await self.find_many([record.id for record in await self._records.find("agent")])
@@ -324,6 +343,7 @@ class Agents:
             live: The agent.
             messages: Whether to read the window's messages.
         """
+        await self.before_read(live)
         async with live.lock:  # no commit comes in between
             await self.repository.settle(live)
             state = live.state
@@ -354,3 +374,7 @@ class Agents:
         await self._journal.end(live.id)
         self._cache.remove(live.id)
         live.notify()
+
+
+async def _nothing(_: LiveAgent) -> None:
+    pass

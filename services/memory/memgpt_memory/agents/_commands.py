@@ -139,6 +139,21 @@ class ForgetMessages:
 
 
 @dataclass(frozen=True, slots=True)
+class Expire:
+    """Forget messages and delete notes whose time to live has ended; missing ones are not an error.
+
+    Attributes:
+        messages: Sequences of the messages.
+        notes: Numbers of the notes.
+        freed: Bytes of their texts.
+    """
+
+    messages: Set[int]
+    notes: Set[int]
+    freed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class AttachSource:
     """Attach a source; do nothing if it is attached already.
 
@@ -290,6 +305,7 @@ Command = (
     | DeleteNotes
     | CountBytes
     | ForgetMessages
+    | Expire
     | AttachSource
     | DetachSource
     | PutToolServer

@@ -26,6 +26,7 @@ from memgpt_memory.agents._commands import (
     DetachBlock,
     DetachSource,
     EndTurn,
+    Expire,
     ForgetMessages,
     InsertNotes,
     NoteTurn,
@@ -38,6 +39,7 @@ from memgpt_memory.agents._commands import (
     notes_of,
 )
 from memgpt_memory.agents._draft import Draft, Transition
+from memgpt_memory.agents._lifetimes import lifetime_records
 from memgpt_memory.agents._rewinds import Rewind
 from memgpt_memory.agents._rows import NoteInsertion, SharedRef, TurnState
 from memgpt_memory.agents._settings import settings_etag
@@ -93,6 +95,7 @@ def _apply(command: object, draft: Draft) -> bool | None:
 def _(command: CreateAgent, draft: Draft) -> None:
     draft.row.turn_count = 0
     draft.row.text_bytes = draft.row.text_bytes or 0
+    draft.records += lifetime_records(draft.before.id, draft.row, draft.time)
     draft.edit_blocks(command.blocks, by_people=True)
     for reference in command.shared:
         draft.attach_shared(reference)
@@ -114,6 +117,8 @@ def _(command: UpdateSettings, draft: Draft) -> None:
     for name, value in command.changes.items():
         setattr(draft.row, name, value)
     draft.set(**command.texts)
+    if not command.changes.keys().isdisjoint(("message_ttl", "note_ttl")):
+        draft.records += lifetime_records(draft.before.id, draft.row, draft.time)
     draft.row.settings_version += 1
 
 
@@ -179,11 +184,8 @@ def _(command: DeleteNotes, draft: Draft) -> bool:
     existing = {number for number in command.numbers if number < draft.row.next_note and number not in dead}
     if not existing:
         return False
-    dead = dead.add(existing)
-    draft.set(dead_notes=dead)
-    draft.row.dead_count = len(dead)
-    if draft.row.text_bytes is not None:
-        draft.row.text_bytes = max(0, draft.row.text_bytes - command.freed)
+    draft.delete_notes(existing)
+    draft.free(command.freed)
     return True
 
 
@@ -202,9 +204,17 @@ def _(command: ForgetMessages, draft: Draft) -> bool:
     if isinstance(turn, RunningTurn) and any(one >= turn.first_sequence for one in existing):
         raise errors.message_in_running_turn()
     draft.set(forgotten=forgotten.add(existing))
-    if draft.row.text_bytes is not None:
-        draft.row.text_bytes = max(0, draft.row.text_bytes - command.freed)
+    draft.free(command.freed)
     return bool(existing)
+
+
+@_apply.register
+def _(command: Expire, draft: Draft) -> None:
+    if command.messages:
+        draft.set(forgotten=draft.before.forgotten.add(command.messages))
+    if command.notes:
+        draft.delete_notes(command.notes)
+    draft.free(command.freed)
 
 
 @_apply.register

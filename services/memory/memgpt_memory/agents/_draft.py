@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -166,6 +166,17 @@ class Draft:
     def added_bytes(self) -> int:
         """Bytes of the new messages and passages."""
         return sum(message.size for message in self.messages) + sum(len(text.encode()) for text in self.passages)
+
+    def delete_notes(self, numbers: Iterable[int]) -> None:
+        """Make notes invisible."""
+        dead = self.before.dead_notes.add(numbers)
+        self.set(dead_notes=dead)
+        self.row.dead_count = len(dead)
+
+    def free(self, size: int) -> None:
+        """Subtract the bytes of deleted texts."""
+        if self.row.text_bytes is not None:
+            self.row.text_bytes = max(0, self.row.text_bytes - size)
 
     def set_turn(self, turn: AgentTurn) -> None:
         """Replace the agent's current turn."""

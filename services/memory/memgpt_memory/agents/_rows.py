@@ -95,7 +95,8 @@ class AgentRow(StoredModel):
     own, and the contract bounds everything else: the row has at most 26 KB, less than half of the maximum.
     `turn_count` is None for an agent of an older version whose turns are not indexed yet. `text_bytes` counts the bytes
     of messages and notes; None for an agent of an older version whose bytes are not counted yet. `tokens` are those of
-    the chat model, and `tokens_today` those of the day `token_day` of UTC.
+    the chat model, and `tokens_today` those of the day `token_day` of UTC. `message_ttl` and `note_ttl` are in
+    microseconds; 0 for indefinitely.
     """
 
     tenant: str
@@ -107,6 +108,8 @@ class AgentRow(StoredModel):
     context_window: int = 0
     time_zone: str = "UTC"
     user_id: str = ""
+    message_ttl: int = 0
+    note_ttl: int = 0
     tags: list[str] = Field(default=[])
     origin: str = ""
     created: int

@@ -14,7 +14,7 @@ from memgpt_memory.records import split
 from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, all_of
 from memgpt_memory.store.layout import MESSAGES
-from memgpt_memory.store.rows import Key, MessageRow
+from memgpt_memory.store.rows import Key, MessageRow, RowTime
 
 _INLINE_ARGUMENTS = 32_768
 """Arguments that are longer than this many bytes, with the endpoint's data, go after the text, so that the head always
@@ -118,6 +118,11 @@ class Messages:
             for id_ in ids
             if id_ in rows
         ]
+
+    async def times(self, agent_id: str, before: int) -> list[RowTime]:
+        """Return the rows of an agent's messages that were stored before a time; a long message has several."""
+        condition = all_of(Equals("agent", agent_id), Between("created", end=before))
+        return await self._store.query(MESSAGES, condition, RowTime)
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete rows by key."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from memgpt_memory.recall._expiry import Expiry
 from memgpt_memory.recall._forgetting import Forgetting, Forgotten
 from memgpt_memory.recall._message_index import MessageIndex
 from memgpt_memory.recall._recall import Neighbors, Recall, RecallMode, RecallQuery
 
 __all__ = [
+    "Expiry",
     "Forgetting",
     "Forgotten",
     "MessageIndex",

@@ -28,9 +28,9 @@ from memgpt_memory.embedding import unit_vectors
 from memgpt_memory.messages import Message, Messages, spoken_text
 from memgpt_memory.passages import EmbeddingIndex, Passages, indexed_words
 from memgpt_memory.records import ids_of
-from memgpt_memory.store.filters import Equals
+from memgpt_memory.store.filters import Between, Equals, all_of
 from memgpt_memory.store.layout import Collection, message_index, partition_of
-from memgpt_memory.store.rows import IndexedMessageRow, Key, RowNumber
+from memgpt_memory.store.rows import IndexedMessageRow, Key, RowNumber, RowTime
 from memgpt_memory.tasks import run_to_end
 
 _log = structlog.get_logger(__name__)
@@ -137,6 +137,19 @@ class MessageIndex:
                 ids = [index_id(live.id, sequence) for sequence in sequences]
                 partition = partition_of(live.row.tenant, live.id)
                 await self._passages.store.delete(collection, ids, partition=partition)
+
+    async def drop_older(self, live: LiveAgent, before: int) -> None:
+        """Delete the index rows of forgotten messages that were stored before a time."""
+        index = self._passages.index
+        collection = self.collection(index)
+        async with index.reading(), self._lock(live):
+            if self._passages.store.is_open(collection):
+                partition = partition_of(live.row.tenant, live.id)
+                condition = all_of(Equals("owner", live.id), Between("created", 1, before))  # the mark has the time 0
+                rows = await self._passages.store.query(collection, condition, RowTime, partitions=[partition])
+                ids = [row.id for row in rows if row.sequence in live.state.forgotten]
+                for start in range(0, len(ids), _BATCH):
+                    await self._passages.store.delete(collection, ids[start : start + _BATCH], partition=partition)
 
     async def sweep(self, live: LiveAgent) -> None:
         """Delete the index rows of forgotten messages that a failure or a crash left behind."""

@@ -321,6 +321,11 @@ class Recall:
             self._transcripts.forget(live.id)
             await self._index.drop(live, sequences)
 
+    async def drop_older(self, live: LiveAgent, before: int) -> None:
+        """Delete what is derived from forgotten messages that were stored before a time."""
+        self._transcripts.forget(live.id)
+        await self._index.drop_older(live, before)
+
     async def sweep(self, live: LiveAgent) -> None:
         """Delete what a failure or a crash left of what was derived from forgotten messages."""
         await self._index.sweep(live)

@@ -75,6 +75,8 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         description=agent.description,
         tags=agent.tags,
         user_id=agent.user_id,
+        message_ttl=agent.message_ttl,
+        note_ttl=agent.note_ttl,
     )
     validate(new)
     time = now()
@@ -90,6 +92,8 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         tags=list(dict.fromkeys(new.tags)),
         origin=agent.origin,
         user_id=new.user_id,
+        message_ttl=convert.duration_back(new.message_ttl),
+        note_ttl=convert.duration_back(new.note_ttl),
         created=time,
         updated=time,
     )

@@ -39,7 +39,11 @@ _PAUSE_SECONDS = 60.0
 _HEARTBEATS_PAGE = 100
 """Agents on a page of timed heartbeats, each with at most 16 KiB."""
 
-_UPDATABLE = ("name", "system", "model", "context_window", "time_zone", "description", "tags", "user_id")
+_LIFETIMES = ("message_ttl", "note_ttl")
+_UPDATABLE = (
+    *("name", "system", "model", "context_window", "time_zone", "description", "tags", "user_id"),
+    *_LIFETIMES,
+)
 
 
 class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
@@ -67,6 +71,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     time_zone=request.time_zone or "UTC",
                     tags=list(dict.fromkeys(request.tags)),
                     user_id=request.user_id,
+                    message_ttl=convert.duration_back(request.message_ttl),
+                    note_ttl=convert.duration_back(request.note_ttl),
                     created=time,
                     updated=time,
                 ),
@@ -126,6 +132,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         validate(pb.CreateAgentRequest(**{"name": "unchanged", **changes}))
         if not changes.get("time_zone", "UTC"):
             changes["time_zone"] = "UTC"
+        changes.update((path, convert.duration_back(changes[path])) for path in _LIFETIMES if path in changes)
         live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
         return pb.UpdateAgentResponse(agent=await convert.agent(core, live.state))
 

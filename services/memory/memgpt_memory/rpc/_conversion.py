@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import cast
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as ProtoMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.common.v1 import file_note_pb2
@@ -82,6 +83,18 @@ def timestamp(microseconds: int) -> Timestamp | None:
 def microseconds(time: Timestamp) -> int:
     """Return the microseconds of a timestamp, rounded up."""
     return time.seconds * 1_000_000 + -(-time.nanos // 1_000)
+
+
+def duration(microseconds: int) -> Duration | None:
+    """Convert a duration; 0 means unset."""
+    if not microseconds:
+        return None
+    return Duration(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
+
+
+def duration_back(proto: Duration) -> int:
+    """Return the microseconds of a duration, rounded up; 0 if it is unset."""
+    return proto.seconds * 1_000_000 + -(-proto.nanos // 1_000)
 
 
 def cosine(score: float | None) -> float | None:
@@ -237,6 +250,8 @@ async def agent(core: Core, state: AgentState) -> agent_pb2.Agent:
         etag=settings_etag(row),
         rewound_count=state.rewound_count,
         user_id=row.user_id,
+        message_ttl=duration(row.message_ttl),
+        note_ttl=duration(row.note_ttl),
         description=state.description,
         tags=row.tags,
         origin=row.origin,

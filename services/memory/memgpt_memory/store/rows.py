@@ -167,6 +167,15 @@ class RowNumber:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTime:
+    """The key, the number and the time of a message, of a note, or of what is derived from a message."""
+
+    id: str
+    sequence: int
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
 class MessageIndexRow:
     """What the index of messages knows of a message, apart from its content.
 

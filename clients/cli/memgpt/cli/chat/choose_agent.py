@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from memgpt.cli.errors import MISUSE, CliError
@@ -26,6 +27,8 @@ class RunOptions:
     model: str = ""
     context_window: int = 0
     core_memory_limit: int = 0
+    message_ttl: timedelta | None = None
+    note_ttl: timedelta | None = None
     blocks: tuple[BlockEdit, ...] = ()
     first: bool = False
     strip_ui: bool = False
@@ -89,11 +92,15 @@ def _take_over(ui: Ui, memgpt: MemGPT, agent: Agent, wishes: RunOptions) -> Chos
                 ui.note(f"   {flag} {wished} is for new agents; this one was created with {had}")
         if wishes.core_memory_limit:
             ui.note("   --core-memory-limit is for new agents")
-    fields = {}
+    fields: dict[str, str | int | timedelta] = {}
     for field in ("system", "model", "context_window"):
         value = getattr(wishes, field)
         if value and value != getattr(agent.info, field):
             fields[field] = value
+    for field in ("message_ttl", "note_ttl"):
+        ttl = getattr(wishes, field)
+        if ttl is not None and ttl != getattr(agent.info, field).ToTimedelta():
+            fields[field] = ttl
     for block in wishes.blocks:
         memgpt.agents.set_block(agent.agent_id, block)
     if fields:
@@ -116,6 +123,8 @@ def create_agent(ui: Ui, memgpt: MemGPT, wishes: RunOptions) -> ChosenAgent:
         context_window=wishes.context_window,
         core_memory_limit=wishes.core_memory_limit,
         blocks=wishes.blocks,
+        message_ttl=wishes.message_ttl or timedelta(),
+        note_ttl=wishes.note_ttl or timedelta(),
     )
     if not wishes.strip_ui:
         ui.line(f"->  🤖 Using persona profile '{agent.info.persona}'")

@@ -12,7 +12,9 @@ from memgpt.cli.app import (
     AgentName,
     AsJson,
     Force,
+    MessageTtl,
     Name,
+    NoteTtl,
     SourceName,
     Text,
     TextFile,
@@ -29,11 +31,18 @@ list_app = group("List what there is.")
 show_app = group("Show one thing whole.")
 add_app = group("Add a persona, human, preset, block, tag or description.")
 rename_app = group("Give something another name.")
+update_app = group("Change settings.")
 delete_app = group("Delete something for good.")
 tools_app = group("Manage functions that run elsewhere.")
 export_app = group("Write an agent to a file.")
 import_app = group("Make agents from such a file, or from one of another system.")
-for _name, _group in (("list", list_app), ("show", show_app), ("add", add_app), ("rename", rename_app)):
+for _name, _group in (
+    ("list", list_app),
+    ("show", show_app),
+    ("add", add_app),
+    ("rename", rename_app),
+    ("update", update_app),
+):
     app.add_typer(_group, name=_name, rich_help_panel=THINGS)
 app.add_typer(delete_app, name="delete", rich_help_panel=THINGS)
 
@@ -182,6 +191,16 @@ def rename_agent(
     ui = open_ui()
     with connected(ui) as memgpt:
         resources.rename_agent(ui, memgpt, name, new_name)
+
+
+@update_app.command("agent")
+def update_agent(name: Name, message_ttl: MessageTtl = "", note_ttl: NoteTtl = "") -> None:
+    """Change how long an agent keeps its messages and notes; older ones are forgotten."""
+    from memgpt.cli import resources
+
+    ui = open_ui()
+    with connected(ui) as memgpt:
+        resources.update_agent(ui, memgpt, name, message_ttl, note_ttl)
 
 
 Tag = Annotated[str, typer.Argument(help="The tag.", show_default=False)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from memgpt.cli.app import TALK, Tokens, Yes, app, connected, open_ui
+from memgpt.cli.app import TALK, MessageTtl, NoteTtl, Tokens, Yes, app, connected, open_ui
 
 AgentOption = Annotated[str, typer.Option("--agent", help="Name of the agent; it is created if there is none.")]
 
@@ -35,6 +35,8 @@ def run(
     read_only_block: Annotated[
         list[str] | None, typer.Option(metavar="LABEL=TEXT", help="The same, for a block that the agent cannot change.")
     ] = None,
+    message_ttl: MessageTtl = "",
+    note_ttl: NoteTtl = "",
     first: Annotated[bool, typer.Option("--first", help="You speak first.")] = False,
     strip_ui: Annotated[bool, typer.Option("--strip-ui", help="Only the agent's messages, bare.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show every event of a turn.")] = False,
@@ -46,6 +48,7 @@ def run(
     ] = None,
 ) -> None:
     """Talk to an agent. Without a terminal, each line of standard input is a message."""
+    from memgpt.cli.access.times import parse_ttl
     from memgpt.cli.chat.choose_agent import RunOptions, choose_agent, read_blocks, read_system
     from memgpt.cli.chat.session import Chat
     from memgpt.cli.services.dependencies import model_warning
@@ -61,6 +64,8 @@ def run(
         model=model,
         context_window=context_window,
         core_memory_limit=core_memory_limit,
+        message_ttl=parse_ttl(message_ttl),
+        note_ttl=parse_ttl(note_ttl),
         blocks=(*read_blocks(block or (), read_only=False), *read_blocks(read_only_block or (), read_only=True)),
         first=first,
         strip_ui=strip_ui,

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -116,7 +117,12 @@ type CreateAgentRequest struct {
 	// Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once.
 	Tags []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
 	// The user that the agent belongs to, as the caller names users; empty for none.
-	UserId        string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	UserId string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// How long messages are kept, from when they were stored: 0 or unset for indefinitely, otherwise 60 s to 36,500 days.
+	// Older ones are forgotten as by ForgetMessages, except those of the running turn.
+	MessageTtl *durationpb.Duration `protobuf:"bytes,26,opt,name=message_ttl,json=messageTtl,proto3" json:"message_ttl,omitempty"`
+	// The same for its notes in archival memory.
+	NoteTtl       *durationpb.Duration `protobuf:"bytes,27,opt,name=note_ttl,json=noteTtl,proto3" json:"note_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +253,20 @@ func (x *CreateAgentRequest) GetUserId() string {
 		return x.UserId
 	}
 	return ""
+}
+
+func (x *CreateAgentRequest) GetMessageTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MessageTtl
+	}
+	return nil
+}
+
+func (x *CreateAgentRequest) GetNoteTtl() *durationpb.Duration {
+	if x != nil {
+		return x.NoteTtl
+	}
+	return nil
 }
 
 // Response of CreateAgent.
@@ -580,7 +600,8 @@ type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`; other paths are INVALID_ARGUMENT.
+	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`,
+	// `message_ttl`, `note_ttl`; other paths are INVALID_ARGUMENT.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4277,7 +4298,7 @@ var File_memgpt_agent_v1_agent_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\n" +
-	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xcc\x04\n" +
+	"#memgpt/agent/v1/agent_service.proto\x12\x0fmemgpt.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bmemgpt/agent/v1/event.proto\x1a\x1fmemgpt/agent/v1/heartbeat.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/profile.proto\x1a\x1dmemgpt/memory/v1/source.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xbe\x05\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1c\n" +
@@ -4295,7 +4316,10 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\vdescription\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12$\n" +
 	"\x04tags\x18\r \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12!\n" +
-	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"D\n" +
+	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\x12:\n" +
+	"\vmessage_ttl\x18\x1a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"messageTtl\x124\n" +
+	"\bnote_ttl\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\anoteTtl\"D\n" +
 	"\x13CreateAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"|\n" +
 	"\x0fGetAgentRequest\x129\n" +
@@ -4696,144 +4720,147 @@ var file_memgpt_agent_v1_agent_service_proto_goTypes = []any{
 	(*SetHeartbeatLimitsRequest)(nil),  // 71: memgpt.agent.v1.SetHeartbeatLimitsRequest
 	(*SetHeartbeatLimitsResponse)(nil), // 72: memgpt.agent.v1.SetHeartbeatLimitsResponse
 	(*v1.BlockEdit)(nil),               // 73: memgpt.memory.v1.BlockEdit
-	(*v1.Agent)(nil),                   // 74: memgpt.memory.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil),      // 75: google.protobuf.FieldMask
-	(*v1.AgentPiece)(nil),              // 76: memgpt.memory.v1.AgentPiece
-	(*v1.SharedBlockLabel)(nil),        // 77: memgpt.memory.v1.SharedBlockLabel
-	(*TurnEvent)(nil),                  // 78: memgpt.agent.v1.TurnEvent
-	(*v1.Turn)(nil),                    // 79: memgpt.memory.v1.Turn
-	(*v1.Source)(nil),                  // 80: memgpt.memory.v1.Source
-	(*v1.Message)(nil),                 // 81: memgpt.memory.v1.Message
-	(*v1.Block)(nil),                   // 82: memgpt.memory.v1.Block
-	(v1.ProfileKind)(0),                // 83: memgpt.memory.v1.ProfileKind
-	(*v1.Profile)(nil),                 // 84: memgpt.memory.v1.Profile
-	(*v1.ToolServer)(nil),              // 85: memgpt.memory.v1.ToolServer
-	(*Heartbeat)(nil),                  // 86: memgpt.agent.v1.Heartbeat
-	(*HeartbeatLimits)(nil),            // 87: memgpt.agent.v1.HeartbeatLimits
-	(*timestamppb.Timestamp)(nil),      // 88: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 74: google.protobuf.Duration
+	(*v1.Agent)(nil),                   // 75: memgpt.memory.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),      // 76: google.protobuf.FieldMask
+	(*v1.AgentPiece)(nil),              // 77: memgpt.memory.v1.AgentPiece
+	(*v1.SharedBlockLabel)(nil),        // 78: memgpt.memory.v1.SharedBlockLabel
+	(*TurnEvent)(nil),                  // 79: memgpt.agent.v1.TurnEvent
+	(*v1.Turn)(nil),                    // 80: memgpt.memory.v1.Turn
+	(*v1.Source)(nil),                  // 81: memgpt.memory.v1.Source
+	(*v1.Message)(nil),                 // 82: memgpt.memory.v1.Message
+	(*v1.Block)(nil),                   // 83: memgpt.memory.v1.Block
+	(v1.ProfileKind)(0),                // 84: memgpt.memory.v1.ProfileKind
+	(*v1.Profile)(nil),                 // 85: memgpt.memory.v1.Profile
+	(*v1.ToolServer)(nil),              // 86: memgpt.memory.v1.ToolServer
+	(*Heartbeat)(nil),                  // 87: memgpt.agent.v1.Heartbeat
+	(*HeartbeatLimits)(nil),            // 88: memgpt.agent.v1.HeartbeatLimits
+	(*timestamppb.Timestamp)(nil),      // 89: google.protobuf.Timestamp
 }
 var file_memgpt_agent_v1_agent_service_proto_depIdxs = []int32{
 	73, // 0: memgpt.agent.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	74, // 1: memgpt.agent.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	74, // 2: memgpt.agent.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	74, // 3: memgpt.agent.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
-	74, // 4: memgpt.agent.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
-	75, // 5: memgpt.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	74, // 6: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	76, // 7: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
-	76, // 8: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	76, // 9: memgpt.agent.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
-	77, // 10: memgpt.agent.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
-	74, // 11: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	0,  // 12: memgpt.agent.v1.SendMessageRequest.event:type_name -> memgpt.agent.v1.SystemEvent
-	78, // 13: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	78, // 14: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	79, // 15: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	79, // 16: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	74, // 17: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	74, // 18: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	80, // 19: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
-	81, // 20: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
-	74, // 21: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
-	82, // 22: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
-	31, // 23: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
-	33, // 24: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
-	73, // 25: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
-	82, // 26: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
-	78, // 27: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	81, // 28: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
-	81, // 29: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
-	83, // 30: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	84, // 31: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	83, // 32: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	84, // 33: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	83, // 34: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	84, // 35: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
-	83, // 36: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	85, // 37: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	85, // 38: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	86, // 39: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
-	86, // 40: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
-	86, // 41: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
-	87, // 42: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	88, // 43: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
-	87, // 44: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	87, // 45: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	1,  // 46: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
-	3,  // 47: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
-	5,  // 48: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
-	7,  // 49: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
-	9,  // 50: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
-	11, // 51: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
-	13, // 52: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
-	15, // 53: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
-	17, // 54: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
-	19, // 55: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
-	21, // 56: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
-	23, // 57: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
-	25, // 58: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
-	27, // 59: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
-	29, // 60: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
-	32, // 61: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
-	35, // 62: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
-	37, // 63: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
-	39, // 64: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
-	41, // 65: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
-	43, // 66: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
-	45, // 67: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
-	47, // 68: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
-	49, // 69: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
-	51, // 70: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
-	53, // 71: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
-	55, // 72: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
-	65, // 73: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
-	67, // 74: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
-	69, // 75: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
-	71, // 76: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
-	57, // 77: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
-	59, // 78: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
-	61, // 79: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
-	63, // 80: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
-	2,  // 81: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
-	4,  // 82: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
-	6,  // 83: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
-	8,  // 84: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
-	10, // 85: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
-	12, // 86: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
-	14, // 87: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
-	16, // 88: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
-	18, // 89: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
-	20, // 90: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
-	22, // 91: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
-	24, // 92: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
-	26, // 93: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
-	28, // 94: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
-	30, // 95: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
-	34, // 96: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
-	36, // 97: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
-	38, // 98: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
-	40, // 99: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
-	42, // 100: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
-	44, // 101: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
-	46, // 102: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
-	48, // 103: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
-	50, // 104: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
-	52, // 105: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
-	54, // 106: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
-	56, // 107: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
-	66, // 108: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
-	68, // 109: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
-	70, // 110: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
-	72, // 111: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
-	58, // 112: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
-	60, // 113: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
-	62, // 114: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
-	64, // 115: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
-	81, // [81:116] is the sub-list for method output_type
-	46, // [46:81] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	74, // 1: memgpt.agent.v1.CreateAgentRequest.message_ttl:type_name -> google.protobuf.Duration
+	74, // 2: memgpt.agent.v1.CreateAgentRequest.note_ttl:type_name -> google.protobuf.Duration
+	75, // 3: memgpt.agent.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	75, // 4: memgpt.agent.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	75, // 5: memgpt.agent.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
+	75, // 6: memgpt.agent.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
+	76, // 7: memgpt.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	75, // 8: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	77, // 9: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
+	77, // 10: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
+	77, // 11: memgpt.agent.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
+	78, // 12: memgpt.agent.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
+	75, // 13: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	0,  // 14: memgpt.agent.v1.SendMessageRequest.event:type_name -> memgpt.agent.v1.SystemEvent
+	79, // 15: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	79, // 16: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	80, // 17: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	80, // 18: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	75, // 19: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	75, // 20: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	81, // 21: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
+	82, // 22: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
+	75, // 23: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
+	83, // 24: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
+	31, // 25: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
+	33, // 26: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
+	73, // 27: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
+	83, // 28: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
+	79, // 29: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	82, // 30: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
+	82, // 31: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
+	84, // 32: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	85, // 33: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	84, // 34: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	85, // 35: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	84, // 36: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	85, // 37: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
+	84, // 38: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	86, // 39: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	86, // 40: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	87, // 41: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	87, // 42: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	87, // 43: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
+	88, // 44: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	89, // 45: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
+	88, // 46: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	88, // 47: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	1,  // 48: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
+	3,  // 49: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
+	5,  // 50: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
+	7,  // 51: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
+	9,  // 52: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
+	11, // 53: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
+	13, // 54: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
+	15, // 55: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
+	17, // 56: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
+	19, // 57: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
+	21, // 58: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
+	23, // 59: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
+	25, // 60: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
+	27, // 61: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
+	29, // 62: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
+	32, // 63: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
+	35, // 64: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
+	37, // 65: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
+	39, // 66: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
+	41, // 67: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
+	43, // 68: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
+	45, // 69: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
+	47, // 70: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
+	49, // 71: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
+	51, // 72: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
+	53, // 73: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
+	55, // 74: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
+	65, // 75: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
+	67, // 76: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
+	69, // 77: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
+	71, // 78: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
+	57, // 79: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
+	59, // 80: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
+	61, // 81: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
+	63, // 82: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
+	2,  // 83: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
+	4,  // 84: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
+	6,  // 85: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
+	8,  // 86: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
+	10, // 87: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
+	12, // 88: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
+	14, // 89: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
+	16, // 90: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
+	18, // 91: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
+	20, // 92: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
+	22, // 93: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
+	24, // 94: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
+	26, // 95: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
+	28, // 96: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
+	30, // 97: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
+	34, // 98: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
+	36, // 99: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
+	38, // 100: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
+	40, // 101: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
+	42, // 102: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
+	44, // 103: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
+	46, // 104: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
+	48, // 105: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
+	50, // 106: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
+	52, // 107: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
+	54, // 108: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
+	56, // 109: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
+	66, // 110: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
+	68, // 111: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
+	70, // 112: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
+	72, // 113: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
+	58, // 114: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
+	60, // 115: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
+	62, // 116: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
+	64, // 117: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
+	83, // [83:118] is the sub-list for method output_type
+	48, // [48:83] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_agent_v1_agent_service_proto_init() }

@@ -9,6 +9,7 @@ package memoryv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -138,7 +139,12 @@ type Agent struct {
 	// never changes, so that the same import again finds the agent.
 	Origin string `protobuf:"bytes,19,opt,name=origin,proto3" json:"origin,omitempty"`
 	// The user that the agent belongs to, as the caller names users; empty for none. ExportUser and EraseUser find it.
-	UserId        string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	UserId string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// How long messages are kept, from when they were stored: 0 or unset for indefinitely, otherwise 60 s to 36,500 days.
+	// Older ones are forgotten as by ForgetMessages, except those of the running turn.
+	MessageTtl *durationpb.Duration `protobuf:"bytes,26,opt,name=message_ttl,json=messageTtl,proto3" json:"message_ttl,omitempty"`
+	// The same for its notes in archival memory.
+	NoteTtl       *durationpb.Duration `protobuf:"bytes,27,opt,name=note_ttl,json=noteTtl,proto3" json:"note_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,11 +319,25 @@ func (x *Agent) GetUserId() string {
 	return ""
 }
 
+func (x *Agent) GetMessageTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MessageTtl
+	}
+	return nil
+}
+
+func (x *Agent) GetNoteTtl() *durationpb.Duration {
+	if x != nil {
+		return x.NoteTtl
+	}
+	return nil
+}
+
 var File_memgpt_memory_v1_agent_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n" +
+	"\x1cmemgpt/memory/v1/agent.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n" +
 	"\n" +
 	"Attachment\x12$\n" +
 	"\tsource_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\bsourceId\x12)\n" +
@@ -325,7 +345,7 @@ const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"sourceName\x12#\n" +
 	"\rpassage_count\x18\x03 \x01(\x03R\fpassageCount\x12;\n" +
 	"\vattach_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"attachTime\"\xa5\x06\n" +
+	"attachTime\"\x97\a\n" +
 	"\x05Agent\x12\"\n" +
 	"\bagent_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12 \n" +
@@ -349,7 +369,10 @@ const file_memgpt_memory_v1_agent_proto_rawDesc = "" +
 	"\vdescription\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12\"\n" +
 	"\x04tags\x18\x12 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18@R\x04tags\x12 \n" +
 	"\x06origin\x18\x13 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06origin\x12!\n" +
-	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userIdB\xf4\x01\n" +
+	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\x12:\n" +
+	"\vmessage_ttl\x18\x1a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"messageTtl\x124\n" +
+	"\bnote_ttl\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\anoteTtlB\xf4\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\n" +
 	"AgentProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
@@ -370,17 +393,20 @@ var file_memgpt_memory_v1_agent_proto_goTypes = []any{
 	(*Attachment)(nil),            // 0: memgpt.memory.v1.Attachment
 	(*Agent)(nil),                 // 1: memgpt.memory.v1.Agent
 	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 3: google.protobuf.Duration
 }
 var file_memgpt_memory_v1_agent_proto_depIdxs = []int32{
 	2, // 0: memgpt.memory.v1.Attachment.attach_time:type_name -> google.protobuf.Timestamp
 	0, // 1: memgpt.memory.v1.Agent.attachments:type_name -> memgpt.memory.v1.Attachment
 	2, // 2: memgpt.memory.v1.Agent.create_time:type_name -> google.protobuf.Timestamp
 	2, // 3: memgpt.memory.v1.Agent.update_time:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 4: memgpt.memory.v1.Agent.message_ttl:type_name -> google.protobuf.Duration
+	3, // 5: memgpt.memory.v1.Agent.note_ttl:type_name -> google.protobuf.Duration
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_agent_proto_init() }

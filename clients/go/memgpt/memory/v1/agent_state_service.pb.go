@@ -113,7 +113,12 @@ type CreateAgentRequest struct {
 	// Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once.
 	Tags []string `protobuf:"bytes,14,rep,name=tags,proto3" json:"tags,omitempty"`
 	// The user that the agent belongs to, as the caller names users; empty for none.
-	UserId        string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	UserId string `protobuf:"bytes,25,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// How long messages are kept, from when they were stored: 0 or unset for indefinitely, otherwise 60 s to 36,500 days.
+	// Older ones are forgotten as by ForgetMessages, except those of the running turn.
+	MessageTtl *durationpb.Duration `protobuf:"bytes,26,opt,name=message_ttl,json=messageTtl,proto3" json:"message_ttl,omitempty"`
+	// The same for its notes in archival memory.
+	NoteTtl       *durationpb.Duration `protobuf:"bytes,27,opt,name=note_ttl,json=noteTtl,proto3" json:"note_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,6 +256,20 @@ func (x *CreateAgentRequest) GetUserId() string {
 		return x.UserId
 	}
 	return ""
+}
+
+func (x *CreateAgentRequest) GetMessageTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MessageTtl
+	}
+	return nil
+}
+
+func (x *CreateAgentRequest) GetNoteTtl() *durationpb.Duration {
+	if x != nil {
+		return x.NoteTtl
+	}
+	return nil
 }
 
 // Response of CreateAgent.
@@ -584,7 +603,8 @@ type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent: `agent_id` identifies it, and the fields named by `update_mask` are written.
 	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`; other paths are INVALID_ARGUMENT.
+	// Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`,
+	// `message_ttl`, `note_ttl`; other paths are INVALID_ARGUMENT.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3351,7 +3371,7 @@ var File_memgpt_memory_v1_agent_state_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\n" +
-	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x93\x05\n" +
+	"*memgpt/memory/v1/agent_state_service.proto\x12\x10memgpt.memory.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\"memgpt/memory/v1/agent_piece.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/context.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/tool.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\x85\x06\n" +
 	"\x12CreateAgentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -3371,7 +3391,10 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\vdescription\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12$\n" +
 	"\x04tags\x18\x0e \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x12!\n" +
-	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\"D\n" +
+	"\auser_id\x18\x19 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06userId\x12:\n" +
+	"\vmessage_ttl\x18\x1a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"messageTtl\x124\n" +
+	"\bnote_ttl\x18\x1b \x01(\v2\x19.google.protobuf.DurationR\anoteTtl\"D\n" +
 	"\x13CreateAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"|\n" +
 	"\x0fGetAgentRequest\x129\n" +
@@ -3687,9 +3710,9 @@ var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 	(*ImportAgentResponse)(nil),      // 52: memgpt.memory.v1.ImportAgentResponse
 	(*BlockEdit)(nil),                // 53: memgpt.memory.v1.BlockEdit
 	(*NewMessage)(nil),               // 54: memgpt.memory.v1.NewMessage
-	(*Agent)(nil),                    // 55: memgpt.memory.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil),    // 56: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),      // 57: google.protobuf.Duration
+	(*durationpb.Duration)(nil),      // 55: google.protobuf.Duration
+	(*Agent)(nil),                    // 56: memgpt.memory.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),    // 57: google.protobuf.FieldMask
 	(*Turn)(nil),                     // 58: memgpt.memory.v1.Turn
 	(*Lease)(nil),                    // 59: memgpt.memory.v1.Lease
 	(*AgentContext)(nil),             // 60: memgpt.memory.v1.AgentContext
@@ -3704,106 +3727,108 @@ var file_memgpt_memory_v1_agent_state_service_proto_goTypes = []any{
 var file_memgpt_memory_v1_agent_state_service_proto_depIdxs = []int32{
 	53, // 0: memgpt.memory.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
 	54, // 1: memgpt.memory.v1.CreateAgentRequest.messages:type_name -> memgpt.memory.v1.NewMessage
-	55, // 2: memgpt.memory.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	55, // 3: memgpt.memory.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	55, // 4: memgpt.memory.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
-	55, // 5: memgpt.memory.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
-	56, // 6: memgpt.memory.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	55, // 7: memgpt.memory.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	54, // 8: memgpt.memory.v1.BeginTurnRequest.input:type_name -> memgpt.memory.v1.NewMessage
-	57, // 9: memgpt.memory.v1.BeginTurnRequest.queue_timeout:type_name -> google.protobuf.Duration
-	14, // 10: memgpt.memory.v1.BeginTurnResponse.queued:type_name -> memgpt.memory.v1.QueuePosition
-	16, // 11: memgpt.memory.v1.BeginTurnResponse.granted:type_name -> memgpt.memory.v1.TurnGrant
-	15, // 12: memgpt.memory.v1.BeginTurnResponse.cancel_requested:type_name -> memgpt.memory.v1.CancelRequested
-	13, // 13: memgpt.memory.v1.BeginTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
-	58, // 14: memgpt.memory.v1.TurnGrant.turn:type_name -> memgpt.memory.v1.Turn
-	59, // 15: memgpt.memory.v1.TurnGrant.lease:type_name -> memgpt.memory.v1.Lease
-	60, // 16: memgpt.memory.v1.TurnGrant.context:type_name -> memgpt.memory.v1.AgentContext
-	59, // 17: memgpt.memory.v1.RenewLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
-	59, // 18: memgpt.memory.v1.RenewLeaseResponse.lease:type_name -> memgpt.memory.v1.Lease
-	59, // 19: memgpt.memory.v1.CommitStepRequest.lease:type_name -> memgpt.memory.v1.Lease
-	54, // 20: memgpt.memory.v1.CommitStepRequest.messages:type_name -> memgpt.memory.v1.NewMessage
-	53, // 21: memgpt.memory.v1.CommitStepRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	19, // 22: memgpt.memory.v1.CommitStepRequest.eviction:type_name -> memgpt.memory.v1.Eviction
-	61, // 23: memgpt.memory.v1.CommitStepRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
-	62, // 24: memgpt.memory.v1.CommitStepRequest.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
-	63, // 25: memgpt.memory.v1.CommitStepResponse.step:type_name -> memgpt.memory.v1.Step
-	60, // 26: memgpt.memory.v1.CommitStepResponse.context:type_name -> memgpt.memory.v1.AgentContext
-	59, // 27: memgpt.memory.v1.EndTurnRequest.lease:type_name -> memgpt.memory.v1.Lease
-	61, // 28: memgpt.memory.v1.EndTurnRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
-	58, // 29: memgpt.memory.v1.EndTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	59, // 30: memgpt.memory.v1.ReleaseLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
-	58, // 31: memgpt.memory.v1.RequestCancelResponse.turn:type_name -> memgpt.memory.v1.Turn
-	63, // 32: memgpt.memory.v1.ReadTurnResponse.step:type_name -> memgpt.memory.v1.Step
-	58, // 33: memgpt.memory.v1.ReadTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	13, // 34: memgpt.memory.v1.ReadTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
-	58, // 35: memgpt.memory.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	60, // 36: memgpt.memory.v1.LoadContextResponse.context:type_name -> memgpt.memory.v1.AgentContext
-	64, // 37: memgpt.memory.v1.PutToolServerRequest.server:type_name -> memgpt.memory.v1.ToolServer
-	64, // 38: memgpt.memory.v1.PutToolServerResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	64, // 39: memgpt.memory.v1.ListToolServersResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	62, // 40: memgpt.memory.v1.PutHeartbeatsRequest.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
-	62, // 41: memgpt.memory.v1.PutHeartbeatsResponse.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
-	44, // 42: memgpt.memory.v1.ListHeartbeatsResponse.agents:type_name -> memgpt.memory.v1.AgentHeartbeats
-	62, // 43: memgpt.memory.v1.AgentHeartbeats.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
-	0,  // 44: memgpt.memory.v1.EditMessageRequest.part:type_name -> memgpt.memory.v1.MessagePart
-	65, // 45: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
-	66, // 46: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
-	66, // 47: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	66, // 48: memgpt.memory.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
-	67, // 49: memgpt.memory.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
-	55, // 50: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	1,  // 51: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
-	3,  // 52: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
-	5,  // 53: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
-	7,  // 54: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
-	9,  // 55: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
-	11, // 56: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
-	17, // 57: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
-	20, // 58: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
-	22, // 59: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
-	24, // 60: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
-	26, // 61: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
-	28, // 62: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
-	30, // 63: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
-	34, // 64: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
-	36, // 65: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
-	38, // 66: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
-	40, // 67: memgpt.memory.v1.AgentStateService.PutHeartbeats:input_type -> memgpt.memory.v1.PutHeartbeatsRequest
-	42, // 68: memgpt.memory.v1.AgentStateService.ListHeartbeats:input_type -> memgpt.memory.v1.ListHeartbeatsRequest
-	32, // 69: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
-	45, // 70: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
-	47, // 71: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
-	49, // 72: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
-	51, // 73: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
-	2,  // 74: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
-	4,  // 75: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
-	6,  // 76: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
-	8,  // 77: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
-	10, // 78: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
-	12, // 79: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
-	18, // 80: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
-	21, // 81: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
-	23, // 82: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
-	25, // 83: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
-	27, // 84: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
-	29, // 85: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
-	31, // 86: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
-	35, // 87: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
-	37, // 88: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
-	39, // 89: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
-	41, // 90: memgpt.memory.v1.AgentStateService.PutHeartbeats:output_type -> memgpt.memory.v1.PutHeartbeatsResponse
-	43, // 91: memgpt.memory.v1.AgentStateService.ListHeartbeats:output_type -> memgpt.memory.v1.ListHeartbeatsResponse
-	33, // 92: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
-	46, // 93: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
-	48, // 94: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
-	50, // 95: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
-	52, // 96: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
-	74, // [74:97] is the sub-list for method output_type
-	51, // [51:74] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	55, // 2: memgpt.memory.v1.CreateAgentRequest.message_ttl:type_name -> google.protobuf.Duration
+	55, // 3: memgpt.memory.v1.CreateAgentRequest.note_ttl:type_name -> google.protobuf.Duration
+	56, // 4: memgpt.memory.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	56, // 5: memgpt.memory.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	56, // 6: memgpt.memory.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
+	56, // 7: memgpt.memory.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
+	57, // 8: memgpt.memory.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 9: memgpt.memory.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	54, // 10: memgpt.memory.v1.BeginTurnRequest.input:type_name -> memgpt.memory.v1.NewMessage
+	55, // 11: memgpt.memory.v1.BeginTurnRequest.queue_timeout:type_name -> google.protobuf.Duration
+	14, // 12: memgpt.memory.v1.BeginTurnResponse.queued:type_name -> memgpt.memory.v1.QueuePosition
+	16, // 13: memgpt.memory.v1.BeginTurnResponse.granted:type_name -> memgpt.memory.v1.TurnGrant
+	15, // 14: memgpt.memory.v1.BeginTurnResponse.cancel_requested:type_name -> memgpt.memory.v1.CancelRequested
+	13, // 15: memgpt.memory.v1.BeginTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
+	58, // 16: memgpt.memory.v1.TurnGrant.turn:type_name -> memgpt.memory.v1.Turn
+	59, // 17: memgpt.memory.v1.TurnGrant.lease:type_name -> memgpt.memory.v1.Lease
+	60, // 18: memgpt.memory.v1.TurnGrant.context:type_name -> memgpt.memory.v1.AgentContext
+	59, // 19: memgpt.memory.v1.RenewLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
+	59, // 20: memgpt.memory.v1.RenewLeaseResponse.lease:type_name -> memgpt.memory.v1.Lease
+	59, // 21: memgpt.memory.v1.CommitStepRequest.lease:type_name -> memgpt.memory.v1.Lease
+	54, // 22: memgpt.memory.v1.CommitStepRequest.messages:type_name -> memgpt.memory.v1.NewMessage
+	53, // 23: memgpt.memory.v1.CommitStepRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	19, // 24: memgpt.memory.v1.CommitStepRequest.eviction:type_name -> memgpt.memory.v1.Eviction
+	61, // 25: memgpt.memory.v1.CommitStepRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
+	62, // 26: memgpt.memory.v1.CommitStepRequest.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	63, // 27: memgpt.memory.v1.CommitStepResponse.step:type_name -> memgpt.memory.v1.Step
+	60, // 28: memgpt.memory.v1.CommitStepResponse.context:type_name -> memgpt.memory.v1.AgentContext
+	59, // 29: memgpt.memory.v1.EndTurnRequest.lease:type_name -> memgpt.memory.v1.Lease
+	61, // 30: memgpt.memory.v1.EndTurnRequest.outcome:type_name -> memgpt.memory.v1.TurnOutcome
+	58, // 31: memgpt.memory.v1.EndTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	59, // 32: memgpt.memory.v1.ReleaseLeaseRequest.lease:type_name -> memgpt.memory.v1.Lease
+	58, // 33: memgpt.memory.v1.RequestCancelResponse.turn:type_name -> memgpt.memory.v1.Turn
+	63, // 34: memgpt.memory.v1.ReadTurnResponse.step:type_name -> memgpt.memory.v1.Step
+	58, // 35: memgpt.memory.v1.ReadTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	13, // 36: memgpt.memory.v1.ReadTurnResponse.keep_alive:type_name -> memgpt.memory.v1.KeepAlive
+	58, // 37: memgpt.memory.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	60, // 38: memgpt.memory.v1.LoadContextResponse.context:type_name -> memgpt.memory.v1.AgentContext
+	64, // 39: memgpt.memory.v1.PutToolServerRequest.server:type_name -> memgpt.memory.v1.ToolServer
+	64, // 40: memgpt.memory.v1.PutToolServerResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	64, // 41: memgpt.memory.v1.ListToolServersResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	62, // 42: memgpt.memory.v1.PutHeartbeatsRequest.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	62, // 43: memgpt.memory.v1.PutHeartbeatsResponse.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	44, // 44: memgpt.memory.v1.ListHeartbeatsResponse.agents:type_name -> memgpt.memory.v1.AgentHeartbeats
+	62, // 45: memgpt.memory.v1.AgentHeartbeats.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	0,  // 46: memgpt.memory.v1.EditMessageRequest.part:type_name -> memgpt.memory.v1.MessagePart
+	65, // 47: memgpt.memory.v1.EditMessageResponse.message:type_name -> memgpt.memory.v1.Message
+	66, // 48: memgpt.memory.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
+	66, // 49: memgpt.memory.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
+	66, // 50: memgpt.memory.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
+	67, // 51: memgpt.memory.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
+	56, // 52: memgpt.memory.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	1,  // 53: memgpt.memory.v1.AgentStateService.CreateAgent:input_type -> memgpt.memory.v1.CreateAgentRequest
+	3,  // 54: memgpt.memory.v1.AgentStateService.GetAgent:input_type -> memgpt.memory.v1.GetAgentRequest
+	5,  // 55: memgpt.memory.v1.AgentStateService.ListAgents:input_type -> memgpt.memory.v1.ListAgentsRequest
+	7,  // 56: memgpt.memory.v1.AgentStateService.UpdateAgent:input_type -> memgpt.memory.v1.UpdateAgentRequest
+	9,  // 57: memgpt.memory.v1.AgentStateService.DeleteAgent:input_type -> memgpt.memory.v1.DeleteAgentRequest
+	11, // 58: memgpt.memory.v1.AgentStateService.BeginTurn:input_type -> memgpt.memory.v1.BeginTurnRequest
+	17, // 59: memgpt.memory.v1.AgentStateService.RenewLease:input_type -> memgpt.memory.v1.RenewLeaseRequest
+	20, // 60: memgpt.memory.v1.AgentStateService.CommitStep:input_type -> memgpt.memory.v1.CommitStepRequest
+	22, // 61: memgpt.memory.v1.AgentStateService.EndTurn:input_type -> memgpt.memory.v1.EndTurnRequest
+	24, // 62: memgpt.memory.v1.AgentStateService.ReleaseLease:input_type -> memgpt.memory.v1.ReleaseLeaseRequest
+	26, // 63: memgpt.memory.v1.AgentStateService.RequestCancel:input_type -> memgpt.memory.v1.RequestCancelRequest
+	28, // 64: memgpt.memory.v1.AgentStateService.ReadTurn:input_type -> memgpt.memory.v1.ReadTurnRequest
+	30, // 65: memgpt.memory.v1.AgentStateService.ListTurns:input_type -> memgpt.memory.v1.ListTurnsRequest
+	34, // 66: memgpt.memory.v1.AgentStateService.PutToolServer:input_type -> memgpt.memory.v1.PutToolServerRequest
+	36, // 67: memgpt.memory.v1.AgentStateService.ListToolServers:input_type -> memgpt.memory.v1.ListToolServersRequest
+	38, // 68: memgpt.memory.v1.AgentStateService.DeleteToolServer:input_type -> memgpt.memory.v1.DeleteToolServerRequest
+	40, // 69: memgpt.memory.v1.AgentStateService.PutHeartbeats:input_type -> memgpt.memory.v1.PutHeartbeatsRequest
+	42, // 70: memgpt.memory.v1.AgentStateService.ListHeartbeats:input_type -> memgpt.memory.v1.ListHeartbeatsRequest
+	32, // 71: memgpt.memory.v1.AgentStateService.LoadContext:input_type -> memgpt.memory.v1.LoadContextRequest
+	45, // 72: memgpt.memory.v1.AgentStateService.RewindMessages:input_type -> memgpt.memory.v1.RewindMessagesRequest
+	47, // 73: memgpt.memory.v1.AgentStateService.EditMessage:input_type -> memgpt.memory.v1.EditMessageRequest
+	49, // 74: memgpt.memory.v1.AgentStateService.ExportAgent:input_type -> memgpt.memory.v1.ExportAgentRequest
+	51, // 75: memgpt.memory.v1.AgentStateService.ImportAgent:input_type -> memgpt.memory.v1.ImportAgentRequest
+	2,  // 76: memgpt.memory.v1.AgentStateService.CreateAgent:output_type -> memgpt.memory.v1.CreateAgentResponse
+	4,  // 77: memgpt.memory.v1.AgentStateService.GetAgent:output_type -> memgpt.memory.v1.GetAgentResponse
+	6,  // 78: memgpt.memory.v1.AgentStateService.ListAgents:output_type -> memgpt.memory.v1.ListAgentsResponse
+	8,  // 79: memgpt.memory.v1.AgentStateService.UpdateAgent:output_type -> memgpt.memory.v1.UpdateAgentResponse
+	10, // 80: memgpt.memory.v1.AgentStateService.DeleteAgent:output_type -> memgpt.memory.v1.DeleteAgentResponse
+	12, // 81: memgpt.memory.v1.AgentStateService.BeginTurn:output_type -> memgpt.memory.v1.BeginTurnResponse
+	18, // 82: memgpt.memory.v1.AgentStateService.RenewLease:output_type -> memgpt.memory.v1.RenewLeaseResponse
+	21, // 83: memgpt.memory.v1.AgentStateService.CommitStep:output_type -> memgpt.memory.v1.CommitStepResponse
+	23, // 84: memgpt.memory.v1.AgentStateService.EndTurn:output_type -> memgpt.memory.v1.EndTurnResponse
+	25, // 85: memgpt.memory.v1.AgentStateService.ReleaseLease:output_type -> memgpt.memory.v1.ReleaseLeaseResponse
+	27, // 86: memgpt.memory.v1.AgentStateService.RequestCancel:output_type -> memgpt.memory.v1.RequestCancelResponse
+	29, // 87: memgpt.memory.v1.AgentStateService.ReadTurn:output_type -> memgpt.memory.v1.ReadTurnResponse
+	31, // 88: memgpt.memory.v1.AgentStateService.ListTurns:output_type -> memgpt.memory.v1.ListTurnsResponse
+	35, // 89: memgpt.memory.v1.AgentStateService.PutToolServer:output_type -> memgpt.memory.v1.PutToolServerResponse
+	37, // 90: memgpt.memory.v1.AgentStateService.ListToolServers:output_type -> memgpt.memory.v1.ListToolServersResponse
+	39, // 91: memgpt.memory.v1.AgentStateService.DeleteToolServer:output_type -> memgpt.memory.v1.DeleteToolServerResponse
+	41, // 92: memgpt.memory.v1.AgentStateService.PutHeartbeats:output_type -> memgpt.memory.v1.PutHeartbeatsResponse
+	43, // 93: memgpt.memory.v1.AgentStateService.ListHeartbeats:output_type -> memgpt.memory.v1.ListHeartbeatsResponse
+	33, // 94: memgpt.memory.v1.AgentStateService.LoadContext:output_type -> memgpt.memory.v1.LoadContextResponse
+	46, // 95: memgpt.memory.v1.AgentStateService.RewindMessages:output_type -> memgpt.memory.v1.RewindMessagesResponse
+	48, // 96: memgpt.memory.v1.AgentStateService.EditMessage:output_type -> memgpt.memory.v1.EditMessageResponse
+	50, // 97: memgpt.memory.v1.AgentStateService.ExportAgent:output_type -> memgpt.memory.v1.ExportAgentResponse
+	52, // 98: memgpt.memory.v1.AgentStateService.ImportAgent:output_type -> memgpt.memory.v1.ImportAgentResponse
+	76, // [76:99] is the sub-list for method output_type
+	53, // [53:76] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_agent_state_service_proto_init() }

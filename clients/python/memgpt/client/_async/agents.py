@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.client._async.calls import PAGE_SIZE, AsyncPage, AsyncPages, call, stream
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceAsyncStub
     from memgpt.client._async.client import AsyncMemGPT
     from memgpt.client._async.sources import AsyncSource
+
+Setting = str | int | Sequence[str] | timedelta
+"""A new value of a setting of an agent."""
+
+_INDEFINITELY = timedelta()
 
 OnInterrupt = Callable[[ServiceError], None]
 """Called when the stream of a turn breaks, before the turn is resumed."""
@@ -133,8 +140,8 @@ class AsyncAgent:
         """Write a block of the agent's core memory."""
         return await self._client.agents.set_block(self.agent_id, BlockEdit(label=label, value=value))
 
-    async def update(self, **fields: str | int | Sequence[str]) -> None:
-        """Change `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags` or `user_id`."""
+    async def update(self, **fields: Setting) -> None:
+        """Change settings; see `AsyncAgents.update`."""
         self.info = (await self._client.agents.update(self.agent_id, fields)).info
 
     async def undo(self, count: int = 0) -> int:
@@ -181,6 +188,8 @@ class AsyncAgents:
         description: str = "",
         tags: Iterable[str] = (),
         user_id: str = "",
+        message_ttl: timedelta = _INDEFINITELY,
+        note_ttl: timedelta = _INDEFINITELY,
     ) -> AsyncAgent:
         """Create an agent.
 
@@ -198,6 +207,8 @@ class AsyncAgents:
             description: Description for people.
             tags: Tags to find it by.
             user_id: The user that it belongs to, as the caller names users.
+            message_ttl: How long its messages are kept; zero for indefinitely.
+            note_ttl: The same for its notes.
 
         Raises:
             AlreadyExists: The name is taken.
@@ -218,6 +229,8 @@ class AsyncAgents:
                 description=description,
                 tags=tags,
                 user_id=user_id,
+                message_ttl=_duration(message_ttl),
+                note_ttl=_duration(note_ttl),
             )
         else:
             request = name
@@ -268,21 +281,20 @@ class AsyncAgents:
 
         return AsyncPages(fetch)
 
-    async def update(
-        self, agent_id: str, fields: Mapping[str, str | int | Sequence[str]], etag: str = ""
-    ) -> AsyncAgent:
+    async def update(self, agent_id: str, fields: Mapping[str, Setting], etag: str = "") -> AsyncAgent:
         """Change settings of an agent.
 
         Args:
             agent_id: Id of the agent.
-            fields: Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description` and `tags`, with the
-                new values.
+            fields: Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`,
+                `message_ttl` and `note_ttl`, with the new values.
             etag: Etag of the agent as it was read; the change fails if it is outdated. Empty to change it in any case.
 
         Raises:
             Aborted: The etag is outdated.
         """
-        changed = agent_pb2.Agent(agent_id=agent_id, etag=etag, **fields)  # type: ignore[arg-type]
+        values = {name: _duration(value) if isinstance(value, timedelta) else value for name, value in fields.items()}
+        changed = agent_pb2.Agent(agent_id=agent_id, etag=etag, **values)  # type: ignore[arg-type]
         request = agent_pb.UpdateAgentRequest(agent=changed, update_mask=FieldMask(paths=list(fields)))
         return self._agent((await call(self._stub.UpdateAgent, request, CALL_TIMEOUT)).agent)
 
@@ -448,3 +460,12 @@ class AsyncAgents:
         """Cancel a turn, even during a call of the model or of a tool."""
         request = agent_pb.CancelTurnRequest(agent_id=agent_id, request_id=request_id)
         return (await call(self._stub.CancelTurn, request, CALL_TIMEOUT)).turn
+
+
+def _duration(value: timedelta) -> Duration | None:
+    """Return a duration for a request; None for zero."""
+    if not value:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(value)
+    return duration

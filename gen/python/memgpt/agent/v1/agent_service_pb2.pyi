@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -79,6 +80,8 @@ class CreateAgentRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_FIELD_NUMBER: _builtins.int
+    NOTE_TTL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes the call idempotent for 24 hours: the same id and body return the same response; the same id with another
     body is INVALID_ARGUMENT.
@@ -118,6 +121,16 @@ class CreateAgentRequest(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags to find it by: at most 32 of 1 to 64 characters; repeated ones are stored once."""
 
+    @_builtins.property
+    def message_ttl(self) -> _duration_pb2.Duration:
+        """How long messages are kept, from when they were stored: 0 or unset for indefinitely, otherwise 60 s to 36,500 days.
+        Older ones are forgotten as by ForgetMessages, except those of the running turn.
+        """
+
+    @_builtins.property
+    def note_ttl(self) -> _duration_pb2.Duration:
+        """The same for its notes in archival memory."""
+
     def __init__(
         self,
         *,
@@ -135,10 +148,12 @@ class CreateAgentRequest(_message.Message):
         description: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         user_id: _builtins.str = ...,
+        message_ttl: _duration_pb2.Duration | None = ...,
+        note_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message_ttl", b"message_ttl", "note_ttl", b"note_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "description", b"description", "human", b"human", "model", b"model", "name", b"name", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "context_window", b"context_window", "core_memory_limit", b"core_memory_limit", "description", b"description", "human", b"human", "message_ttl", b"message_ttl", "model", b"model", "name", b"name", "note_ttl", b"note_ttl", "persona", b"persona", "preset", b"preset", "request_id", b"request_id", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,7 +323,9 @@ class UpdateAgentRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`; other paths are INVALID_ARGUMENT."""
+        """Any of `name`, `system`, `model`, `context_window`, `time_zone`, `description`, `tags`, `user_id`,
+        `message_ttl`, `note_ttl`; other paths are INVALID_ARGUMENT.
+        """
 
     def __init__(
         self,

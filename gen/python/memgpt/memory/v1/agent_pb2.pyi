@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -81,6 +82,8 @@ class Agent(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_FIELD_NUMBER: _builtins.int
+    NOTE_TTL_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     """Identity: ASCII, sortable by creation time."""
     name: _builtins.str
@@ -131,6 +134,16 @@ class Agent(_message.Message):
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags to find it by, in the order given."""
 
+    @_builtins.property
+    def message_ttl(self) -> _duration_pb2.Duration:
+        """How long messages are kept, from when they were stored: 0 or unset for indefinitely, otherwise 60 s to 36,500 days.
+        Older ones are forgotten as by ForgetMessages, except those of the running turn.
+        """
+
+    @_builtins.property
+    def note_ttl(self) -> _duration_pb2.Duration:
+        """The same for its notes in archival memory."""
+
     def __init__(
         self,
         *,
@@ -154,10 +167,12 @@ class Agent(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         origin: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        message_ttl: _duration_pb2.Duration | None = ...,
+        note_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "message_ttl", b"message_ttl", "note_ttl", b"note_ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "description", b"description", "etag", b"etag", "human", b"human", "message_count", b"message_count", "model", b"model", "name", b"name", "origin", b"origin", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attachments", b"attachments", "context_window", b"context_window", "create_time", b"create_time", "description", b"description", "etag", b"etag", "human", b"human", "message_count", b"message_count", "message_ttl", b"message_ttl", "model", b"model", "name", b"name", "note_ttl", b"note_ttl", "origin", b"origin", "passage_count", b"passage_count", "persona", b"persona", "preset", b"preset", "rewound_count", b"rewound_count", "system", b"system", "tags", b"tags", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

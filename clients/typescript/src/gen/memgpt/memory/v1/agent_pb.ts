@@ -4,15 +4,15 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file memgpt/memory/v1/agent.proto.
  */
 export const file_memgpt_memory_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2FnZW50LnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIo8BCgpBdHRhY2htZW50EhoKCXNvdXJjZV9pZBgBIAEoCUIHukgEcgIYQBIdCgtzb3VyY2VfbmFtZRgCIAEoCUIIukgFcgMYgAESFQoNcGFzc2FnZV9jb3VudBgDIAEoAxIvCgthdHRhY2hfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi3gQKBUFnZW50EhkKCGFnZW50X2lkGAEgASgJQge6SARyAhhAEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIWCg5jb250ZXh0X3dpbmRvdxgIIAEoBRIaCgl0aW1lX3pvbmUYCSABKAlCB7pIBHICGEASFQoNbWVzc2FnZV9jb3VudBgKIAEoAxIVCg1wYXNzYWdlX2NvdW50GAsgASgDEjwKC2F0dGFjaG1lbnRzGAwgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5BdHRhY2htZW50Qgm6SAaSAQMQ6AcSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA8gASgJQge6SARyAhhAEhUKDXJld291bmRfY291bnQYECABKAMSHQoLZGVzY3JpcHRpb24YESABKAlCCLpIBXIDGOgHEhwKBHRhZ3MYEiADKAlCDrpIC5IBCBAgIgRyAhhAEhgKBm9yaWdpbhgTIAEoCUIIukgFcgMYgAESGQoHdXNlcl9pZBgZIAEoCUIIukgFcgMYgAFC9AEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCCkFnZW50UHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChxtZW1ncHQvbWVtb3J5L3YxL2FnZW50LnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIo8BCgpBdHRhY2htZW50EhoKCXNvdXJjZV9pZBgBIAEoCUIHukgEcgIYQBIdCgtzb3VyY2VfbmFtZRgCIAEoCUIIukgFcgMYgAESFQoNcGFzc2FnZV9jb3VudBgDIAEoAxIvCgthdHRhY2hfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiuwUKBUFnZW50EhkKCGFnZW50X2lkGAEgASgJQge6SARyAhhAEhYKBG5hbWUYAiABKAlCCLpIBXIDGIABEhgKBnByZXNldBgDIAEoCUIIukgFcgMYgAESGQoHcGVyc29uYRgEIAEoCUIIukgFcgMYgAESFwoFaHVtYW4YBSABKAlCCLpIBXIDGIABEhkKBnN5c3RlbRgGIAEoCUIJukgGcgQYgIAEEhcKBW1vZGVsGAcgASgJQgi6SAVyAxiAAhIWCg5jb250ZXh0X3dpbmRvdxgIIAEoBRIaCgl0aW1lX3pvbmUYCSABKAlCB7pIBHICGEASFQoNbWVzc2FnZV9jb3VudBgKIAEoAxIVCg1wYXNzYWdlX2NvdW50GAsgASgDEjwKC2F0dGFjaG1lbnRzGAwgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5BdHRhY2htZW50Qgm6SAaSAQMQ6AcSLwoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCgRldGFnGA8gASgJQge6SARyAhhAEhUKDXJld291bmRfY291bnQYECABKAMSHQoLZGVzY3JpcHRpb24YESABKAlCCLpIBXIDGOgHEhwKBHRhZ3MYEiADKAlCDrpIC5IBCBAgIgRyAhhAEhgKBm9yaWdpbhgTIAEoCUIIukgFcgMYgAESGQoHdXNlcl9pZBgZIAEoCUIIukgFcgMYgAESLgoLbWVzc2FnZV90dGwYGiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIbm90ZV90dGwYGyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25C9AEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCCkFnZW50UHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A source that an agent can search.
@@ -202,6 +202,21 @@ export type Agent = Message<"memgpt.memory.v1.Agent"> & {
    * @generated from field: string user_id = 25;
    */
   userId: string;
+
+  /**
+   * How long messages are kept, from when they were stored: 0 or unset for indefinitely, otherwise 60 s to 36,500 days.
+   * Older ones are forgotten as by ForgetMessages, except those of the running turn.
+   *
+   * @generated from field: google.protobuf.Duration message_ttl = 26;
+   */
+  messageTtl?: Duration | undefined;
+
+  /**
+   * The same for its notes in archival memory.
+   *
+   * @generated from field: google.protobuf.Duration note_ttl = 27;
+   */
+  noteTtl?: Duration | undefined;
 };
 
 /**
