@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class FairSemaphore:
@@ -34,10 +34,20 @@ class FairSemaphore:
             await granted
             yield
         finally:
-            if granted.done() and not granted.cancelled():
+            if granted.cancelled():
+                self._leave(owner, granted)
+            else:
                 self._held[owner] -= 1
                 self._held += Counter()  # drop owners without slots
             self._grant()
+
+    def _leave(self, owner: str, waiter: asyncio.Future[None]) -> None:
+        """Drop a waiter that was cancelled, which must not take its owner's turn."""
+        queue = self._waiters.get(owner, deque())
+        with suppress(ValueError):
+            queue.remove(waiter)
+        if not queue:
+            self._waiters.pop(owner, None)
 
     def _grant(self) -> None:
         while (owner := self._next_owner()) is not None:
@@ -47,7 +57,7 @@ class FairSemaphore:
                 self._waiters.move_to_end(owner)
             else:
                 del self._waiters[owner]
-            if not granted.done():  # otherwise the waiter was cancelled
+            if not granted.done():  # otherwise it was cancelled a moment ago
                 self._held[owner] += 1
                 granted.set_result(None)
 

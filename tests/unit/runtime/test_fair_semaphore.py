@@ -27,6 +27,10 @@ class Crowd:
         self._tasks[index].cancel()
         await settled()
 
+    @property
+    def waiting(self) -> int:
+        return self._semaphore.waiting
+
     async def _enter(self, owner: str) -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._semaphore.slot(owner))
@@ -69,3 +73,19 @@ async def test_who_gives_up_takes_no_place() -> None:
     assert crowd.entered == ["a", "a"]
     await crowd.come("a")
     assert crowd.entered == ["a", "a", "a"]
+
+
+async def test_who_gives_up_waits_no_longer_and_takes_nobodys_turn() -> None:
+    crowd = Crowd(1)
+    await crowd.come("a", "b", "c", "d", "c")  # a is in, and b at the extra place
+    assert crowd.entered == ["a", "b"]
+    assert crowd.waiting == 3
+    await crowd.give_up(2)
+    assert crowd.waiting == 2
+    await crowd.give_up(3)
+    await crowd.give_up(4)
+    assert crowd.waiting == 0
+    await crowd.come("e", "c")
+    await crowd.go("a")
+    await crowd.go("b")
+    assert crowd.entered == ["a", "b", "e", "c"]
