@@ -18,7 +18,7 @@ from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 from memgpt.memory.v1.tenant_service_pb2_grpc import TenantServiceStub
-from memgpt_memory.access import FirstKey, NewApiKey, Tenants
+from memgpt_memory.access import FirstKey, NewApiKey, Tenants, _api_keys
 from memgpt_memory.agents import Agents
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.layout import RECORDS
@@ -121,6 +121,18 @@ async def test_a_crash_between_the_first_key_and_its_file_loses_neither(serve: S
             assert file.read_text() == token
             assert not draft.exists()
         assert (await keys.list("default", 2, "")).total == 1
+
+
+async def test_keys_created_at_once_stay_within_the_limit(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_api_keys, "MOST_KEYS", 3)
+    async with serve(str(tmp_path / "store.db")) as memory:
+        keys = memory.core().api_keys
+        news = [NewApiKey("acme", f"key {number}", Role.READER) for number in range(8)]
+        made = await asyncio.gather(*(keys.create(new) for new in news), return_exceptions=True)
+        assert sum(not isinstance(one, BaseException) for one in made) == 3
+        assert (await keys.list("acme", 10, "")).total == 3
 
 
 async def test_a_deletion_outlives_its_caller(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

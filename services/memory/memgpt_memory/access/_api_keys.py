@@ -62,12 +62,16 @@ class ApiKeys:
         """
         if new.expires and new.expires <= now():
             raise reasons.invalid_field("expire_time has passed; use a time in the future", field="expire_time")
-        if len(await self._records.ids(KIND, new.tenant)) >= MOST_KEYS:
-            raise reasons.wrong_state(
-                f"the tenant has {MOST_KEYS:,} API keys, the maximum; delete keys that are no longer used",
-                resource="api_keys",
-                state="FULL",
-            )
+        async with self._lock(f"keys of {new.tenant}"):  # several at once would each find room for one more
+            if len(await self._records.ids(KIND, new.tenant)) >= MOST_KEYS:
+                raise reasons.wrong_state(
+                    f"the tenant has {MOST_KEYS:,} API keys, the maximum; delete keys that are no longer used",
+                    resource="api_keys",
+                    state="FULL",
+                )
+            return await self._create(new, keep)
+
+    async def _create(self, new: NewApiKey, keep: Callable[[str], None] | None) -> tuple[ApiKeyRow, str]:
         key_id = new_id("key")
         async with self._names.claim(new.tenant, "api_key", new.name, key_id, self._called(new.name)):
             secret, token = _new_secret(key_id)
@@ -193,8 +197,8 @@ class ApiKeys:
     async def _put(self, row: ApiKeyRow) -> None:
         await self._records.put(Record(row.id, KIND, row.tenant, "", row.created, row.model_dump_json()))
 
-    def _lock(self, key_id: str) -> asyncio.Lock:
-        return self._locks.setdefault(key_id, asyncio.Lock())
+    def _lock(self, what: str) -> asyncio.Lock:
+        return self._locks.setdefault(what, asyncio.Lock())
 
     def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
         async def check(key_id: str) -> bool:
