@@ -23,8 +23,9 @@ from memgpt_memory.quotas import Amounts, Quotas, TenantUsage, _quotas, utc_day
 from memgpt_memory.quotas._usage import UsageRow
 from memgpt_runtime.errors import Reason, Unavailable
 
-from tests.integration.memory.client import EXHAUSTED, Memory, connected, reason_of, refused, thought, user
+from tests.integration.memory.client import EXHAUSTED, UNAVAILABLE, Memory, connected, reason_of, refused, thought, user
 from tests.integration.memory.conftest import Serve
+from tests.integration.memory.faults import failing_upserts
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Request, ScriptedLLM
 
@@ -252,6 +253,27 @@ async def test_model_tokens_per_day(memory: Memory) -> None:
     assert (await usage(memory)).model_tokens_today == 120
     await memory.agents.DeleteAgent(agent_state_service_pb2.DeleteAgentRequest(agent_id=agent))
     assert (await usage(memory)).model_tokens_today == 120  # deleting agents gives no tokens back
+
+
+async def test_tokens_of_a_deleted_agent_count_once_although_its_deletion_failed(serve: Serve, tmp_path: Path) -> None:
+    uri = str(tmp_path / "store.db")
+    async with serve(uri) as memory:
+        agent = (await memory.agent()).agent_id
+        await talk(memory, agent, 60)
+        request = agent_state_service_pb2.DeleteAgentRequest(agent_id=agent)
+
+        def is_the_agent(row: Any) -> bool:
+            return bool(row.id == agent)
+
+        for _ in range(2):
+            failing = failing_upserts(memory.core().store, "memgpt_records", "before", only=is_the_agent)
+            with failing as failed, refused(UNAVAILABLE):
+                await memory.agents.DeleteAgent(request)
+            assert failed
+        await memory.agents.DeleteAgent(request)
+        assert (await usage(memory)).model_tokens_today == 60
+    async with serve(uri) as again:
+        assert (await usage(again.of(memory.tenant))).model_tokens_today == 60
 
 
 async def test_no_turn_begins_without_bytes_left(memory: Memory) -> None:

@@ -231,9 +231,11 @@ class Agents:
         live = await self._cache.find(agent_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, agent_id, for_deletion=True)
-            await self._quotas.keep_tokens(tenant, live.row.token_day, live.row.tokens_today)
-            async with self._journal.beginning("agent", agent_id) as journal:
-                await self.repository.execute(live, DeleteAgent(journal))
+            async with (
+                self._quotas.spent_by_deleted(tenant, live.row.token_day, live.row.tokens_today) as spent,
+                self._journal.beginning("agent", agent_id) as journal,
+            ):
+                await self.repository.execute(live, DeleteAgent(journal, spent))
         await run_to_end(self._purge(live))
 
     async def deleting(self, tenant: str, user_id: str) -> Sequence[LiveAgent]:

@@ -48,10 +48,12 @@ class DeleteAgent:
     """Mark the agent as deleted.
 
     Attributes:
-        journal: The journal's row, which tells the next start of the deletion; written before the agent's row.
+        journal: The journal's row, which tells the next start of the deletion; written together with the agent's row.
+        spent: The row of what deleted agents have spent, to be written with it too; empty if that does not change.
     """
 
     journal: Record
+    spent: Sequence[Record] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def _(command: DeleteAgent, draft: Draft) -> None:
     draft.row.deleting = True
     for reference in draft.row.shared:
         draft.drop_shared(reference)
-    draft.beside = [command.journal]
+    draft.beside = [command.journal, *command.spent]
 
 
 @_apply.register

@@ -306,18 +306,22 @@ class Quotas:
         else:
             known.usage.set(owner, amounts, former or Amounts())
 
-    async def keep_tokens(self, tenant: str, day: int, tokens: int) -> None:
-        """Store the tokens of an agent that is about to be deleted, so that they stay used after a restart."""
+    @asynccontextmanager
+    async def spent_by_deleted(self, tenant: str, day: int, tokens: int) -> AsyncIterator[list[Record]]:
+        """Yield what to write together with the deletion of an agent, so that its tokens stay used after a restart.
+
+        Nothing is written on its own: a deletion that fails and is repeated would count them again.
+        """
         if not tokens or day != utc_day(now()):
+            yield []
             return
-        await self._read(tenant)  # which must not find what is stored here: `note` adds it
+        await self._read(tenant)  # which must not find what is stored then: `note` adds it
         async with self._setting:
             key = key_of("spent", tenant)
             record = await self._records.get(key)
             former = json.loads(record.body) if record is not None else {}
             total = tokens + (former["tokens"] if former.get("day") == day else 0)
-            body = json.dumps({"day": day, "tokens": total})
-            await self._records.put(Record(key, "spent", tenant, "", now(), body))
+            yield [Record(key, "spent", tenant, "", now(), json.dumps({"day": day, "tokens": total}))]
 
     def forget(self, tenant: str) -> None:
         """Forget a tenant that was deleted."""
