@@ -27,6 +27,7 @@ NAMES = (
     "loading",
     "commits",
     "turn",
+    "credentials",
     "footprint",
     "scale",
     "retrieval",
