@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -22,13 +21,13 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
-from memgpt_memory import clock as memory_clock
 from memgpt_memory.agents import LiveAgent
 from memgpt_memory.core import Core
 from memgpt_memory.recall import Expiry
 from memgpt_memory.store.filters import Between, Equals, all_of
 from memgpt_memory.store.layout import MESSAGES
 from memgpt_memory.store.rows import Key, RowTime
+from memgpt_runtime import clock as runtime_clock
 
 from tests.integration.memory.client import ABORTED, INVALID, UNAVAILABLE, Memory, connected, refused
 from tests.integration.memory.conftest import Serve
@@ -41,21 +40,22 @@ HOUR = timedelta(hours=1)
 SEMANTIC = {"query": "weather", "mode": recall_pb.RECALL_MODE_SEMANTIC}
 
 
-@dataclass
 class Clock:
     """The time of a Memory within the test's process; it stands still unless the test moves it."""
 
-    time: int
+    @property
+    def time(self) -> int:
+        """Microseconds since 1970."""
+        return runtime_clock.microseconds()
 
     def pass_(self, duration: timedelta) -> None:
-        self.time += round(duration.total_seconds()) * 1_000_000_000
+        runtime_clock.stop(runtime_clock.now() + duration)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock(time.time_ns())
-    monkeypatch.setattr(memory_clock, "time", SimpleNamespace(time_ns=lambda: made.time))
-    return made
+    monkeypatch.setattr(runtime_clock, "_stopped", runtime_clock.now())
+    return Clock()
 
 
 def duration(value: timedelta) -> Duration:
@@ -356,8 +356,8 @@ async def test_the_next_process_deletes_what_a_crash_left(serve: Serve, milvus_u
 
 
 def has_expired(born: int, ttl: timedelta, clock: Clock) -> bool:
-    """Whether what was stored at a time, in nanoseconds, has expired; Memory keeps microseconds."""
-    return bool(ttl) and born // 1_000 + ttl // timedelta(microseconds=1) <= clock.time // 1_000
+    """Whether what was stored at a time has expired."""
+    return bool(ttl) and born + ttl // timedelta(microseconds=1) <= clock.time
 
 
 @pytest.mark.parametrize("seed", range(2))
