@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 
 from tests.support import documents
-from tests.support.corpus.sample import Sample, empty, failed, good, skipped
+from tests.support.corpus.sample import Sample, empty, failed, good
 from tests.support.documents import BOMB_DTD, docx, epub, paragraph, pptx, shape, xlsx
 
 _ENTITY_FILE = '<!DOCTYPE x [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
@@ -102,11 +102,9 @@ def _bombs() -> Iterator[Sample]:
 
 
 def _old() -> Iterator[Sample]:
-    yield skipped("letter.doc", lambda: documents.ole("WordDocument", "1Table"), "a legacy Word (.doc) file")
     yield failed("stock.xls", lambda: documents.ole("Workbook"), "damaged")
-    yield skipped("talk.ppt", lambda: documents.ole("PowerPoint Document"), "a legacy PowerPoint (.ppt) file")
     yield empty("mail.msg", lambda: documents.ole("__properties_version1.0"), "no text")
-    yield failed("an old one.docx", lambda: documents.ole("WordDocument"), "a legacy Word (.doc) file")
+    yield failed("an old one.docx", lambda: documents.ole("WordDocument"), "a legacy office document")
 
 
 _CIPHER = '<encryption><CipherReference URI="OPS/text/c%200.xhtml"/></encryption>'
