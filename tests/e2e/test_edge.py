@@ -7,6 +7,7 @@ import json
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ from tests.support.scripted_llm import ScriptedLLM, call
 from tests.support.upstream import Upstream
 
 SERVICE_KEY = "k" * 64
+PATIENCE = "60s"
+"""Servers in this process may be slow on a busy machine; they are ill only if they say so."""
+
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -246,8 +250,13 @@ def two(tmp_path: Path) -> Iterator[tuple[Edge, Upstream, Upstream]]:
     with Upstream() as first, Upstream() as second:
         first.serve(healthy=True)
         second.serve(healthy=True)
-        with Edge(tmp_path, agents=[first.address, second.address]) as edge:
+        with Edge(tmp_path, agents=[first.address, second.address], patience=PATIENCE) as edge:
             edge.wait_until("agent", 2)
+            channel, stub = stub_of(edge)
+            with channel:
+                eventually(lambda: reached(stub, first, second) == [True, True])
+            for server in (first, second):
+                server.calls.clear()
             yield edge, first, second
 
 
@@ -255,6 +264,24 @@ def stub_of(edge: Edge) -> tuple[grpc.Channel, Any]:
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     channel = grpc.insecure_channel(edge.address, options)
     return channel, AgentServiceStub(channel)
+
+
+def reached(stub: Any, *servers: Upstream) -> list[bool]:
+    """Return which servers are reached by calls: two that share them both get some of twenty."""
+    for server in servers:
+        server.calls.clear()
+    for _ in range(20):
+        stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=30)
+    return [bool(server.calls) for server in servers]
+
+
+def code_of(stub: Any) -> grpc.StatusCode:
+    """Return the status of a call that is not repeated."""
+    try:
+        stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
 
 
 def test_only_calls_that_may_run_twice_are_repeated(two: tuple[Edge, Upstream, Upstream]) -> None:
@@ -281,32 +308,34 @@ def test_any_call_is_repeated_that_reached_no_server(tmp_path: Path) -> None:
     with Upstream() as server:
         server.serve(healthy=True)
         nobody = f"127.0.0.1:{free_port()}"
-        with Edge(tmp_path, agents=[nobody, server.address]) as edge:
+        with Edge(tmp_path, agents=[nobody, server.address], patience=PATIENCE) as edge:
             edge.wait_until("agent", 1)
             channel, stub = stub_of(edge)
             with channel:
+                eventually(lambda: code_of(stub) is grpc.StatusCode.OK)
+                server.calls.clear()
                 for _ in range(20):
                     stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
     assert server.methods == ["CreateAgent"] * 20
 
 
 def test_unhealthy_servers_get_no_calls(two: tuple[Edge, Upstream, Upstream]) -> None:
+    """Envoy's workers learn of a health check after its main thread, which counts the healthy servers."""
     edge, first, second = two
     channel, stub = stub_of(edge)
     with channel:
         first.serve(healthy=False)
         edge.wait_until("agent", 1)
-        for _ in range(20):
-            stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=30)
-        assert (len(first.calls), len(second.calls)) == (0, 20)
+        eventually(lambda: reached(stub, first, second) == [False, True])
+        assert reached(stub, first, second) == [False, True]
         second.serve(healthy=False)
         edge.wait_until("agent", 0)
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        eventually(lambda: code_of(stub) is grpc.StatusCode.UNAVAILABLE)
+        assert code_of(stub) is grpc.StatusCode.UNAVAILABLE
         first.serve(healthy=True)
         edge.wait_until("agent", 1)
-        stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
+        eventually(lambda: code_of(stub) is grpc.StatusCode.OK)
+        assert reached(stub, first, second) == [True, False]
 
 
 def test_answers_of_unavailable_eject_no_server(two: tuple[Edge, Upstream, Upstream]) -> None:
@@ -330,7 +359,7 @@ def test_servers_that_refuse_connections_are_ejected(tmp_path: Path) -> None:
         second = Upstream().__enter__()
         for server in (first, second):
             server.serve(healthy=True)
-        with Edge(tmp_path, agents=[first.address, second.address]) as edge:
+        with Edge(tmp_path, agents=[first.address, second.address], patience=PATIENCE) as edge:
             edge.wait_until("agent", 2)
             channel, stub = stub_of(edge)
             with channel:
@@ -340,28 +369,23 @@ def test_servers_that_refuse_connections_are_ejected(tmp_path: Path) -> None:
                 assert len(first.calls) == 50 - len(second.calls)
                 ejected = "cluster.agent.outlier_detection.ejections_enforced_total"
                 failed = "cluster.agent.health_check.failure"
-                stats = edge.stats()
-                assert stats.get(ejected, 0) + stats.get(failed, 0) >= 1
+                eventually(lambda: any(edge.stats().get(name) for name in (ejected, failed)))
                 edge.wait_until("agent", 1)
 
 
 def test_calls_beyond_the_rate_limit_are_refused(tmp_path: Path) -> None:
     with Upstream() as server:
         server.serve(healthy=True)
-        with Edge(tmp_path, agents=[server.address], calls_per_second=5) as edge:
+        with Edge(tmp_path, agents=[server.address], calls_per_second=5, patience=PATIENCE) as edge:
             edge.wait_until("agent", 1)
             channel, stub = stub_of(edge)
-            codes = []
             with channel:
-                for _ in range(30):
-                    try:
-                        stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=30)
-                        codes.append("OK")
-                    except grpc.RpcError as error:
-                        codes.append(error.code().name)
-    assert codes[:10] == ["OK"] * 10
-    assert set(codes[10:]) >= {"RESOURCE_EXHAUSTED"}
-    assert len(server.calls) == codes.count("OK")
+                eventually(lambda: code_of(stub) is grpc.StatusCode.OK)
+                server.calls.clear()
+                calls = [stub.GetAgent.future(pb.GetAgentRequest(agent_id="a"), timeout=30) for _ in range(200)]
+                codes = Counter(each.code() for each in calls)
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert len(server.calls) == codes[grpc.StatusCode.OK]
 
 
 def test_a_silent_stream_and_a_slow_call_are_not_cut(tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM]) -> None:

@@ -42,6 +42,7 @@ class Edge:
         jwks: bytes | None = None,
         issuer: str | None = None,
         calls_per_second: int | None = 100_000,
+        patience: str | None = None,
     ) -> None:
         """Prepare the proxy; entering the context starts it.
 
@@ -53,6 +54,8 @@ class Edge:
             jwks: Public keys of an issuer of tokens; None to check no tokens.
             issuer: The issuer's name.
             calls_per_second: Its rate limit.
+            patience: How long it waits for health checks and pings, such as ``30s``; None for what is shipped. Servers
+                in a busy test process are slow without being ill.
         """
         port, admin = free_ports(2)
         self.folder = folder / "edge"
@@ -68,6 +71,7 @@ class Edge:
             (self.folder / "jwks.json").write_bytes(jwks)
         self.address = f"127.0.0.1:{port}"
         self._admin = f"http://127.0.0.1:{admin}"
+        self._patience = patience
         self._variant = Variant(
             listen=self.address,
             admin=f"127.0.0.1:{admin}",
@@ -81,7 +85,7 @@ class Edge:
 
     def __enter__(self) -> Self:
         config = self.folder / "envoy.json"
-        config.write_text(render(self._variant))
+        config.write_text(self._render())
         command = [str(envoy_program()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "-l", "warn"]
         with (self.folder / "access.log").open("wb") as out, (self.folder / "envoy.log").open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
@@ -91,6 +95,17 @@ class Edge:
             self._stop()
             raise
         return self
+
+    def _render(self) -> str:
+        config = json.loads(render(self._variant))
+        for cluster in config["static_resources"]["clusters"] if self._patience else ():
+            (protocol,) = cluster["typed_extension_protocol_options"].values()
+            protocol["explicit_http_config"]["http2_protocol_options"]["connection_keepalive"]["timeout"] = (
+                self._patience
+            )
+            for check in cluster["health_checks"]:
+                check["timeout"] = self._patience
+        return json.dumps(config)
 
     def _wait_ready(self) -> None:
         """Wait until it listens and has checked its servers once."""
@@ -110,14 +125,14 @@ class Edge:
         self.__enter__()
 
     def wait_until(self, cluster: str, healthy: int) -> None:
-        """Wait until so many servers of a cluster get calls."""
+        """Wait until so many servers of a cluster are healthy; its workers distribute calls accordingly soon after."""
         deadline = time.monotonic() + 60
         while (found := self.healthy(cluster)) != healthy:
             assert time.monotonic() < deadline, f"{found} healthy servers, not {healthy}"
             time.sleep(0.05)
 
     def healthy(self, cluster: str) -> int:
-        """Return how many servers of a cluster get calls."""
+        """Return how many servers of a cluster are healthy."""
         return self.stats().get(f"cluster.{cluster}.membership_healthy", 0)
 
     def stats(self) -> Mapping[str, int]:
