@@ -108,6 +108,17 @@ def test_promtool_accepts_the_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_each_alert_fires_when_it_should_and_only_then() -> None:
+    """The cases are in ``alerts_test.yml``."""
+    file = MONITORING / "alerts_test.yml"
+    done = subprocess.run([program("promtool"), "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = [case for test in yaml.safe_load(file.read_text())["tests"] for case in test["alert_rule_test"]]
+    names = {rule["alert"] for rule in alerts()}
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == names
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == names
+
+
 def test_every_query_returns_data(tmp_path: Path) -> None:
     program("prometheus")
     ports = dict(zip(SERVICES, free_ports(3), strict=True))
