@@ -20,6 +20,7 @@ from memgpt_loader.parsing.results import FileOpened, PageRead
 
 from tests.support.compound_files import compound_file
 from tests.support.documents import docx, paragraph, pptx, shape
+from tests.support.missing import missing_tool
 from tests.unit.loader.parsing.test_pool import LIMITS, read, spooled
 
 _WORD = compound_file({"WordDocument": b"\0" * 600})
@@ -131,8 +132,9 @@ def test_other_compound_files_are_not_converted(tmp_path: Path) -> None:
             assert converted_extension(name, source) == ""
 
 
-@pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")
 async def test_libreoffice_converts_a_legacy_word_document(tmp_path: Path) -> None:
+    if shutil.which("soffice") is None:
+        missing_tool("LibreOffice is not installed")
     data = (Path(__file__).parents[3] / "data" / "kinds" / "old_a.doc").read_bytes()
     pool = ParserPool(replace(LIMITS, processes=1))
     try:
