@@ -21,7 +21,7 @@ from typing import Any
 import protovalidate
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports.documents import plan_sources
-from memgpt.cli.imports.letta_file import read_agent_files
+from memgpt.cli.imports.letta.agent_file import read_agent_files
 from memgpt.cli.imports.pieces import Contents
 from memgpt.cli.imports.plan import Options, plan_agents
 from memgpt.cli.imports.report import Report

@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.cli.agent_file import Model, Written, write_agent_file
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports.bounded import parse_json
-from memgpt.cli.imports.letta_file import read_agent_file
+from memgpt.cli.imports.letta.agent_file import read_agent_file
 from memgpt.cli.imports.plan import Options, plan_agents
 from memgpt.cli.imports.report import Report
 from memgpt.memory.v1.agent_pb2 import Agent, Attachment

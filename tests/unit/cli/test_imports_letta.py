@@ -13,8 +13,8 @@ from memgpt.cli.errors import CliError
 from memgpt.cli.imports import bounded
 from memgpt.cli.imports.bring import write_tools
 from memgpt.cli.imports.documents import plan_sources
+from memgpt.cli.imports.letta.agent_file import read_agent_file, read_agent_files
 from memgpt.cli.imports.letta.core_memory import UNSHARED
-from memgpt.cli.imports.letta_file import read_agent_file, read_agent_files
 from memgpt.cli.imports.pieces import Contents, Source, Tool
 from memgpt.cli.imports.plan import AgentPlan, Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report

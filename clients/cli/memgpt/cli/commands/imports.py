@@ -92,9 +92,9 @@ def import_letta(
     """Make agents from Letta's Agent Files or database, each all or nothing. The same again changes nothing."""
     from memgpt.cli.errors import MISUSE, CliError
     from memgpt.cli.imports.bring import Outputs
+    from memgpt.cli.imports.letta.agent_file import read_agent_files
     from memgpt.cli.imports.letta.database import Choice, open_letta
     from memgpt.cli.imports.letta.tables import script
-    from memgpt.cli.imports.letta_file import read_agent_files
     from memgpt.cli.imports.plan import Options
     from memgpt.cli.imports.report import Report
 

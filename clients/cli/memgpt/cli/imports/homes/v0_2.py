@@ -19,7 +19,7 @@ from memgpt.cli.imports.homes.archival import COLUMNS
 from memgpt.cli.imports.homes.clock import in_order, time_in
 from memgpt.cli.imports.homes.inert_pickle import Inert, read_pickle
 from memgpt.cli.imports.letta.core_memory import blocks_in
-from memgpt.cli.imports.letta_messages import Content, Summary, read_content
+from memgpt.cli.imports.letta.messages import Content, Summary, read_content
 from memgpt.cli.imports.pieces import Agent, Document, Message, Passage, Source
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report

@@ -12,7 +12,7 @@ from memgpt.cli.imports.fields import Fields
 from memgpt.cli.imports.homes.archival import COLUMNS
 from memgpt.cli.imports.homes.clock import RowClock
 from memgpt.cli.imports.letta.core_memory import blocks_in
-from memgpt.cli.imports.letta_messages import Summary, read_content
+from memgpt.cli.imports.letta.messages import Summary, read_content
 from memgpt.cli.imports.pieces import Agent, Block, Document, Message, Passage, Source
 from memgpt.cli.imports.repeated import Repeated
 from memgpt.cli.imports.report import Report

@@ -1,1 +1,1 @@
-"""Letta's database and core memory; `letta_file` reads its Agent Files."""
+"""Reads what Letta keeps agents in: its Agent Files and its database."""

@@ -15,8 +15,8 @@ from memgpt.cli.imports.bounded import parse_json
 from memgpt.cli.imports.fields import Fields
 from memgpt.cli.imports.letta.core_memory import UNSHARED, blocks_in, split_by_prompt
 from memgpt.cli.imports.letta.dump import open_dump
+from memgpt.cli.imports.letta.messages import Summary, read_content, speaks_plainly
 from memgpt.cli.imports.letta.tables import TABLES
-from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
 from memgpt.cli.imports.metadata import tags_of
 from memgpt.cli.imports.pieces import (
     Agent,

@@ -18,7 +18,7 @@ from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json, read_json
 from memgpt.cli.imports.fields import Fields, without_secrets
 from memgpt.cli.imports.letta.core_memory import GIT_MEMORY, UNSHARED, split_by_prompt
-from memgpt.cli.imports.letta_messages import Summary, read_content, speaks_plainly
+from memgpt.cli.imports.letta.messages import Summary, read_content, speaks_plainly
 from memgpt.cli.imports.pieces import (
     Agent,
     Block,
