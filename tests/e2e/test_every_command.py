@@ -6,10 +6,16 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 import typer.main
+from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.agent.v1 import heartbeat_pb2
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.cli.main import app
 from typer.core import TyperGroup
 
@@ -223,6 +229,33 @@ def test_agents_as_files(run: Commands, suite: Suite, tmp_path: Path) -> None:
     run("add", "description", "Tends the garden.", "--agent", "Zoe")
     assert "Tends the garden." in suite.cli("show", "agent", "Zoe")
     run("delete", "description", "--agent", "Zoe")
+
+
+@uses("export agent", "import agent", "tools add", "blocks add", "blocks attach")
+def test_an_export_names_what_is_not_in_the_file(
+    run: Commands, suite: Suite, tool: ScriptedTool, tmp_path: Path
+) -> None:
+    create(suite, "Fritz")
+    run("tools", "add", tool.address, "--agent", "Fritz")
+    run("blocks", "add", "--name", "chores", "--text", "Dust.")
+    run("blocks", "attach", "chores", "--agent", "Fritz")
+    whens: list[dict[str, Any]] = [{"interval": timedelta(hours=8), "reason": "Dust"}, {"cron": "0 9 * * *"}]
+    with suite.client() as client, grpc.insecure_channel(suite.agent_address) as channel:
+        agent_id = client.agents.find("Fritz").agent_id
+        for when in whens:
+            AgentServiceStub(channel).SetHeartbeat(
+                agent_pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=heartbeat_pb2.Heartbeat(**when))
+            )
+    behind = f"tool service {tool.address}, heartbeat every 8:00:00 (Dust), heartbeat at 0 9 * * *"
+    for form in ("own", "af"):
+        told = run("export", "agent", "Fritz", "--format", form, "-o", str(tmp_path / form))
+        piped = suite.run("export", "agent", "Fritz", "--format", form)
+        for text in (told, piped.stderr):
+            assert f"Not in the file; set it up again after an import: {behind}" in text
+            assert "become the new agent's own in an import: chores" in text
+        assert "Not in the file" not in piped.stdout
+    run("import", "agent", str(tmp_path / "own"), "--name", "Fritz again")
+    assert "Not in the file" not in run("export", "agent", "Fritz again", "-o", str(tmp_path / "again"))
 
 
 @uses("import letta", "import memgpt", "import chatgpt", "import claude", "import mem0")

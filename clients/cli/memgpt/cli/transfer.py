@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from google.protobuf import json_format
+from memgpt.agent.v1.heartbeat_pb2 import Heartbeat
 from memgpt.cli.agent_file import Model, write_agent_file
 from memgpt.cli.errors import CliError
 from memgpt.cli.maintenance import STANDARD
@@ -25,25 +26,42 @@ _MAX_LINE = 16 << 20
 
 
 def export_agent_file(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:
-    """Write an agent to `target` as a Letta Agent File; unless `quiet`, report it and what the format cannot hold."""
+    """Write an agent to `target` as a Letta Agent File, and report it and what is not in the file.
+
+    Args:
+        ui: Where to report.
+        memgpt: The suite.
+        name: Name of the agent.
+        target: Where to write.
+        quiet: Whether `target` is standard output, so that reports go to standard error.
+    """
     agent = memgpt.agents.find(name)
     used = memgpt.agents.model()
     model = Model(_ANY_MODEL if used.model == _OFFLINE else used.model, used.context_window)
     with ui.busy("Exporting..."):
         written = write_agent_file(memgpt.agents.export(agent.agent_id), target, model)
-    if quiet:
-        return
-    ui.line(f"Exported agent {agent.name} as an Agent File: {plural(written.messages, 'message')}.", "green")
+    if not quiet:
+        ui.line(f"Exported agent {agent.name} as an Agent File: {plural(written.messages, 'message')}.", "green")
     left_out = [plural(count, noun) for count, noun in ((written.passages, "note"),) if count]
     left_out += [f"data source {each}" for each in written.sources]
     if written.taken_back:
         left_out.append(f"{plural(written.taken_back, 'message')} that were taken back")
+    tell = ui.warning if quiet else ui.note
     if left_out:
-        ui.note(f"Not in the file, because the format has no place for it: {', '.join(left_out)}")
+        tell(f"Not in the file, because the format has no place for it: {', '.join(left_out)}")
+    _tell_what_stays(tell, memgpt, agent.agent_id)
 
 
 def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:
-    """Write an agent to `target`, and report it unless `quiet`."""
+    """Write an agent to `target`, and report it and what is not in the file.
+
+    Args:
+        ui: Where to report.
+        memgpt: The suite.
+        name: Name of the agent.
+        target: Where to write.
+        quiet: Whether `target` is standard output, so that reports go to standard error.
+    """
     agent = memgpt.agents.find(name)
     with ui.busy("Exporting..."):
         for piece in memgpt.agents.export(agent.agent_id):
@@ -57,6 +75,29 @@ def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet:
         end = piece.end
         counted = f"{plural(end.message_count, 'message')}, {plural(end.passage_count, 'note')}"
         ui.line(f"Exported agent {agent.name}: {counted}.", "green")
+    _tell_what_stays(ui.warning if quiet else ui.note, memgpt, agent.agent_id)
+
+
+def _tell_what_stays(tell: Callable[[str], None], memgpt: MemGPT, agent_id: str) -> None:
+    """Name what no file has: a copy must not call addresses, act on its own, or write into blocks of other agents."""
+    stays = [f"tool service {server.address}" for server in memgpt.agents.tools(agent_id)]
+    stays += [f"heartbeat {_described(each)}" for each in memgpt.agents.heartbeats(agent_id).heartbeats]
+    if stays:
+        tell(f"Not in the file; set it up again after an import: {', '.join(stays)}")
+    shared = [block.label for block in memgpt.agents.context(agent_id).blocks if block.shared_block_id]
+    if shared:
+        tell(f"Shared blocks, which become the new agent's own in an import: {', '.join(shared)}")
+
+
+def _described(heartbeat: Heartbeat) -> str:
+    match heartbeat.WhichOneof("when"):
+        case "interval":
+            when = f"every {heartbeat.interval.ToTimedelta()}"
+        case "cron":
+            when = f"at {heartbeat.cron}"
+        case _:
+            when = f"at {heartbeat.at.ToJsonString()}"
+    return f"{when} ({heartbeat.reason})" if heartbeat.reason else when
 
 
 @contextmanager

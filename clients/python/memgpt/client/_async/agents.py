@@ -360,6 +360,11 @@ class AsyncAgents:
         request = agent_pb.UnregisterToolsRequest(agent_id=agent_id, address=address)
         await call(self._stub.UnregisterTools, request, CALL_TIMEOUT)
 
+    async def heartbeats(self, agent_id: str) -> agent_pb.ListHeartbeatsResponse:
+        """Return the timed heartbeats of an agent, and their limits."""
+        request = agent_pb.ListHeartbeatsRequest(agent_id=agent_id)
+        return await call(self._stub.ListHeartbeats, request, CALL_TIMEOUT)
+
     async def context(self, agent_id: str) -> agent_pb.GetContextResponse:
         """Return what fills the agent's context window now."""
         request = agent_pb.GetContextRequest(agent_id=agent_id)

@@ -361,6 +361,11 @@ class Agents:
         request = agent_pb.UnregisterToolsRequest(agent_id=agent_id, address=address)
         call(self._stub.UnregisterTools, request, CALL_TIMEOUT)
 
+    def heartbeats(self, agent_id: str) -> agent_pb.ListHeartbeatsResponse:
+        """Return the timed heartbeats of an agent, and their limits."""
+        request = agent_pb.ListHeartbeatsRequest(agent_id=agent_id)
+        return call(self._stub.ListHeartbeats, request, CALL_TIMEOUT)
+
     def context(self, agent_id: str) -> agent_pb.GetContextResponse:
         """Return what fills the agent's context window now."""
         request = agent_pb.GetContextRequest(agent_id=agent_id)
