@@ -88,7 +88,7 @@ def test_sources_are_loaded_and_attached_and_found_by_the_agent(suite: Suite, cl
     value["agents"][0]["name"] = "Reader"
     value["sources"][0]["name"] = "rules"
     told = suite.cli("import", "letta", written(tmp_path, value))
-    assert "older messages are not in it, and neither is archival memory" in told
+    assert "older messages are not in the file, and neither is archival memory" in told
     agent = client.agents.find("Reader")
     attachment, skills = agent.info.attachments
     assert skills.source_name.startswith("skills")

@@ -73,6 +73,17 @@ def test_v1_early(report: Report) -> None:
     assert report.count(Kind.LEFT_OUT, "core memory; this early Agent File has none") == 1
 
 
+def test_v1_early_in_any_order_and_without_a_window(report: Report) -> None:
+    value = letta_files.v1_early()
+    del value["message_ids"]
+    value["messages"].reverse()
+    (agent,) = plan(value, report)
+    assert told(agent) == ['assistant: Greet them. | send_message({"message": "Hi"})', "tool: None", "user: Hello"]
+    assert agent.window_start == 0
+    assert report.count(Kind.CHANGED, "window is not in the file; it became the last 50 messages") == 1
+    assert report.count(Kind.CHANGED, "call without a result; a failed one was made") == 0
+
+
 def test_v1(report: Report) -> None:
     contents = read(letta_files.v1(), report)
     (agent,) = plan_agents(contents, "letta", Options(), report)
@@ -140,7 +151,7 @@ def test_v2_with_skills(report: Report) -> None:
     assert lost["skill that is only an address"] == {"name": "web", "source_url": "letta:web"}
     assert lost["address of a skill"] == "letta:slack"
     assert lost["version of the skill"] == 3
-    assert "1 messages of the context window" in contents.notices[0]
+    assert "1 message of the context window" in contents.notices[0]
 
 
 def test_letta_v1_agent(report: Report) -> None:

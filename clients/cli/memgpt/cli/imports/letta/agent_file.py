@@ -33,11 +33,14 @@ from memgpt.cli.imports.pieces import (
 from memgpt.cli.imports.report import Report, named
 from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.terminal.ui import plural
 
 _SLEEPTIME = ("sleeptime_agent", "voice_sleeptime_agent")
 _NUMBERED = re.compile(r"message-([0-9]{1,18})")
 _FIRST_MESSAGES = 50
 """Messages that Letta 0.11.7 to 0.16.4 wrote from the beginning of the history, besides the window."""
+_LAST_MESSAGES = 50
+"""Messages in the window if a file does not say which were."""
 
 _READ_IN_AGENT = (
     *("id", "name", "system", "description", "agent_type", "timezone", "tags", "messages", "llm_config"),
@@ -115,8 +118,14 @@ def _read_version_1(file: Fields, report: Report) -> Contents:
         if len(window) < len(set(map(repr, indices))):
             report.left_out(file.where, "place in the window of a message that is not in the file", indices)
     else:
-        wanted = set(file.texts("message_ids"))
-        window = {number for number, row in enumerate(rows) if row.text("id") in wanted}
+        # Letta 0.6 wrote the messages as its database returned them, in any order.
+        rows = _in_order(rows)
+        if "message_ids" in file:
+            wanted = set(file.texts("message_ids"))
+            window = {number for number, row in enumerate(rows) if row.text("id") in wanted}
+        else:
+            window = set(range(len(rows))[-_LAST_MESSAGES:])
+            report.changed(file.where, f"window is not in the file; it became the last {_LAST_MESSAGES} messages")
     blocks = [_block(block) for block in file.objects("core_memory")]
     if "core_memory" not in file:
         report.left_out(file.where, "core memory; this early Agent File has none")
@@ -125,7 +134,7 @@ def _read_version_1(file: Fields, report: Report) -> Contents:
     group = file.value.get("multi_agent_group")
     if group:
         report.left_out(file.where, "group; each agent stands on its own", group)
-    counted = f"{len(agent.messages)} messages" if isinstance(agent.messages, tuple) else "messages"
+    counted = plural(len(agent.messages), "message") if isinstance(agent.messages, tuple) else "messages"
     notice = f"{file.where}: {counted} of recall memory. Archival memory is not in any Agent File; {_ELSEWHERE}"
     profiles = tuple(_profiles(file.objects("core_memory")))
     return Contents((agent,), profiles=profiles, tools=tools, notices=(notice,))
@@ -271,13 +280,13 @@ class _Version2:
     def _notice(self, row: Fields, agent: Agent) -> str:
         messages = list(agent.messages)
         outside = sum(not message.in_window for message in messages)
+        told = plural(len(messages), "message")
         if outside:
-            told = (
-                f"{len(messages)} messages; between the first {_FIRST_MESSAGES} and the window, others may be missing"
-            )
+            told += f"; between the first {_FIRST_MESSAGES} and the window, others may be missing"
+            told += ", and archival memory is not in the file"
         else:
-            told = f"{len(messages)} messages of the context window; older messages are not in it"
-        return f"{row.where} ({names.visible(agent.name)[:64]}): {told}, and neither is archival memory; {_ELSEWHERE}"
+            told += " of the context window; older messages are not in the file, and neither is archival memory"
+        return f"{row.where} ({names.visible(agent.name)[:64]}): {told}; {_ELSEWHERE}"
 
 
 _WORDS = {
