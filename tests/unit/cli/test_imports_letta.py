@@ -408,6 +408,7 @@ def test_documents_get_names_of_their_own_that_are_never_paths(report: Report) -
 def test_credentials_of_tool_servers_are_not_in_the_report() -> None:
     servers = [
         {"server_url": "https://ada:sk-1@example.org/mcp?api_key=sk-2&region=eu&sig=sk-3#top"},
+        {"server_url": "https://example.org/mcp/sk-6-0123456789-abcdefgh==/sse/long-names-without-numbers"},
         {"stdio_config": {"command": "serve", "args": ["--token", "sk-4"], "env": {"KEY": "sk-5"}}},
     ]
     with Report() as report:
@@ -417,4 +418,5 @@ def test_credentials_of_tool_servers_are_not_in_the_report() -> None:
     text = saved.getvalue().decode()
     assert "sk-" not in text
     assert "https://[withheld]@example.org/mcp?api_key=[withheld]&region=eu&sig=[withheld]#top" in text
+    assert "https://example.org/mcp/[withheld]/sse/long-names-without-numbers" in text
     assert '"command": "serve"' in text

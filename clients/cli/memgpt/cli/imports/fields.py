@@ -16,9 +16,12 @@ _SECRET = re.compile(
     r"secret|token$|^token|password|passwd|api_?key|authorization|credential|headers$|private_?key|environment|^env$|^args$",
     re.IGNORECASE,
 )
-_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)|(?<=[?&])([^=&#?\s]{1,64}=)[^&#\s]+")
+_IN_URL = re.compile(
+    r"(?<=://)[^/\s@]+(?=@)|(?<=[?&])([^=&#?\s]{1,64}=)[^&#\s]+"
+    r"|(?<=/)(?=[A-Za-z=_+-]{0,256}[0-9])[0-9A-Za-z=_+-]{24,256}(?=[/?#\s]|$)"
+)
 _IN_QUERY = re.compile(r"key|token|secret|passw|sig", re.IGNORECASE)
-"""Parts of a URL that can be credentials: before the host, and in its query by their names."""
+"""Parts of a URL that can be credentials: before the host, in its query by their names, and long ones in its path."""
 
 
 class Fields:
