@@ -32,7 +32,7 @@ from memgpt_runtime import clock as runtime_clock
 from tests.integration.memory.client import ABORTED, INVALID, UNAVAILABLE, Memory, connected, refused
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_deletes, failing_upserts
-from tests.integration.memory.test_forgetting import calls, forget, result, search
+from tests.integration.memory.test_forgetting import calls, counted, forget, result, search
 from tests.support.processes import ServiceProcess
 
 MINUTE = timedelta(minutes=1)
@@ -138,6 +138,7 @@ async def test_what_is_older_is_in_no_answer_and_its_rows_go(serve: Serve, milvu
         assert (await memory.context(agent_id)).agent.message_count == 4
         clock.pass_(timedelta(seconds=1))
         assert [agent.message_count for agent in await memory.listed()] == [2]
+        assert await counted(memory) == [2]
         assert await shown(memory, agent_id) == [{"weather of tuesday", "the sun shines"}] * 5
         assert await shown_notes(memory, agent_id) == [{"the weather was bad", "the weather was good"}] * 3
         clock.pass_(HOUR)

@@ -10,6 +10,7 @@ from uuid import uuid4
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import message_pb2, store_service_pb2
+from memgpt.memory.v1 import quota_service_pb2 as quotas_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 
 from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, refused, thought, user
@@ -28,6 +29,11 @@ def calls(name: str, call_id: str, **arguments: Any) -> message_pb2.NewMessage:
 def result(call_id: str, message: str) -> message_pb2.NewMessage:
     text = json.dumps({"status": "OK", "message": message}, ensure_ascii=False)
     return message_pb2.NewMessage(role=message_pb2.ROLE_TOOL, text=text, call_id=call_id)
+
+
+async def counted(memory: Memory) -> list[int]:
+    """The messages of each agent, as the tenant's usage counts them."""
+    return [one.message_count for one in (await memory.quotas.GetUsage(quotas_pb.GetUsageRequest())).agents]
 
 
 async def forget(memory: Memory, agent_id: str, *sequences: int) -> int:
@@ -65,6 +71,7 @@ async def test_a_forgotten_message_is_in_no_answer(memory: Memory) -> None:
         assert SECRET not in [message.text for message in found]
     assert [m.sequence for m in await memory.history(agent_id)] == [0, 1, 3, 4, 5]
     assert (await memory.context(agent_id)).agent.message_count == 5
+    assert await counted(memory) == [5]
 
 
 async def test_page_tokens_stay_valid(memory: Memory) -> None:

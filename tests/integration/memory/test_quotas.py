@@ -338,6 +338,34 @@ async def test_usage_of_agents_is_paged(memory: Memory) -> None:
         await memory.of(f"{memory.tenant}x").quotas.GetUsage(foreign)
 
 
+async def test_a_restricted_key_sees_what_its_agents_and_sources_use(memory: Memory) -> None:
+    mine, other = [(await memory.agent()).agent_id for _ in range(2)]
+    my_source, other_source = [(await memory.source()).source_id for _ in range(2)]
+    await memory.insert(mine, "mine")
+    await memory.insert(other, "another agent's")
+    await talk(memory, mine, 50)
+    await talk(memory, other, 70)
+    await memory.load(my_source, "a.txt", ["12345"])
+    await memory.load(other_source, "b.txt", ["1", "2"])
+    everything = await usage(memory)
+
+    async def seen(restriction: str) -> pb.GetUsageResponse:
+        return await memory.of(f"{memory.tenant};{restriction}").quotas.GetUsage(pb.GetUsageRequest())  # type: ignore[no-any-return]
+
+    def amounts(used: pb.TenantUsage) -> tuple[int, ...]:
+        return used.agents, used.sources, used.passages, used.bytes, used.model_tokens_today
+
+    assert amounts(everything) == (2, 2, 5, 4 + 15 + 7 + 7 + 5 + 2, 120)
+    both = await seen(f"agents={mine};sources={my_source}")
+    assert amounts(both.usage) == (1, 1, 2, 4 + 7 + 5, 50)
+    assert ([one.agent_id for one in both.agents], both.total_size) == ([mine], 1)
+    assert amounts((await seen(f"agents={mine}")).usage) == (1, 2, 4, 4 + 7 + 5 + 2, 50)
+    assert amounts((await seen(f"sources={my_source}")).usage) == (2, 1, 3, 4 + 15 + 7 + 7 + 5, 120)
+    assert amounts((await seen("agents=agent_x;sources=source_x")).usage) == (0, 0, 0, 0, 0)
+    await memory.agents.DeleteAgent(agent_state_service_pb2.DeleteAgentRequest(agent_id=other))
+    assert amounts((await seen(f"agents={mine}")).usage) == (1, 2, 4, 4 + 7 + 5 + 2, 50)
+
+
 async def test_counts_survive_the_death_of_the_process(tmp_path: Path) -> None:
     def start() -> ServiceProcess:
         return ServiceProcess("memgpt_memory", tmp_path)

@@ -21,6 +21,7 @@ from functools import partial
 
 import structlog
 from memgpt_runtime.errors import ServiceError
+from memgpt_runtime.principal import Principal
 
 from memgpt_memory.clock import now
 from memgpt_memory.quotas._errors import quota_exceeded
@@ -124,7 +125,7 @@ class Report:
     """What a tenant uses now.
 
     Attributes:
-        usage: The stored amounts.
+        usage: The stored amounts, for a restricted key those of its agents and sources.
         limits: The limits that hold.
         turns: Turns that run or wait.
         tokens: Tokens of the chat model today.
@@ -187,18 +188,23 @@ class Quotas:
             known.own, known.limits = limits, limits.over(self._defaults)
         return known.limits
 
-    async def report(self, tenant: str) -> Report:
-        """Return what a tenant uses now. Wait for the count if the stored sums may be outdated."""
-        known = await self._read(tenant)
-        if known.counting is not None and known.wait_until:
+    async def report(self, caller: Principal) -> Report:
+        """Return what the caller's tenant uses now. Wait for the count if the stored sums may be outdated.
+
+        For a restricted key the amounts are those of the agents and sources that it may use, and always counted. Turns
+        and rates are the tenant's, since the limits that hold for the key are too.
+        """
+        known = await self._read(caller.tenant)
+        if known.counting is not None and (known.wait_until or caller.restricted):
             await asyncio.wait({known.counting})
+        usage = known.usage.part(partial(_may_use, caller)) if caller.restricted else known.usage
         at = self._clock()
         left = {
             name: math.floor(known.buckets[name].level(limit, at)) if name in known.buckets else limit
             for name in ("turns_per_minute", "searches_per_minute", "loaded_bytes_per_minute")
             if (limit := known.limits.of(name))
         }
-        return Report(known.usage, known.limits, known.turns, known.usage.tokens(utc_day(now())), left)
+        return Report(usage, known.limits, known.turns, usage.tokens(utc_day(now())), left)
 
     @asynccontextmanager
     async def reserve(
@@ -417,6 +423,11 @@ class Quotas:
         if len(self._tenants) >= _MAX_TENANTS:
             for name in [name for name, known in self._tenants.items() if known.idle][: _MAX_TENANTS // 8]:
                 del self._tenants[name]
+
+
+def _may_use(caller: Principal, owner: str, amounts: Amounts) -> bool:
+    """Whether the caller may use an agent or a source."""
+    return caller.may_use_agent(owner) if amounts.agents else caller.may_use_source(owner)
 
 
 def _give_back(known: _Tenant, name: str, tokens: int) -> None:

@@ -7,7 +7,7 @@ makes it harmless if a commit is noted twice, or while the rows are being counte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from memgpt_memory.records import StoredModel
@@ -138,6 +138,12 @@ class TenantUsage:
             self.set(owner, amounts)
         self._gone.clear()
         self.changed = changed or self.stored() != before
+
+    def part(self, includes: Callable[[str, Amounts], bool]) -> TenantUsage:
+        """Return the sums over some of the owners, without those that were deleted; the rows must be counted."""
+        found = TenantUsage()
+        found.count((owner, amounts) for owner, amounts in self._owners.items() if includes(owner, amounts))
+        return found
 
     def add_tokens_of_deleted(self, day: int, tokens: int) -> None:
         """Add tokens that deleted agents used, as far as the sums do not include them yet."""

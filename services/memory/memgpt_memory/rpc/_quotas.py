@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memgpt.memory.v1 import quota_service_pb2 as pb
 from memgpt.memory.v1 import quota_service_pb2_grpc
-from memgpt_runtime.context import tenant
+from memgpt_runtime.context import principal
 
 from memgpt_memory.agents import LiveAgent
 from memgpt_memory.clock import now
@@ -26,10 +26,10 @@ class QuotaServicer(Servicer, quota_service_pb2_grpc.QuotaServiceServicer):
         return pb.SetQuotaResponse(effective=_proto(await core.quotas.set(request.tenant, limits)))
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
-        core, owner = self._core, tenant()
+        core, caller = self._core, principal()
         size, after = self._after(request)
-        report = await core.quotas.report(owner)
-        page = await core.agents.list(owner, size, after)
+        report = await core.quotas.report(caller)
+        page = await core.agents.list(caller.tenant, size, after)
         usage = report.usage.stored()
         return pb.GetUsageResponse(
             usage=pb.TenantUsage(
@@ -58,7 +58,7 @@ def _agent(live: LiveAgent) -> pb.AgentUsage:
     row, amounts = live.row, live.row.amounts
     return pb.AgentUsage(
         agent_id=live.id,
-        message_count=row.message_count,
+        message_count=live.state.message_count,
         passage_count=amounts.passages,
         bytes=amounts.bytes,
         model_tokens=row.tokens,

@@ -263,7 +263,7 @@ type AgentUsage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// Its messages.
+	// Its messages, without forgotten and expired ones.
 	MessageCount int64 `protobuf:"varint,2,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
 	// Its own notes, in passages.
 	PassageCount int64 `protobuf:"varint,3,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
@@ -610,7 +610,7 @@ func (x *GetUsageRequest) GetPageToken() string {
 // Response of GetUsage.
 type GetUsageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the tenant uses.
+	// What the tenant uses; for a restricted key, what its agents and sources use.
 	Usage *TenantUsage `protobuf:"bytes,1,opt,name=usage,proto3" json:"usage,omitempty"`
 	// The tenant's limits.
 	Quota *Quota `protobuf:"bytes,2,opt,name=quota,proto3" json:"quota,omitempty"`
@@ -618,7 +618,7 @@ type GetUsageResponse struct {
 	Agents []*AgentUsage `protobuf:"bytes,3,rep,name=agents,proto3" json:"agents,omitempty"`
 	// Token of the next page; empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// Number of the tenant's agents.
+	// Number of the tenant's agents that the caller may use.
 	TotalSize     int32 `protobuf:"varint,5,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -37,7 +37,8 @@ type QuotaServiceClient interface {
 	// them. Safe to retry.
 	SetQuota(ctx context.Context, in *SetQuotaRequest, opts ...grpc.CallOption) (*SetQuotaResponse, error)
 	// Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-	// default, at most 1,000.
+	// default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+	// `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
 	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*GetUsageResponse, error)
 }
 
@@ -92,7 +93,8 @@ type QuotaServiceServer interface {
 	// them. Safe to retry.
 	SetQuota(context.Context, *SetQuotaRequest) (*SetQuotaResponse, error)
 	// Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-	// default, at most 1,000.
+	// default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+	// `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
 	GetUsage(context.Context, *GetUsageRequest) (*GetUsageResponse, error)
 	mustEmbedUnimplementedQuotaServiceServer()
 }

@@ -187,7 +187,7 @@ class AgentUsage(_message.Message):
     agent_id: _builtins.str
     """The agent."""
     message_count: _builtins.int
-    """Its messages."""
+    """Its messages, without forgotten and expired ones."""
     passage_count: _builtins.int
     """Its own notes, in passages."""
     bytes: _builtins.int
@@ -360,10 +360,10 @@ class GetUsageResponse(_message.Message):
     next_page_token: _builtins.str
     """Token of the next page; empty on the last page, and only there."""
     total_size: _builtins.int
-    """Number of the tenant's agents."""
+    """Number of the tenant's agents that the caller may use."""
     @_builtins.property
     def usage(self) -> Global___TenantUsage:
-        """What the tenant uses."""
+        """What the tenant uses; for a restricted key, what its agents and sources use."""
 
     @_builtins.property
     def quota(self) -> Global___Quota:

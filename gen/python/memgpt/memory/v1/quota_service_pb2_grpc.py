@@ -55,7 +55,8 @@ class QuotaServiceServicer:
 
     def GetUsage(self, request, context):
         """Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-        default, at most 1,000.
+        default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+        `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,8 @@ class QuotaServiceStub:
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_quota_service_pb2.GetUsageRequest, _quota_service_pb2.GetUsageResponse]
     """Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-    default, at most 1,000.
+    default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+    `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
     """
 
 @_typing.type_check_only
@@ -61,7 +62,8 @@ class QuotaServiceAsyncStub(QuotaServiceStub):
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_quota_service_pb2.GetUsageRequest, _quota_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-    default, at most 1,000.
+    default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+    `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
     """
 
 class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -94,7 +96,8 @@ class QuotaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_quota_service_pb2.GetUsageResponse, _abc.Awaitable[_quota_service_pb2.GetUsageResponse]]:
         """Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-        default, at most 1,000.
+        default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+        `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
         """
 
 def add_QuotaServiceServicer_to_server(servicer: QuotaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -182,7 +182,7 @@ export type AgentUsage = Message<"memgpt.memory.v1.AgentUsage"> & {
   agentId: string;
 
   /**
-   * Its messages.
+   * Its messages, without forgotten and expired ones.
    *
    * @generated from field: int64 message_count = 2;
    */
@@ -358,7 +358,7 @@ export const GetUsageRequestSchema: GenMessage<GetUsageRequest> = /*@__PURE__*/
  */
 export type GetUsageResponse = Message<"memgpt.memory.v1.GetUsageResponse"> & {
   /**
-   * What the tenant uses.
+   * What the tenant uses; for a restricted key, what its agents and sources use.
    *
    * @generated from field: memgpt.memory.v1.TenantUsage usage = 1;
    */
@@ -386,7 +386,7 @@ export type GetUsageResponse = Message<"memgpt.memory.v1.GetUsageResponse"> & {
   nextPageToken: string;
 
   /**
-   * Number of the tenant's agents.
+   * Number of the tenant's agents that the caller may use.
    *
    * @generated from field: int32 total_size = 5;
    */
@@ -430,7 +430,8 @@ export const QuotaService: GenService<{
   },
   /**
    * Returns what the caller's tenant uses, and a page of its agents in order of creation with what each uses, 50 by
-   * default, at most 1,000.
+   * default, at most 1,000. For a key that is restricted to some agents or sources, `agents`, `sources`, `passages`,
+   * `bytes` and `model_tokens_today` count only these; turns, rates and limits are the tenant's.
    *
    * @generated from rpc memgpt.memory.v1.QuotaService.GetUsage
    */
