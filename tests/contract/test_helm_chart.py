@@ -125,6 +125,34 @@ def test_only_the_services_reach_memory(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_every_variant_has_policies_budgets_and_headless_services(chart: Chart, example: Path | None) -> None:
+    manifests = chart.render(example)
+    pods = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in deployments(manifests).items()}
+
+    def selecting(kind: str, *path: str) -> dict[str, Manifest]:
+        """Return the specs of a kind by the component that they select."""
+        found = {}
+        for spec in (each["spec"] for each in manifests if each["kind"] == kind):
+            labels = spec
+            for key in path:
+                labels = labels[key]
+            (component,) = [name for name, own in pods.items() if labels.items() <= own.items()]
+            found[component, spec.get("clusterIP")] = spec
+        return {f"{name} {address}" if address else name: spec for (name, address), spec in found.items()}
+
+    expected = set() if example and example.stem == "openshift-values" else {"agent", "loader", "memory"}
+    assert set(selecting("NetworkPolicy", "podSelector", "matchLabels")) == expected
+    budgets = selecting("PodDisruptionBudget", "selector", "matchLabels")
+    assert {name: spec["maxUnavailable"] for name, spec in budgets.items()} == {"agent": 1, "loader": 1}
+    services = selecting("Service", "selector")
+    assert set(services) == {"agent", "loader", "memory", "agent None", "loader None"}
+    for name in ("agent", "loader"):
+        headless, balanced = services[f"{name} None"], services[name]
+        assert headless["ports"] == [port for port in balanced["ports"] if port["name"] == "grpc"]
+        assert "publishNotReadyAddresses" not in headless, "a pod that drains gets no calls"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_services_need_credentials_and_share_a_key(chart: Chart, example: Path | None) -> None:
     manifests = chart.render(example)
     (secret,) = (each for each in manifests if each["kind"] == "Secret")

@@ -103,6 +103,13 @@ def test_manifests_fit_the_schemas_of_kubernetes(kustomize: Path, tmp_path: Path
                 kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def test_certificates_have_the_names_of_all_services(kustomize: Path, tmp_path: Path) -> None:
+    manifests = overlay(kustomize, tmp_path, ["tls"])
+    services = {each["metadata"]["name"] for each in manifests if each["kind"] == "Service"}
+    (certificate,) = (each["spec"] for each in manifests if each["kind"] == "Certificate")
+    assert set(certificate["dnsNames"]) == services | {f"{name}.memgpt.svc" for name in services}
+
+
 def mesh(name: str, kind: str) -> Manifest:
     found: list[Manifest] = []
     for path in (TARGET / "components" / "mesh").glob("*.yaml"):

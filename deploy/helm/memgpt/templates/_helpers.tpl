@@ -209,3 +209,19 @@ spec:
     - {name: grpc, port: {{ include "memgpt.port" . }}, targetPort: grpc, appProtocol: grpc}
     - {name: metrics, port: 9464, targetPort: metrics, appProtocol: http}
 {{- end }}
+
+{{/* A Service whose name has the addresses of all pods, for clients that balance calls themselves. */}}
+{{- define "memgpt.headless" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "memgpt.name" . }}-headless
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "memgpt.labels" . | nindent 4 }}
+spec:
+  type: ClusterIP
+  clusterIP: None
+  selector: {{- include "memgpt.selector" . | nindent 4 }}
+  ports:
+    - {name: grpc, port: {{ include "memgpt.port" . }}, targetPort: grpc, appProtocol: grpc}
+{{- end }}
