@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,5 +30,5 @@ def running(targets: Sequence[Callable[[], object]], patience: float) -> Iterato
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if hanging := sum(thread.is_alive() for thread in threads):
-            faulthandler.dump_traceback(sys.__stderr__)
+            faulthandler.dump_traceback(2)
             raise AssertionError(f"{hanging} of {len(threads)} threads did not end within {patience:.0f} s")
