@@ -340,8 +340,8 @@ async def test_interceptors_run_in_the_documented_order(start: Start, monkeypatc
     built: list[PipelineInterceptor] = []
     init = PipelineInterceptor.__init__
 
-    def spy(self: PipelineInterceptor, *arguments: Any) -> None:
-        init(self, *arguments)
+    def spy(self: PipelineInterceptor, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named)
         built.append(self)
 
     monkeypatch.setattr(PipelineInterceptor, "__init__", spy)

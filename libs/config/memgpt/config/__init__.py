@@ -141,8 +141,8 @@ class ServerSettings(Section):
     max_receiving_bytes: int = Field(
         default=128 * 1024 * 1024,
         ge=65536,
-        description="Most bytes of unary requests being received at a time, if all were of max_message_bytes; others "
-        "wait.",
+        description="Most bytes of single requests being received at a time, if all were of max_message_bytes; others "
+        "wait. Streams of requests have eight times as much.",
     )
     keep_alive_seconds: float = Field(
         default=15.0, gt=0, description="Seconds of silence after which a stream sends a keep-alive message."

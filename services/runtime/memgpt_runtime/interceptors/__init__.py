@@ -20,7 +20,8 @@ validation        checks every request message against its ``buf.validate`` cons
                   restricted to
 ================= ====================================================================================
 
-Before a unary request is received, `receiving` bounds how many are received at a time.
+`receiving` bounds how many messages are received at a time, and how long that may take: single requests before the
+stages, streamed ones within them.
 
 Handlers are ``async def`` (unary responses) or async generators (streams). They read requests from the iterator they
 are given, and raise `ServiceError`.
@@ -66,8 +67,14 @@ def _check(request: Message) -> None:
         check_request(request, caller)
 
 
-_RECEIVE_SECONDS = 10.0
-"""Time that a request may take to arrive before others are received beside it."""
+_PATIENCE_SECONDS = 10.0
+"""Time that a request may take to arrive while others wait."""
+
+_STREAM_PATIENCE_SECONDS = 60.0
+"""Time that a stream may be silent while others wait; one that works between its messages is idle for long."""
+
+_STREAMS_PER_REQUEST = 8
+"""Streams that may be received for each single request, since most of them wait."""
 
 
 def server_interceptor(
@@ -105,9 +112,11 @@ def server_interceptor(
         LoadShedding(settings.max_concurrent_calls, settings.max_concurrent_streams, unlimited, in_flight),
         DefaultDeadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
     ]
+    most = max(settings.max_receiving_bytes // settings.max_message_bytes, 1)
     return PipelineInterceptor(
         stages,
         _check,
         StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}),
-        ReceiveLimiter(max(settings.max_receiving_bytes // settings.max_message_bytes, 1), _RECEIVE_SECONDS),
+        single_requests=ReceiveLimiter(most, _PATIENCE_SECONDS, settings.default_deadline),
+        streamed_requests=ReceiveLimiter(most * _STREAMS_PER_REQUEST, _STREAM_PATIENCE_SECONDS, None),
     )

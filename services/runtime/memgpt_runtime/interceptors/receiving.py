@@ -1,64 +1,123 @@
 """Bounds the memory of requests that are being received.
 
-gRPC hands a request over only when it is complete, and tells nothing of its size before. So a bounded number of unary
-requests is received at a time, and others wait before their first byte is read: flow control keeps it with the client.
-A slot is free again when the request has been parsed, which is at once for all but large ones.
+gRPC hands a message over only when it is complete, and tells nothing of its size before. So a bounded number of
+messages is received at a time, and others wait before their first byte is read: flow control keeps it with the client.
+A slot is free again when the message has been parsed, which is at once for all but large ones. A message that takes
+long keeps its slot while no other call needs it, and then its call ends: so the bound is strict, and no call waits
+indefinitely for clients that do not send.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import ctypes
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+
+from memgpt_runtime import reasons
 
 LARGE_BYTES = 1 << 20
 """Size from which a request's memory is given back to the system after it was handled."""
 
 
-class _Slot:
-    """A place among the requests that are being received."""
+class ReceiveSlot:
+    """A place among the messages that are being received."""
 
-    def __init__(self, free: Callable[[], None], seconds: float) -> None:
-        self._free: Callable[[], None] | None = free
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.release)
+    def __init__(self, limiter: ReceiveLimiter) -> None:
+        self._limiter: ReceiveLimiter | None = limiter
 
     def release(self) -> None:
         """Free the place, once."""
-        free, self._free = self._free, None
-        if free is not None:
-            self._timer.cancel()
-            free()
-
-
-_slot: contextvars.ContextVar[_Slot | None] = contextvars.ContextVar("receiving_slot", default=None)
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.free.release()
 
 
 class ReceiveLimiter:
-    """Lets a bounded number of requests be received at a time."""
+    """Lets a bounded number of messages be received at a time."""
 
-    def __init__(self, most: int, seconds: float) -> None:
+    def __init__(self, most: int, patience: float, limit: float | None) -> None:
         """Set the bounds.
 
         Args:
-            most: Requests that are received at a time.
-            seconds: Time after which a request that has not arrived no longer counts, so that it blocks no other.
+            most: Messages that are received at a time.
+            patience: Seconds that a message may take while others wait.
+            limit: Seconds that a message may take in any case; None for no limit.
         """
-        self._free = asyncio.Semaphore(most)
-        self._seconds = seconds
+        self.free = asyncio.Semaphore(most)
+        self._most = most
+        self._patience = patience
+        self._limit = limit
+        self._waiting = 0
+        self._late: deque[asyncio.Timeout] = deque()
+        self._reclaimed: set[asyncio.Timeout] = set()
 
-    async def enter(self) -> None:
-        """Wait until the request of this RPC may be received."""
-        await self._free.acquire()
-        _slot.set(_Slot(self._free.release, self._seconds))
+    async def receive(self, read: Callable[[], Awaitable[bytes]]) -> tuple[bytes, ReceiveSlot]:
+        """Receive a message when there is a place for it.
 
-    @staticmethod
-    def leave() -> None:
-        """Let the next request be received: that of this RPC has been parsed."""
-        slot = _slot.get()
-        if slot is not None:
+        Args:
+            read: Reads the message.
+
+        Returns:
+            The message, and its place, to be released when it has been parsed.
+
+        Raises:
+            DeadlineExceeded: The message did not arrive within the limit.
+            ResourceExhausted: Others wait, and the message did not arrive for long.
+        """
+        await self._acquire()
+        slot = ReceiveSlot(self)
+        try:
+            return await self._read(read), slot
+        except BaseException:
             slot.release()
+            raise
+
+    async def _acquire(self) -> None:
+        self._waiting += 1
+        try:
+            if self.free.locked():
+                self._reclaim()
+            await self.free.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def _read(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        scope = asyncio.timeout(self._limit)
+        timer = loop.call_later(self._patience, self._be_late, scope)
+        try:
+            async with scope:
+                return await read()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            if self._limit is not None and loop.time() >= started + self._limit:
+                raise reasons.deadline_exceeded(
+                    f"the request did not arrive within {self._limit:g} s; send it again", limit_seconds=self._limit
+                ) from None
+            raise reasons.overloaded(
+                f"the request did not arrive within {self._patience:g} s, and others wait; send it again",
+                limit=self._most,
+            ) from None
+        finally:
+            timer.cancel()
+            self._reclaimed.discard(scope)
+            with suppress(ValueError):
+                self._late.remove(scope)
+
+    def _be_late(self, scope: asyncio.Timeout) -> None:
+        self._late.append(scope)
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        """End the calls that have been late for longest, one for each that waits."""
+        while self._late and len(self._reclaimed) < self._waiting:
+            scope = self._late.popleft()
+            self._reclaimed.add(scope)
+            scope.reschedule(0)
 
 
 def return_memory() -> None:
