@@ -29,6 +29,7 @@ from memgpt_runtime.status import DETAILS_KEY, from_rpc_error
 
 from tests.contract.runtime.probe import PREFIX, Probe, Running, Start
 from tests.support.certificates import Authority, Certificate
+from tests.support.dns import DnsServer
 from tests.support.envoy import Envoy
 from tests.support.ports import free_port
 from tests.support.slow_proxy import slow_proxy
@@ -56,6 +57,24 @@ async def test_a_connection_that_takes_seconds_is_made(start: Start) -> None:
         open_channel(address) as channel,
     ):
         assert await unary(channel, wait_for_ready=True, timeout=10) == "x"
+
+
+async def test_a_new_replica_gets_calls_of_clients_that_are_connected(start: Start, unused_tcp_port: int) -> None:
+    """Servers end their connections after a while; clients then ask DNS again, and spread their calls."""
+    first, second = Probe(lambda _: "first"), Probe(lambda _: "second")
+    settings: dict[str, Any] = {"service_port": unused_tcp_port, "max_connection_age": 1.0, "drain_grace": 0.1}
+    with DnsServer("127.0.0.1") as dns:
+        async with (
+            start(first.add_to, service_host="127.0.0.1", **settings),
+            open_channel(f"dns://{dns.address}/agents.test:{unused_tcp_port}") as channel,
+        ):
+            assert {await unary(channel, timeout=10) for _ in range(10)} == {"first"}
+            async with start(second.add_to, service_host="127.0.0.2", **settings):
+                dns.addresses.append("127.0.0.2")
+                async with asyncio.timeout(30):
+                    for each in ("second", "first"):
+                        while await unary(channel, timeout=10) != each:
+                            pass  # a client that works on
 
 
 async def test_the_environments_proxy_is_not_for_calls_between_services(
