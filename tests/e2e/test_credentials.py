@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -344,6 +346,65 @@ def test_a_checked_key_works_while_memory_is_away(tmp_path: Path) -> None:
                 break
             except grpc.RpcError:
                 assert time.monotonic() < until
+
+
+def test_a_load_outlives_the_token_that_began_it_and_streams_end_with_it(
+    tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM]
+) -> None:
+    llm = scripted_llm(lambda _request: Hang())
+    with Issuer() as issuer:
+        issuer.add("first")
+        settings = {
+            "MEMGPT_SERVER_JWT_ISSUER": ISSUER,
+            "MEMGPT_SERVER_JWT_AUDIENCE": AUDIENCE,
+            "MEMGPT_SERVER_JWT_JWKS": issuer.address,
+            "MEMGPT_SERVER_JWT_LEEWAY": "0",
+            "MEMGPT_AGENT_MODEL": "scripted",
+            "MEMGPT_AGENT_BASE_URL": llm.base_url,
+            "MEMGPT_AGENT_MODE": "tools",
+            "MEMGPT_AGENT_CONTEXT_WINDOW": "100000",
+        }
+        with GuardedSuite(tmp_path, **settings) as suite:
+            agents, loader = AgentServiceStub(suite.channel("agent")), LoaderServiceStub(suite.channel("loader"))
+            later = bearer(issuer.token("first"))
+            agent = agents.CreateAgent(agent_pb.CreateAgentRequest(), metadata=later).agent
+            content = b"The vault is behind the waterfall."
+            manifest = load_pb.FileManifest(name="a.txt", size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            short = bearer(issuer.token("first", exp=time.time() + 12))
+            wanted = loader_pb.CreateLoadRequest(source_name="s", files=[manifest])
+            load_id = loader.CreateLoad(wanted, metadata=short).load.load_id
+            watch = loader_pb.WatchLoadRequest(load_id=load_id)
+            turn = agent_pb.SendMessageRequest(agent_id=agent.agent_id, text="hello", request_id="r")
+            streams: list[Any] = [
+                loader.WatchLoad(watch, metadata=short, timeout=60),
+                agents.SendMessage(turn, metadata=short, timeout=60),
+            ]
+            for stream in streams:
+                next(stream)
+            header = loader_pb.UploadFileRequest.Header(load_id=load_id, name="a.txt")
+            suite.memory.popen.send_signal(signal.SIGSTOP)  # so that the file is still being loaded when the token ends
+            try:
+                upload = [loader_pb.UploadFileRequest(header=header), loader_pb.UploadFileRequest(chunk=content)]
+                loader.UploadFile(iter(upload), metadata=short)
+                for stream in streams:
+                    with pytest.raises(grpc.RpcError) as caught:
+                        list(stream)
+                    error = from_rpc_error(caught.value)
+                    assert error.reason == "CREDENTIAL_EXPIRED"
+                    assert str(error) == "the credential has expired; call again with a new one"
+            finally:
+                suite.memory.popen.send_signal(signal.SIGCONT)
+            assert _refused(lambda: loader.GetLoad(loader_pb.GetLoadRequest(load_id=load_id), metadata=short)) == (
+                "CREDENTIAL_EXPIRED"
+            )
+            list(loader.WatchLoad(watch, metadata=later, timeout=120))
+            load = loader.GetLoad(loader_pb.GetLoadRequest(load_id=load_id), metadata=later).load
+            assert (load.state, load.passage_count) == (load_pb.LOAD_STATE_COMPLETED, 1)
+            resumed = agents.ResumeTurn(
+                agent_pb.ResumeTurnRequest(agent_id=agent.agent_id, request_id="r"), metadata=later
+            )
+            assert next(resumed).event.HasField("started")
+            resumed.cancel()
 
 
 def test_tokens_and_certificates_work_side_by_side(tmp_path: Path) -> None:
