@@ -99,7 +99,9 @@ def test_memories_come_as_notes(suite: Suite, tmp_path: Path) -> None:
 def test_memories_come_once_as_notes_of_an_agent_that_is_here(suite: Suite, tmp_path: Path) -> None:
     suite.cli("run", "--agent", "Mine", "--first", "--strip-ui")
     long = "The user collects teapots. " * 120  # several passages
-    memories = [*chat_exports.MEM0["results"], {"id": "m-9", "memory": long, "created_at": "2024-05-01T09:00:00Z"}]
+    results = chat_exports.MEM0["results"]
+    assert isinstance(results, list)
+    memories = [*results, {"id": "m-9", "memory": long, "created_at": "2024-05-01T09:00:00Z"}]
     (tmp_path / "mem0.json").write_text(json.dumps({"results": memories}))
     arguments = ("import", "mem0", str(tmp_path / "mem0.json"), "--agent", "Mine")
     assert "3 notes for agent Mine" in suite.cli(*arguments, "--dry-run")

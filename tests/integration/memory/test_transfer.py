@@ -43,10 +43,11 @@ async def imported(
     memory: Memory, pieces: Iterable[AgentPiece], name: str = "", request_id: str = ""
 ) -> pb.ImportAgentResponse:
     async def requests() -> AsyncIterator[pb.ImportAgentRequest]:
-        first = {"name": name, "request_id": request_id}
+        request = pb.ImportAgentRequest(name=name, request_id=request_id)
         for piece in pieces:
-            yield pb.ImportAgentRequest(piece=piece, **first)
-            first = {}
+            request.piece.CopyFrom(piece)
+            yield request
+            request = pb.ImportAgentRequest()
 
     return await memory.agents.ImportAgent(requests())  # type: ignore[no-any-return]
 
@@ -319,8 +320,10 @@ async def test_an_import_that_stalls_is_given_up(
         before = await rows(memory)
         call = memory.agents.ImportAgent()
         for piece in pieces[:-1]:
-            first = {"name": "b", "request_id": "r"} if piece is pieces[0] else {}
-            await call.write(pb.ImportAgentRequest(piece=piece, **first))
+            request = pb.ImportAgentRequest(piece=piece)
+            if piece is pieces[0]:
+                request.name, request.request_id = "b", "r"
+            await call.write(request)
         with refused(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"):
             await call
         assert await rows(memory) == before
