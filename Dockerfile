@@ -60,9 +60,9 @@ RUN groupadd --gid 10001 memgpt \
  && install -d -o 10001 -g 0 -m 0770 /var/lib/memgpt /var/lib/memgpt/spool \
       /var/lib/memgpt/credentials
 RUN if [ -n "${OCR_LANGUAGES}" ]; then \
-      apt-get update -qq \
-      && for language in ${OCR_LANGUAGES}; do echo "tesseract-ocr-${language}"; done \
-        | xargs apt-get install -y -qq --no-install-recommends \
+      for language in ${OCR_LANGUAGES}; do set -- "$@" "tesseract-ocr-${language}"; done \
+      && apt-get update -qq \
+      && apt-get install -y -qq --no-install-recommends "$@" \
       && rm -rf /var/lib/apt/lists/*; \
     fi
 COPY --from=build /opt/memgpt /opt/memgpt
