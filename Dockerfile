@@ -59,6 +59,8 @@ RUN groupadd --gid 10001 memgpt \
       --shell /usr/sbin/nologin memgpt \
  && install -d -o 10001 -g 0 -m 0770 /var/lib/memgpt /var/lib/memgpt/spool \
       /var/lib/memgpt/credentials
+# Debian keeps one version of these data.
+# hadolint ignore=DL3008
 RUN if [ -n "${OCR_LANGUAGES}" ]; then \
       for language in ${OCR_LANGUAGES}; do set -- "$@" "tesseract-ocr-${language}"; done \
       && apt-get update -qq \
