@@ -1,11 +1,13 @@
 """Faults at random in two Agents, two Loaders and Memory behind Envoy, under clients with turns, searches and loads:
 nothing acknowledged is lost, nothing happens twice, nothing changes its order.
 
-``--faults 200 --clients 16`` is the long run, of half an hour or so; with ``--on-server`` it runs on a Milvus server.
+``--faults 200 --clients 16`` is the long run, of half an hour or so. With ``--on-server`` it runs on a Milvus server,
+which is restarted and cut off from Memory as well.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import random
 import signal
@@ -36,6 +38,7 @@ from memgpt.tool.v1.tool_service_pb2 import CallToolResponse
 
 from tests.e2e import turns
 from tests.support.edge import Edge
+from tests.support.milvus_server import MilvusServer
 from tests.support.partition import Link
 from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess
@@ -49,6 +52,9 @@ PATIENCE = 240.0
 """Seconds within which every operation must succeed."""
 
 KINDS = ("kill", "term", "stop", "partition")
+
+OPERATION = 2 * PATIENCE
+"""Seconds after which an operation of a client that neither succeeds nor fails counts as hanging."""
 
 
 class Service:
@@ -95,6 +101,33 @@ class Service:
             self.link.__exit__(None, None, None)
 
 
+class Milvus:
+    """A Milvus server, which Memory reaches by a link."""
+
+    name = "milvus"
+
+    def __init__(self, server: MilvusServer) -> None:
+        self._server = server
+        self.link = Link(server.uri.removeprefix("http://")).__enter__()
+        self.uri = f"http://{self.link.address}"
+
+    def fault(self, kind: str, seconds: float) -> None:
+        """Suffer a fault, and wait until it is over."""
+        if kind == "stop":
+            self._server.suspend()
+            time.sleep(seconds)
+            self._server.resume()
+        elif kind == "partition":
+            self.link.cut()
+            time.sleep(seconds)
+            self.link.mend()
+        else:
+            self._server.restart()
+
+    def close(self) -> None:
+        self.link.__exit__(None, None, None)
+
+
 class Client:
     """Talks to its own agent, searches its notes, and loads files into its own source, one after the other.
 
@@ -103,6 +136,7 @@ class Client:
         files: Contents of loaded files by name.
         searches: How many searches found what they looked for.
         failures: What went wrong.
+        operation: What it does, and since when; None when it is done.
     """
 
     def __init__(self, edge: Edge, memory_address: str, tool_address: str, folder: Path) -> None:
@@ -119,6 +153,7 @@ class Client:
         self.files: dict[str, str] = {}
         self.searches = 0
         self.failures: list[str] = []
+        self.operation: tuple[str, float] | None = None
 
     def work(self, stop: threading.Event) -> None:
         try:
@@ -127,14 +162,24 @@ class Client:
                 self._search(self._luck.choice(self.marks))
                 self._load(f"file {len(self.files)}.txt")
         except (ServiceError, AssertionError) as error:
-            self.failures.append(f"{self.agent_id}: {error}")
+            self.failures.append(f"{self.agent_id}: {self.operation}: {error}")
+        finally:
+            self.operation = None
+
+    @property
+    def hangs(self) -> str:
+        """What has taken too long; empty if nothing has."""
+        if (operation := self.operation) and time.monotonic() - operation[1] > OPERATION:
+            return f"{self.agent_id}: {operation[0]} has not ended after {OPERATION:.0f} s"
+        return ""
 
     def close(self) -> None:
         self._channel.close()
         self._memgpt.close()
 
-    def _insist(self, attempt: Callable[[], T]) -> T:
+    def _insist(self, what: str, attempt: Callable[[], T]) -> T:
         """Repeat what a fault broke; anything else is an error."""
+        self.operation = what, time.monotonic()
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -156,7 +201,7 @@ class Client:
                 if event.HasField("done"):
                     assert event.done.state == TURN_STATE_COMPLETED, f"{mark}: {event}"
 
-        self._insist(attempt)
+        self._insist(f"turn {mark}", attempt)
 
     def _search(self, mark: str) -> None:
         scope = archival_pb.PassageScope(agent_id=self.agent_id)
@@ -169,7 +214,7 @@ class Client:
                 raise from_rpc_error(error) from error
             return [hit.passage.text for hit in hits]
 
-        assert f"note {mark}" in self._insist(attempt), f"{mark} is not found"
+        assert f"note {mark}" in self._insist(f"search for {mark}", attempt), f"{mark} is not found"
         self.searches += 1
 
     def _load(self, name: str) -> None:
@@ -189,19 +234,32 @@ class Client:
                     assert event.ended.state == LOAD_STATE_COMPLETED, event
                     assert event.ended.files[0].state in (FILE_STATE_LOADED, FILE_STATE_UNCHANGED), event
 
-        self._insist(attempt)
+        self._insist(f"load of {name}", attempt)
         self.files[name] = text
 
 
 @contextmanager
 def working(clients: list[Client]) -> Iterator[None]:
     stop = threading.Event()
-    # After the last fault a client has one turn, one search and one load to finish.
-    with running([partial(client.work, stop) for client in clients], 3 * PATIENCE):
-        try:
-            yield
-        finally:
-            stop.set()
+    try:
+        # After the last fault a client has one turn, one search and one load to finish.
+        with running([partial(client.work, stop) for client in clients], 3 * PATIENCE):
+            try:
+                yield
+            finally:
+                stop.set()
+    finally:
+        for client in clients:
+            if client.operation:
+                print(f"{client.agent_id} is still at its {client.operation[0]}")
+
+
+def problems_of(clients: list[Client]) -> list[str]:
+    """Return what failed and what hangs; the stacks of all threads are on stderr if something does."""
+    hanging = [client.hangs for client in clients if client.hangs]
+    if hanging:
+        faulthandler.dump_traceback(2)
+    return hanging + [each for client in clients for each in client.failures]
 
 
 @pytest.fixture
@@ -211,19 +269,21 @@ def faults(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def memory_settings(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Where Memory keeps its store."""
-    settings = {"MEMGPT_MEMORY_LEASE_SECONDS": "4"}
-    if request.config.getoption("--on-server"):
-        settings["MEMGPT_MEMORY_URI"] = request.getfixturevalue("milvus_server_uri")
-    return settings
+def milvus(request: pytest.FixtureRequest) -> Iterator[Milvus | None]:
+    """The Milvus server; None for Milvus Lite."""
+    if not request.config.getoption("--on-server"):
+        yield None
+        return
+    server = Milvus(request.getfixturevalue("own_milvus_server"))
+    yield server
+    server.close()
 
 
 @pytest.mark.timeout(0)
 def test_faults_at_random(
     tmp_path: Path,
     scripted_llm: Callable[..., ScriptedLLM],
-    memory_settings: dict[str, str],
+    milvus: Milvus | None,
     faults: int,
     clients: int,
 ) -> None:
@@ -233,7 +293,9 @@ def test_faults_at_random(
     with ExitStack() as stack:
         tool = stack.enter_context(ScriptedTool({"ring": lambda _: CallToolResponse(result="It rang.")}))
         common = {"MEMGPT_SERVER_DRAIN_PAUSE": "0.5", "MEMGPT_SERVER_DRAIN_GRACE": "2"}
-        memory = Service("memgpt_memory", tmp_path, None, **common, **memory_settings)
+        store = {"MEMGPT_MEMORY_URI": milvus.uri} if milvus else {}
+        lease = {"MEMGPT_MEMORY_LEASE_SECONDS": "4"}
+        memory = Service("memgpt_memory", tmp_path, None, **common, **lease, **store)
         stack.callback(memory.close)
         model = {
             "MEMGPT_AGENT_MODEL": "scripted",
@@ -250,6 +312,7 @@ def test_faults_at_random(
         edge = stack.enter_context(Edge(tmp_path, agents=agents, loaders=loaders))
         edge.wait_until("agent", 2)
         edge.wait_until("loader", 2)
+        victims: list[Service | Milvus] = [*replicas, memory]
         workers = [Client(edge, memory.address, tool.address, tmp_path / f"files{n}") for n in range(clients)]
         for worker in workers:
             stack.callback(worker.close)
@@ -257,17 +320,21 @@ def test_faults_at_random(
             for number in range(faults or 6):
                 time.sleep(luck.uniform(0.0, 1.0))
                 kind = KINDS[number % len(KINDS)]
-                victim = luck.choice([*replicas, memory] if kind != "partition" else replicas)
+                victim = luck.choice(victims)
+                if milvus and number % (len(KINDS) + 1) == len(KINDS):  # every fifth fault, of each kind in turn
+                    victim = milvus
+                elif kind == "partition":
+                    victim = luck.choice(replicas)
                 victim.fault(kind, luck.uniform(5.0, 20.0 if faults else 6.0))
                 done[f"{kind} {victim.name}"] += 1
-                assert [each for worker in workers for each in worker.failures] == [], dict(done)
+                assert problems_of(workers) == [], dict(done)
         amounts = {
             "turns": sum(len(worker.marks) for worker in workers),
             "searches": sum(worker.searches for worker in workers),
             "loads": sum(len(worker.files) for worker in workers),
         }
         print(f"faults: {dict(done)}, {amounts}")
-        assert [each for worker in workers for each in worker.failures] == []
+        assert problems_of(workers) == []
         check(workers, memory.address, edge, tool)
 
 
