@@ -14,7 +14,8 @@ import pytest
 from memgpt.cli.access import profiles
 from memgpt.cli.access.profiles import Profile
 from memgpt.cli.errors import CliError
-from memgpt.cli.services.connect import services
+from memgpt.cli.services.children import Addresses
+from memgpt.cli.services.connect import announced, find_server, services
 from memgpt.cli.settings import load_settings
 
 _IMPORT_ALL = """
@@ -42,6 +43,18 @@ def test_services_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(CliError, match=r"natively on Windows; use WSL or Docker"), services(config, print):
         pass
+
+
+def test_no_process_is_signaled_to_find_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`os.kill` with 0 is Ctrl-C there. A home may come from WSL, with the file of a server."""
+    monkeypatch.setenv("MEMGPT_HOME", str(tmp_path))
+    config = load_settings()
+    with announced(config, Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")):
+        monkeypatch.setattr(sys, "platform", "win32")
+        signaled: list[int] = []
+        monkeypatch.setattr("os.kill", lambda pid, _: signaled.append(pid))
+        assert find_server(config) is None
+    assert signaled == []
 
 
 class _Msvcrt:

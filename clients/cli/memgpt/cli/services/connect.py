@@ -83,6 +83,8 @@ def find_server(config: Config[ClientSettings]) -> Addresses | None:
     """Return the addresses of the `memgpt server` of this home and configuration; None if none is healthy."""
     try:
         state = json.loads(_state_file(config).read_text(encoding="utf-8"))
+        if sys.platform == "win32":  # no server runs there, and `os.kill` would send Ctrl-C
+            return None
         os.kill(int(state["pid"]), 0)
         if state["config"] != str(config_path()):
             return None
