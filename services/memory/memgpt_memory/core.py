@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -160,7 +161,7 @@ async def _assemble(store: Store, records: Records, models: Models, lease: Store
     collection = passages(*identity.model, full_text=identity.full_text)
     await store.open([MESSAGES, collection])
     if identity.tokenizer != fulltext.VERSION:
-        identity = await _reindex(store, records, identity)
+        identity = await _reindex(store, records, identity, lease.lost)
     names, idempotency, journal, clock = Names(records), IdempotencyStore(records), Journal(records), lease.clock
     messages, indexed = Messages(store), Passages(store, EmbeddingIndex(embedder, collection))
     shared = SharedBlocks(records, names, idempotency, journal, partial(has_mark, records))
@@ -248,7 +249,7 @@ async def _identify(store: Store, records: Records, models: Models) -> tuple[Ide
     return identity, await models.make(identity.choose(models))
 
 
-async def _reindex(store: Store, records: Records, identity: Identity) -> Identity:
+async def _reindex(store: Store, records: Records, identity: Identity, lost: asyncio.Event) -> Identity:
     """Give all rows the words of this version's tokenizer; return the identity that says so.
 
     On a full disk, they keep their words until a later start: only a running Memory can delete anything.
@@ -256,7 +257,7 @@ async def _reindex(store: Store, records: Records, identity: Identity) -> Identi
     if identity.full_text:
         try:
             for model in filter(None, (identity.model, identity.moving_to)):
-                await reindex(store, passages(*model, full_text=True), message_index(*model, full_text=True))
+                await reindex(store, passages(*model, full_text=True), message_index(*model, full_text=True), lost)
         except ResourceExhausted as error:
             _log.warning("reindexing_postponed", error=str(error))
             return identity

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall
 from memgpt.memory.v1.passage_pb2 import SEARCH_MODE_TEXT
 from memgpt_memory import fulltext
+from memgpt_memory.maintenance import reindexing
 from memgpt_memory.maintenance.identity import Identity
 from memgpt_memory.passages import _passages
 from memgpt_memory.records import Records
+from memgpt_memory.store import layout
 from memgpt_memory.store.lite import disk
+from memgpt_runtime.errors import Unavailable
 
 from tests.integration.memory.client import Memory
 from tests.integration.memory.conftest import Serve
@@ -116,3 +120,27 @@ async def test_an_older_store_gets_new_words_at_start(
     async with serve(milvus_lite_uri) as memory:  # and only once
         assert await found(memory, agent.agent_id, "cafe") == ["cafe"]
         assert not any("passages" in name for name in memory.core().store.rows_written)
+
+
+async def test_new_words_stop_when_another_process_has_the_store(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = asyncio.Event()
+
+    def indexed_words(_: str) -> str:
+        lost.set()
+        return "not to be written"
+
+    monkeypatch.setattr(reindexing, "indexed_words", indexed_words)
+    async with serve(milvus_lite_uri) as memory:
+        agent = await memory.agent()
+        await memory.insert(agent.agent_id, *NOTES.values())
+        core = memory.core()
+        identity = await Identity.read(Records(core.store))
+        assert identity is not None
+        passages = layout.passages(*identity.model, full_text=True)
+        message_index = layout.message_index(*identity.model, full_text=True)
+        with pytest.raises(Unavailable, match="another Memory process has taken over"):
+            await reindexing.reindex(core.store, passages, message_index, lost)
+        assert await found(memory, agent.agent_id, "cafe") == ["cafe"]
+        assert await found(memory, agent.agent_id, "written") == []

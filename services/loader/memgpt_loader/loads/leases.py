@@ -112,7 +112,8 @@ class LoadLeases:
         if not load.holder or load.holder == self._spool.name or self._spool.has_died(load.holder):
             return False
         renewed = load.lease_time or record.update_time
-        return (clock.now() - renewed).total_seconds() < LEASE_SECONDS
+        # A renewal far in the future was written before a clock was set back.
+        return abs((clock.now() - renewed).total_seconds()) < LEASE_SECONDS
 
 
 def load_not_found(load_id: str) -> NotFound:

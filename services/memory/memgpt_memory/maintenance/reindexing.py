@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
+from memgpt_runtime import reasons
 
 from memgpt_memory.messages import Messages, spoken_text
 from memgpt_memory.passages import indexed_words
@@ -28,15 +29,25 @@ _R = TypeVar("_R", PassageRow, MessageIndexRow)
 _BATCH = 500
 
 
-async def reindex(store: Store, passages: Collection, message_index: Collection) -> None:
-    """Write the rows of an embedding model again with new words; `MESSAGES` must be open."""
+async def reindex(store: Store, passages: Collection, message_index: Collection, lost: asyncio.Event) -> None:
+    """Write the rows of an embedding model again with new words; `MESSAGES` must be open.
+
+    Args:
+        store: The store.
+        passages: Collection of passages.
+        message_index: Collection of indexed messages.
+        lost: Set when another process has taken the store.
+
+    Raises:
+        Unavailable: Another process has taken the store.
+    """
     existing = [each for each in (passages, message_index) if store.is_open(each) or await store.has(each)]
     await store.open(existing)
     if passages in existing:
-        await _reindex(store, passages, PassageRow, IndexedPassageRow, _words_of_passages)
+        await _reindex(store, passages, PassageRow, IndexedPassageRow, _words_of_passages, lost)
     if message_index in existing:
         words = partial(_words_of_messages, Messages(store))
-        await _reindex(store, message_index, MessageIndexRow, IndexedMessageRow, words)
+        await _reindex(store, message_index, MessageIndexRow, IndexedMessageRow, words, lost)
 
 
 async def _words_of_passages(rows: Sequence[PassageRow]) -> list[str]:
@@ -63,6 +74,7 @@ async def _reindex(
     kept: type[_R],
     full: type[IndexedPassageRow] | type[IndexedMessageRow],
     words: Callable[[Sequence[_R]], Awaitable[list[str]]],
+    lost: asyncio.Event,
 ) -> None:
     total = await store.count(collection)
     if not total:
@@ -80,5 +92,7 @@ async def _reindex(
                 full(**{name: getattr(row, name) for name in names}, embedding=vectors[row.id], words=text)
                 for row, text in zip(rows, await words(rows), strict=True)
             ]
+            if lost.is_set():
+                raise reasons.store_unavailable("another Memory process has taken over this store")
             await store.upsert(collection, fresh, partition=partition)
     _log.info("reindexing_finished", collection=collection.name, rows=total)

@@ -443,6 +443,21 @@ async def test_a_load_that_nobody_takes_up_has_ended_after_a_day(
     await second.close()
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_lease_ends_although_the_clock_is_set(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, hours: int
+) -> None:
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    assert (await other.loads.get(created.load_id)).state is LoadState.RUNNING
+    record = memory.load_records[created.load_id]
+    moved = record.update_time + dt.timedelta(hours=hours)
+    memory.load_records[created.load_id] = replace(record, update_time=moved)
+    assert (await other.loads.get(created.load_id)).state is LoadState.INTERRUPTED
+    await one.close()
+    await other.close()
+
+
 async def test_a_load_whose_end_takes_long_holds_up_no_other(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
