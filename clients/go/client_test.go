@@ -187,9 +187,10 @@ func TestTurnReturnsRefusals(t *testing.T) {
 func TestTurnGivesUpWhenAttemptsOnlyStart(t *testing.T) {
 	started := &agentv1.TurnEvent{Event: &agentv1.TurnEvent_Started{Started: &agentv1.Started{TurnId: "turn_1"}}}
 	restarted := &agentv1.TurnEvent{Event: &agentv1.TurnEvent_StepRestarted{StepRestarted: &agentv1.StepRestarted{}}}
+	called := &agentv1.TurnEvent{Event: &agentv1.TurnEvent_ModelCall{ModelCall: &agentv1.ModelCalled{PromptTokens: 9}}}
 	fake := &fakeAgent{}
 	for range 8 {
-		fake.scripts = append(fake.scripts, play(refusal(codes.Unavailable, "SERVICE_UNAVAILABLE"), started, restarted))
+		fake.scripts = append(fake.scripts, play(refusal(codes.Unavailable, "SERVICE_UNAVAILABLE"), started, called, restarted))
 	}
 	fake.scripts = append(fake.scripts, play(nil, done(1)))
 	var last error

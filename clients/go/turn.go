@@ -105,10 +105,10 @@ func (t *Turn) stream(backoff *backoff, yield func(*agentv1.TurnEvent, error) bo
 	}
 }
 
-// isProgress reports whether an event shows that the turn goes on. An Agent sends Started and StepRestarted before it does any
-// work: with Memory down, every attempt gets that far.
+// isProgress reports whether an event shows that the turn goes on. An Agent sends Started, ModelCalled, and StepRestarted
+// before it does any work: with Memory or the model down, every attempt gets that far.
 func isProgress(event *agentv1.TurnEvent) bool {
-	return event.GetStarted() == nil && event.GetStepRestarted() == nil
+	return event.GetStarted() == nil && event.GetModelCall() == nil && event.GetStepRestarted() == nil
 }
 
 func (t *Turn) note(event *agentv1.TurnEvent) {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.processes import service_environment
-from tests.support.scripted_llm import ScriptedLLM, call
+from tests.support.scripted_llm import Completion, ScriptedLLM, call
 from tests.support.suite import PAPER, QUESTION
 from tests.support.terminal import END, ENTER, INTERRUPT, Terminal
 
@@ -127,6 +129,34 @@ def test_a_chat_is_resumed_without_asking_the_model(home: Home) -> None:
             chat.send(END)
             chat.wait_end()
         assert len(llm.requests) == asked
+
+
+def test_the_phase_is_shown_with_its_tokens(home: Home) -> None:
+    """A model that is slow to read: the number of tokens, and the seconds; then the phase of the next call."""
+    read, searched = threading.Event(), threading.Event()
+    search = call("archival_memory_search", query="bees", request_heartbeat=True)
+    replies = iter([(read, search), (searched, call("send_message", message="Nothing about bees."))])
+
+    def slow(_: object) -> Completion:
+        until, reply = next(replies)
+        assert until.wait(90)
+        return reply
+
+    with ScriptedLLM(slow) as llm:
+        home.configure(llm)
+        with home.terminal("run", "--agent", "Ada", "--first", "--no-verify") as chat:
+            chat.wait(PROMPT)
+            chat.send("What about bees?" + ENTER)
+            try:
+                chat.wait(lambda text: bool(re.search(r"Reading \d,\d{3} tokens\.\.\. \(\d+ s\)", text)))
+                read.set()
+                chat.wait(lambda text: bool(re.search(r"Reading \d,\d{3} tokens; before, \d+ tokens? read", text)))
+            finally:
+                read.set()
+                searched.set()
+            chat.wait("Nothing about bees.")
+            chat.send(END)
+            chat.wait_end()
 
 
 def test_two_terminals_share_the_services(home: Home) -> None:

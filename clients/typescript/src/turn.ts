@@ -103,9 +103,9 @@ export class Turn implements AsyncIterable<TurnEvent> {
 }
 
 /**
- * Whether an event shows that the turn goes on. An Agent sends `started` and `stepRestarted` before it does any work: with Memory
- * down, every attempt gets that far.
+ * Whether an event shows that the turn goes on. An Agent sends `started`, `modelCall`, and `stepRestarted` before it does any
+ * work: with Memory or the model down, every attempt gets that far.
  */
 function isProgress({ event }: TurnEvent): boolean {
-  return event.case !== "started" && event.case !== "stepRestarted";
+  return event.case !== "started" && event.case !== "modelCall" && event.case !== "stepRestarted";
 }

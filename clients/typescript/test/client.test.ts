@@ -77,8 +77,9 @@ for (const reason of ["AGENT_NOT_FOUND", "MODEL_UNAVAILABLE"] as const) {
 
 void test("a turn gives up when its attempts only start", async () => {
   const restarted = create(TurnEventSchema, { event: { case: "stepRestarted", value: {} } });
+  const called = create(TurnEventSchema, { event: { case: "modelCall", value: { promptTokens: 9 } } });
   const attempts = Array.from({ length: 8 }, (): [TurnEvent[], ConnectError | undefined] => [
-    [started, restarted], refusal(Code.Unavailable, "SERVICE_UNAVAILABLE"),
+    [started, called, restarted], refusal(Code.Unavailable, "SERVICE_UNAVAILABLE"),
   ]);
   const turn = new MemGPT({ agent: agent([...attempts, [[done], undefined]], []), resumeTimeout: 1000 }).send({ agentId: "agent_1" });
   await assert.rejects(turn.messages(), (error) => reasonOf(error) === ErrorReason.SERVICE_UNAVAILABLE);

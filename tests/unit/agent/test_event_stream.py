@@ -8,7 +8,7 @@ import tracemalloc
 from memgpt_agent import envelopes
 from memgpt_agent.domain import Message, Role, Step, Turn, TurnState
 from memgpt_agent.loop.event_stream import EventStream
-from memgpt_agent.loop.events import Delta, Done, Event, KeepAlive, StepRestarted, Thought
+from memgpt_agent.loop.events import Delta, Done, Event, KeepAlive, ModelCalled, StepRestarted, Thought
 from memgpt_agent.models.base import DeltaKind
 
 THOUGHT, MESSAGE = DeltaKind.THOUGHT, DeltaKind.MESSAGE
@@ -142,6 +142,25 @@ async def test_a_restart_begins_a_new_attempt() -> None:
     task.cancel()
 
 
+async def test_a_call_of_the_model_is_told_until_its_step_is_committed() -> None:
+    feed = EventStream()
+    got, task = reading(feed)
+    feed.step(step(0))
+    feed.model_called(2803)
+    await settle()
+    feed.restart("It broke off.")
+    feed.model_called(2900)
+    await settle()
+    assert got == [
+        Event(0, 1, ModelCalled(2803)),
+        Event(0, 1, StepRestarted(2, "It broke off.")),
+        Event(0, 1, ModelCalled(2900)),
+    ]
+    feed.step(step(1))
+    assert (await anext(feed.events())).body == Thought("A thought.")
+    task.cancel()
+
+
 async def test_silence_is_told_while_it_lasts() -> None:
     feed = EventStream()
     feed.step(step(0))
@@ -157,6 +176,7 @@ async def test_silence_is_told_while_it_lasts() -> None:
 async def test_a_reader_who_wants_no_deltas() -> None:
     feed = EventStream()
     feed.step(step(0))
+    feed.model_called(2803)
     feed.delta(THOUGHT, "begin")
     feed.restart("It broke off.")
     feed.queued(2)

@@ -9,6 +9,7 @@ import pytest
 from memgpt.agent.v1 import event_pb2 as pb
 from memgpt.cli.chat.messages import argument_line, call_line, message_lines, result_line
 from memgpt.cli.chat.turn_view import TurnView
+from memgpt.cli.terminal.busy import Busy, BusyLine
 from memgpt.cli.terminal.ui import Ui, printable
 from memgpt.memory.v1.message_pb2 import FunctionCall, Message, Role, Usage
 from memgpt.memory.v1.turn_pb2 import TurnState
@@ -45,6 +46,28 @@ TURN = [
     pb.TurnEvent(sequence=7, step=2, function_result=pb.FunctionResult(name="send_message", ok=True, text="sent")),
     pb.TurnEvent(sequence=8, step=2, done=pb.Done(state=TurnState.TURN_STATE_COMPLETED)),
 ]
+
+
+def test_the_phase_of_a_turn():
+    """While the model is awaited, the line says how many tokens it reads, of which page, and what was used before."""
+    line = BusyLine("Thinking...")
+    view = TurnView(Ui(), Busy(None, line))
+    phases = []
+    for prompt, event in ((2803, TURN[1]), (2950, None)):
+        view.show(pb.TurnEvent(step=1, model_call=pb.ModelCalled(prompt_tokens=prompt)))
+        phases.append(line.text)
+        if event is not None:
+            view.show(event)
+            phases.append(line.text)
+            view.show(TURN[2])
+            view.show(pb.TurnEvent(usage=Usage(prompt_tokens=2800, completion_tokens=20)))
+            phases.append(line.text)
+    assert phases == [
+        "Reading 2,803 tokens...",
+        "Searching...",
+        "Reading page 2 of 15...",
+        "Reading page 2 of 15, 2,950 tokens; before, 2,800 tokens read, 20 written...",
+    ]
 
 
 def test_a_turn(show):

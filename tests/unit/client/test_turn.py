@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from memgpt.agent.v1.agent_service_pb2 import SendMessageRequest
-from memgpt.agent.v1.event_pb2 import Delta, TurnEvent
+from memgpt.agent.v1.event_pb2 import Delta, ModelCalled, TurnEvent
 from memgpt.client import AsyncMemGPT, MemGPT, ServiceError, Unavailable
 from memgpt.common.v1.reasons import Reason
 from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
@@ -99,7 +99,8 @@ async def test_an_answer_of_the_service_is_not_repeated(run: Run, told: Break) -
 
 
 async def test_an_agent_that_only_starts_turns_is_given_up(run: Run) -> None:
-    broken: Script = [STARTED, Break(Code.UNAVAILABLE, "SERVICE_UNAVAILABLE")]
+    called = TurnEvent(model_call=ModelCalled(prompt_tokens=9))
+    broken: Script = [STARTED, called, Break(Code.UNAVAILABLE, "SERVICE_UNAVAILABLE")]
     with FlakyAgent(*[broken] * 50) as agent, pytest.raises(Unavailable, match="told so"):
         await run(agent, 0.8)
     assert 2 <= len(agent.asked) < 6

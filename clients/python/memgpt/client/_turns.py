@@ -25,7 +25,7 @@ _TRANSPORT_ERRORS = (Unavailable, Internal, Cancelled, DeadlineExceeded)
 connection, a timeout of a proxy, a call that a draining server cancelled."""
 
 # Events that an Agent sends before it does any work; they do not show that the turn makes progress.
-_SILENT = ("started", "step_restarted")
+_SILENT = ("started", "model_call", "step_restarted")
 
 Request = TypeVar("Request", agent_pb.SendMessageRequest, agent_pb.RetryRequest, agent_pb.ResumeTurnRequest)
 

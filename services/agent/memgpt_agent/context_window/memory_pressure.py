@@ -73,10 +73,9 @@ class ContextView:
         return prompt.compose(self.window.fit(self.context, self.functions))
 
     @property
-    def most_answer_tokens(self) -> int:
-        """What the prompt leaves of the window for an answer with its reasoning; at least ``reserve``."""
-        taken = self.window.total(self.fitted().context, self.functions)
-        return max(self.window.tokens - taken, self.window.reserve)
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, the largest messages shortened if they would not fit."""
+        return self.window.total(self.fitted().context, self.functions)
 
     def note(self, objection: str = "") -> str:
         """Return the note at the end of the prompt; ``objection`` says what was wrong with the last answer."""

@@ -21,6 +21,7 @@ from memgpt_agent.loop.events import (
     Done,
     Event,
     KeepAlive,
+    ModelCalled,
     Queued,
     Started,
     StepRestarted,
@@ -63,7 +64,7 @@ class EventStream:
         """Identity of the turn; empty until it leaves the queue."""
         self._events: list[Event] = []
         # Provisional events: of the running step, or of the queue before the first one.
-        self._running: list[_Text | Queued | StepRestarted] = []
+        self._running: list[_Text | Queued | ModelCalled | StepRestarted] = []
         self._generation = 0
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
@@ -101,6 +102,10 @@ class EventStream:
         """Record that the turn left the queue."""
         self.turn_id = turn_id
         self._changed.set()
+
+    def model_called(self, prompt_tokens: int) -> None:
+        """Record that the model is called for the running step."""
+        self._provisional(ModelCalled(prompt_tokens))
 
     def held(self) -> None:
         """Record that the turn runs here."""
@@ -197,7 +202,7 @@ class EventStream:
                 if item is self._running[-1]:
                     return None
             place.item, place.piece = place.item + 1, 0
-            if isinstance(item, Queued) or (isinstance(item, StepRestarted) and deltas):
+            if isinstance(item, Queued) or (isinstance(item, ModelCalled | StepRestarted) and deltas):
                 return self._now(item)
         return None
 
@@ -210,11 +215,11 @@ class EventStream:
             return False
         return True
 
-    def _now(self, body: Started | Delta | Queued | StepRestarted | KeepAlive) -> Event:
+    def _now(self, body: Started | Delta | Queued | ModelCalled | StepRestarted | KeepAlive) -> Event:
         step = 0 if isinstance(body, Started | Queued) else self.mapper.next_step
         return Event(0, step, body)
 
-    def _provisional(self, item: _Text | Queued | StepRestarted) -> None:
+    def _provisional(self, item: _Text | Queued | ModelCalled | StepRestarted) -> None:
         self._running.append(item)
         self._changed.set()
 

@@ -26,6 +26,13 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCalled:
+    """The model is called with a prompt of ``prompt_tokens`` tokens. Provisional."""
+
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
     """The agent's inner thought."""
 
@@ -101,6 +108,7 @@ class Done:
 Body = (
     Started
     | Queued
+    | ModelCalled
     | Thought
     | FunctionCalled
     | FunctionResult

@@ -194,7 +194,9 @@ class StepRunner:
     async def _ask(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Ask the model until there is no objection to its answer; each objection is sent to the model."""
         first = turn.request.verify and boot.awaits_first_answer(view.context)
-        messages = view.messages()
+        messages, prompt_tokens = view.messages(), view.prompt_tokens
+        # An answer with its reasoning may take what the prompt leaves of the window.
+        most_answer_tokens = max(view.window.tokens - prompt_tokens, view.window.reserve)
         usage, told = NO_USAGE, ""
         for attempt in range(MAX_FIRST_ATTEMPTS):
             request = ModelRequest(
@@ -202,11 +204,12 @@ class StepRunner:
                 view.functions,
                 view.context.agent.model,
                 view.window.answer_tokens,
-                view.most_answer_tokens,
+                most_answer_tokens,
                 note=view.note(told),
                 guided_note=view.guided_note(told),
                 withheld=view.withheld,
             )
+            turn.stream.model_called(prompt_tokens)
             completion = await self._model.complete(request, turn.stream)
             usage += completion.usage
             objection = _objection(view.context, completion, first=first, again=attempt > 0)

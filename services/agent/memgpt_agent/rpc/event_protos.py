@@ -29,6 +29,8 @@ def event(value: events.Event) -> event_pb2.TurnEvent:
             proto.started.CopyFrom(event_pb2.Started(turn_id=turn_id))
         case events.Queued(ahead):
             proto.queued.CopyFrom(event_pb2.Queued(ahead=ahead))
+        case events.ModelCalled(prompt_tokens):
+            proto.model_call.CopyFrom(event_pb2.ModelCalled(prompt_tokens=prompt_tokens))
         case events.Thought(text):
             proto.thought.CopyFrom(event_pb2.Thought(text=text))
         case events.FunctionCalled(call_id, name, arguments):

@@ -46,6 +46,7 @@ class TurnView:
         self._stream: MarkdownStream | None = None
         self._kind: DeltaKind.ValueType = DeltaKind.DELTA_KIND_UNSPECIFIED
         self._read = self._written = 0
+        self._page = ""
 
     def show(self, event: TurnEvent) -> None:
         """Show an event."""
@@ -56,6 +57,8 @@ class TurnView:
         match body:
             case "queued":
                 self._busy.say(f"Waiting for {plural(event.queued.ahead, 'earlier turn')}...")
+            case "model_call":
+                self._reading(event.model_call.prompt_tokens)
             case "delta":
                 self._delta(event.delta)
             case "step_restarted":
@@ -145,6 +148,15 @@ class TurnView:
         if self._debug:
             self._ui.note(f"   {reason}")
 
+    def _reading(self, prompt_tokens: int) -> None:
+        page = f"{self._page}, " if self._page else ""
+        before = f"; before, {self._used()}" if self._read else ""
+        self._busy.say(f"Reading {page}{plural(prompt_tokens, 'token')}{before}...")
+        self._page = ""
+
+    def _used(self) -> str:
+        return f"{plural(self._read, 'token')} read, {self._written:,} written"
+
     def _call(self, call: FunctionCalled) -> None:
         self._busy.say("Searching..." if call.name in SEARCHES else THINKING)
         if call.name == "send_message" or self._strip:  # the message itself is shown
@@ -156,9 +168,9 @@ class TurnView:
             self._ui.note(f"   {arguments}")
 
     def _result(self, result: FunctionResult) -> None:
-        page = page_of(result)
-        if page:
-            self._busy.say(f"Reading {page}...")
+        self._page = page_of(result)
+        if self._page:
+            self._busy.say(f"Reading {self._page}...")
         if (result.name == "send_message" and result.ok) or self._strip:
             return
         self._break_line()
@@ -170,7 +182,8 @@ class TurnView:
         self._streamed.clear()
         self._read += usage.prompt_tokens
         self._written += usage.completion_tokens
-        self._busy.say(f"Thinking; {self._read:,} tokens read, {self._written:,} written...")
+        if not self._page:
+            self._busy.say(f"Thinking; {self._used()}...")
         if self._debug:
             cached = f", {usage.cached_tokens} of them cached" if usage.cached_tokens else ""
             self._ui.note(f"   {usage.prompt_tokens} + {usage.completion_tokens} tokens{cached}")

@@ -77,9 +77,9 @@ func (DeltaKind) EnumDescriptor() ([]byte, []int) {
 
 // An event of a turn.
 //
-// Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`, `delta`,
-// `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed. A reader slower than
-// the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
+// Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`,
+// `model_call`, `delta`, `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed.
+// A reader slower than the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
 type TurnEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1, 2, 3, … within the turn for durable events; 0 for provisional ones.
@@ -102,6 +102,7 @@ type TurnEvent struct {
 	//	*TurnEvent_Done
 	//	*TurnEvent_KeepAlive
 	//	*TurnEvent_Started
+	//	*TurnEvent_ModelCall
 	Event         isTurnEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -266,6 +267,15 @@ func (x *TurnEvent) GetStarted() *Started {
 	return nil
 }
 
+func (x *TurnEvent) GetModelCall() *ModelCalled {
+	if x != nil {
+		if x, ok := x.Event.(*TurnEvent_ModelCall); ok {
+			return x.ModelCall
+		}
+	}
+	return nil
+}
+
 type isTurnEvent_Event interface {
 	isTurnEvent_Event()
 }
@@ -331,6 +341,11 @@ type TurnEvent_Started struct {
 	Started *Started `protobuf:"bytes,14,opt,name=started,proto3,oneof"`
 }
 
+type TurnEvent_ModelCall struct {
+	// The model starts to read a prompt. Sent if `stream_deltas` is set. Provisional.
+	ModelCall *ModelCalled `protobuf:"bytes,15,opt,name=model_call,json=modelCall,proto3,oneof"`
+}
+
 func (*TurnEvent_Queued) isTurnEvent_Event() {}
 
 func (*TurnEvent_Thought) isTurnEvent_Event() {}
@@ -354,6 +369,8 @@ func (*TurnEvent_Done) isTurnEvent_Event() {}
 func (*TurnEvent_KeepAlive) isTurnEvent_Event() {}
 
 func (*TurnEvent_Started) isTurnEvent_Event() {}
+
+func (*TurnEvent_ModelCall) isTurnEvent_Event() {}
 
 // The identity of the turn that a stream belongs to.
 type Started struct {
@@ -504,6 +521,52 @@ func (x *Thought) GetText() string {
 	return ""
 }
 
+// A call of the model.
+type ModelCalled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Size of the prompt in tokens, as the service counts them; `usage` has the endpoint's count.
+	PromptTokens  int32 `protobuf:"varint,1,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelCalled) Reset() {
+	*x = ModelCalled{}
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelCalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelCalled) ProtoMessage() {}
+
+func (x *ModelCalled) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelCalled.ProtoReflect.Descriptor instead.
+func (*ModelCalled) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ModelCalled) GetPromptTokens() int32 {
+	if x != nil {
+		return x.PromptTokens
+	}
+	return 0
+}
+
 // A function call.
 type FunctionCalled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -519,7 +582,7 @@ type FunctionCalled struct {
 
 func (x *FunctionCalled) Reset() {
 	*x = FunctionCalled{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[4]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +594,7 @@ func (x *FunctionCalled) String() string {
 func (*FunctionCalled) ProtoMessage() {}
 
 func (x *FunctionCalled) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[4]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +607,7 @@ func (x *FunctionCalled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionCalled.ProtoReflect.Descriptor instead.
 func (*FunctionCalled) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FunctionCalled) GetCallId() string {
@@ -585,7 +648,7 @@ type FunctionResult struct {
 
 func (x *FunctionResult) Reset() {
 	*x = FunctionResult{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[5]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +660,7 @@ func (x *FunctionResult) String() string {
 func (*FunctionResult) ProtoMessage() {}
 
 func (x *FunctionResult) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[5]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +673,7 @@ func (x *FunctionResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FunctionResult.ProtoReflect.Descriptor instead.
 func (*FunctionResult) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FunctionResult) GetCallId() string {
@@ -652,7 +715,7 @@ type AssistantMessage struct {
 
 func (x *AssistantMessage) Reset() {
 	*x = AssistantMessage{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[6]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +727,7 @@ func (x *AssistantMessage) String() string {
 func (*AssistantMessage) ProtoMessage() {}
 
 func (x *AssistantMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[6]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +740,7 @@ func (x *AssistantMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssistantMessage.ProtoReflect.Descriptor instead.
 func (*AssistantMessage) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AssistantMessage) GetText() string {
@@ -698,7 +761,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[7]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +773,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[7]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +786,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Notice) GetText() string {
@@ -750,7 +813,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[8]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +825,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[8]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +838,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Delta) GetKind() DeltaKind {
@@ -819,7 +882,7 @@ type StepRestarted struct {
 
 func (x *StepRestarted) Reset() {
 	*x = StepRestarted{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[9]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +894,7 @@ func (x *StepRestarted) String() string {
 func (*StepRestarted) ProtoMessage() {}
 
 func (x *StepRestarted) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[9]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +907,7 @@ func (x *StepRestarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRestarted.ProtoReflect.Descriptor instead.
 func (*StepRestarted) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StepRestarted) GetAttempt() int32 {
@@ -870,7 +933,7 @@ type KeepAlive struct {
 
 func (x *KeepAlive) Reset() {
 	*x = KeepAlive{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[10]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +945,7 @@ func (x *KeepAlive) String() string {
 func (*KeepAlive) ProtoMessage() {}
 
 func (x *KeepAlive) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[10]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +958,7 @@ func (x *KeepAlive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
 func (*KeepAlive) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 // The end of a turn.
@@ -915,7 +978,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[11]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +990,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_event_proto_msgTypes[11]
+	mi := &file_memgpt_agent_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1003,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_memgpt_agent_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Done) GetState() v1.TurnState {
@@ -975,7 +1038,7 @@ var File_memgpt_agent_v1_event_proto protoreflect.FileDescriptor
 
 const file_memgpt_agent_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1bmemgpt/agent/v1/event.proto\x12\x0fmemgpt.agent.v1\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xfd\x05\n" +
+	"\x1bmemgpt/agent/v1/event.proto\x12\x0fmemgpt.agent.v1\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xbc\x06\n" +
 	"\tTurnEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\x05R\x04step\x121\n" +
@@ -992,7 +1055,9 @@ const file_memgpt_agent_v1_event_proto_rawDesc = "" +
 	"\x04done\x18\f \x01(\v2\x15.memgpt.agent.v1.DoneH\x00R\x04done\x12;\n" +
 	"\n" +
 	"keep_alive\x18\r \x01(\v2\x1a.memgpt.agent.v1.KeepAliveH\x00R\tkeepAlive\x124\n" +
-	"\astarted\x18\x0e \x01(\v2\x18.memgpt.agent.v1.StartedH\x00R\astartedB\a\n" +
+	"\astarted\x18\x0e \x01(\v2\x18.memgpt.agent.v1.StartedH\x00R\astarted\x12=\n" +
+	"\n" +
+	"model_call\x18\x0f \x01(\v2\x1c.memgpt.agent.v1.ModelCalledH\x00R\tmodelCallB\a\n" +
 	"\x05event\"A\n" +
 	"\aStarted\x12\x1d\n" +
 	"\n" +
@@ -1001,7 +1066,9 @@ const file_memgpt_agent_v1_event_proto_rawDesc = "" +
 	"\x06Queued\x12\x14\n" +
 	"\x05ahead\x18\x01 \x01(\x05R\x05ahead\"\x1d\n" +
 	"\aThought\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"[\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"2\n" +
+	"\vModelCalled\x12#\n" +
+	"\rprompt_tokens\x18\x01 \x01(\x05R\fpromptTokens\"[\n" +
 	"\x0eFunctionCalled\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -1049,45 +1116,47 @@ func file_memgpt_agent_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_agent_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_agent_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_memgpt_agent_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_memgpt_agent_v1_event_proto_goTypes = []any{
 	(DeltaKind)(0),           // 0: memgpt.agent.v1.DeltaKind
 	(*TurnEvent)(nil),        // 1: memgpt.agent.v1.TurnEvent
 	(*Started)(nil),          // 2: memgpt.agent.v1.Started
 	(*Queued)(nil),           // 3: memgpt.agent.v1.Queued
 	(*Thought)(nil),          // 4: memgpt.agent.v1.Thought
-	(*FunctionCalled)(nil),   // 5: memgpt.agent.v1.FunctionCalled
-	(*FunctionResult)(nil),   // 6: memgpt.agent.v1.FunctionResult
-	(*AssistantMessage)(nil), // 7: memgpt.agent.v1.AssistantMessage
-	(*Notice)(nil),           // 8: memgpt.agent.v1.Notice
-	(*Delta)(nil),            // 9: memgpt.agent.v1.Delta
-	(*StepRestarted)(nil),    // 10: memgpt.agent.v1.StepRestarted
-	(*KeepAlive)(nil),        // 11: memgpt.agent.v1.KeepAlive
-	(*Done)(nil),             // 12: memgpt.agent.v1.Done
-	(*v1.Usage)(nil),         // 13: memgpt.memory.v1.Usage
-	(v1.TurnState)(0),        // 14: memgpt.memory.v1.TurnState
+	(*ModelCalled)(nil),      // 5: memgpt.agent.v1.ModelCalled
+	(*FunctionCalled)(nil),   // 6: memgpt.agent.v1.FunctionCalled
+	(*FunctionResult)(nil),   // 7: memgpt.agent.v1.FunctionResult
+	(*AssistantMessage)(nil), // 8: memgpt.agent.v1.AssistantMessage
+	(*Notice)(nil),           // 9: memgpt.agent.v1.Notice
+	(*Delta)(nil),            // 10: memgpt.agent.v1.Delta
+	(*StepRestarted)(nil),    // 11: memgpt.agent.v1.StepRestarted
+	(*KeepAlive)(nil),        // 12: memgpt.agent.v1.KeepAlive
+	(*Done)(nil),             // 13: memgpt.agent.v1.Done
+	(*v1.Usage)(nil),         // 14: memgpt.memory.v1.Usage
+	(v1.TurnState)(0),        // 15: memgpt.memory.v1.TurnState
 }
 var file_memgpt_agent_v1_event_proto_depIdxs = []int32{
 	3,  // 0: memgpt.agent.v1.TurnEvent.queued:type_name -> memgpt.agent.v1.Queued
 	4,  // 1: memgpt.agent.v1.TurnEvent.thought:type_name -> memgpt.agent.v1.Thought
-	5,  // 2: memgpt.agent.v1.TurnEvent.function_call:type_name -> memgpt.agent.v1.FunctionCalled
-	6,  // 3: memgpt.agent.v1.TurnEvent.function_result:type_name -> memgpt.agent.v1.FunctionResult
-	7,  // 4: memgpt.agent.v1.TurnEvent.message:type_name -> memgpt.agent.v1.AssistantMessage
-	13, // 5: memgpt.agent.v1.TurnEvent.usage:type_name -> memgpt.memory.v1.Usage
-	8,  // 6: memgpt.agent.v1.TurnEvent.notice:type_name -> memgpt.agent.v1.Notice
-	9,  // 7: memgpt.agent.v1.TurnEvent.delta:type_name -> memgpt.agent.v1.Delta
-	10, // 8: memgpt.agent.v1.TurnEvent.step_restarted:type_name -> memgpt.agent.v1.StepRestarted
-	12, // 9: memgpt.agent.v1.TurnEvent.done:type_name -> memgpt.agent.v1.Done
-	11, // 10: memgpt.agent.v1.TurnEvent.keep_alive:type_name -> memgpt.agent.v1.KeepAlive
+	6,  // 2: memgpt.agent.v1.TurnEvent.function_call:type_name -> memgpt.agent.v1.FunctionCalled
+	7,  // 3: memgpt.agent.v1.TurnEvent.function_result:type_name -> memgpt.agent.v1.FunctionResult
+	8,  // 4: memgpt.agent.v1.TurnEvent.message:type_name -> memgpt.agent.v1.AssistantMessage
+	14, // 5: memgpt.agent.v1.TurnEvent.usage:type_name -> memgpt.memory.v1.Usage
+	9,  // 6: memgpt.agent.v1.TurnEvent.notice:type_name -> memgpt.agent.v1.Notice
+	10, // 7: memgpt.agent.v1.TurnEvent.delta:type_name -> memgpt.agent.v1.Delta
+	11, // 8: memgpt.agent.v1.TurnEvent.step_restarted:type_name -> memgpt.agent.v1.StepRestarted
+	13, // 9: memgpt.agent.v1.TurnEvent.done:type_name -> memgpt.agent.v1.Done
+	12, // 10: memgpt.agent.v1.TurnEvent.keep_alive:type_name -> memgpt.agent.v1.KeepAlive
 	2,  // 11: memgpt.agent.v1.TurnEvent.started:type_name -> memgpt.agent.v1.Started
-	0,  // 12: memgpt.agent.v1.Delta.kind:type_name -> memgpt.agent.v1.DeltaKind
-	14, // 13: memgpt.agent.v1.Done.state:type_name -> memgpt.memory.v1.TurnState
-	13, // 14: memgpt.agent.v1.Done.usage:type_name -> memgpt.memory.v1.Usage
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	5,  // 12: memgpt.agent.v1.TurnEvent.model_call:type_name -> memgpt.agent.v1.ModelCalled
+	0,  // 13: memgpt.agent.v1.Delta.kind:type_name -> memgpt.agent.v1.DeltaKind
+	15, // 14: memgpt.agent.v1.Done.state:type_name -> memgpt.memory.v1.TurnState
+	14, // 15: memgpt.agent.v1.Done.usage:type_name -> memgpt.memory.v1.Usage
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_agent_v1_event_proto_init() }
@@ -1108,6 +1177,7 @@ func file_memgpt_agent_v1_event_proto_init() {
 		(*TurnEvent_Done)(nil),
 		(*TurnEvent_KeepAlive)(nil),
 		(*TurnEvent_Started)(nil),
+		(*TurnEvent_ModelCall)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1115,7 +1185,7 @@ func file_memgpt_agent_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_agent_v1_event_proto_rawDesc), len(file_memgpt_agent_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

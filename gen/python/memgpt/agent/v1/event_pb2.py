@@ -16,7 +16,7 @@ from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message
 from memgpt.memory.v1 import turn_pb2 as memgpt_dot_memory_dot_v1_dot_turn__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/agent/v1/event.proto\x12\x0fmemgpt.agent.v1\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xfd\x05\n\tTurnEvent\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x12\n\x04step\x18\x02 \x01(\x05R\x04step\x12\x31\n\x06queued\x18\x03 \x01(\x0b\x32\x17.memgpt.agent.v1.QueuedH\x00R\x06queued\x12\x34\n\x07thought\x18\x04 \x01(\x0b\x32\x18.memgpt.agent.v1.ThoughtH\x00R\x07thought\x12\x46\n\rfunction_call\x18\x05 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionCalledH\x00R\x0c\x66unctionCall\x12J\n\x0f\x66unction_result\x18\x06 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionResultH\x00R\x0e\x66unctionResult\x12=\n\x07message\x18\x07 \x01(\x0b\x32!.memgpt.agent.v1.AssistantMessageH\x00R\x07message\x12/\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageH\x00R\x05usage\x12\x31\n\x06notice\x18\t \x01(\x0b\x32\x17.memgpt.agent.v1.NoticeH\x00R\x06notice\x12.\n\x05\x64\x65lta\x18\n \x01(\x0b\x32\x16.memgpt.agent.v1.DeltaH\x00R\x05\x64\x65lta\x12G\n\x0estep_restarted\x18\x0b \x01(\x0b\x32\x1e.memgpt.agent.v1.StepRestartedH\x00R\rstepRestarted\x12+\n\x04\x64one\x18\x0c \x01(\x0b\x32\x15.memgpt.agent.v1.DoneH\x00R\x04\x64one\x12;\n\nkeep_alive\x18\r \x01(\x0b\x32\x1a.memgpt.agent.v1.KeepAliveH\x00R\tkeepAlive\x12\x34\n\x07started\x18\x0e \x01(\x0b\x32\x18.memgpt.agent.v1.StartedH\x00R\x07startedB\x07\n\x05\x65vent\"A\n\x07Started\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x17\n\x07turn_id\x18\x02 \x01(\tR\x06turnId\"\x1e\n\x06Queued\x12\x14\n\x05\x61head\x18\x01 \x01(\x05R\x05\x61head\"\x1d\n\x07Thought\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"[\n\x0e\x46unctionCalled\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x03 \x01(\tR\targuments\"a\n\x0e\x46unctionResult\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x0e\n\x02ok\x18\x03 \x01(\x08R\x02ok\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\"&\n\x10\x41ssistantMessage\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"\x1c\n\x06Notice\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"{\n\x05\x44\x65lta\x12.\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.memgpt.agent.v1.DeltaKindR\x04kind\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05index\x18\x03 \x01(\x05R\x05index\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\"A\n\rStepRestarted\x12\x18\n\x07\x61ttempt\x18\x01 \x01(\x05R\x07\x61ttempt\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"\x0b\n\tKeepAlive\"\x96\x01\n\x04\x44one\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\x1b.memgpt.memory.v1.TurnStateR\x05state\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n\x05steps\x18\x03 \x01(\x05R\x05steps\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageR\x05usage*W\n\tDeltaKind\x12\x1a\n\x16\x44\x45LTA_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LTA_KIND_THOUGHT\x10\x01\x12\x16\n\x12\x44\x45LTA_KIND_MESSAGE\x10\x02\x42\xed\x01\n\x18io.memgptmilvus.agent.v1B\nEventProtoP\x01ZIgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1;agentv1\xa2\x02\x04MGPA\xaa\x02\x16MemGPT.Milvus.Agent.V1\xca\x02\x16MemGPT\\Milvus\\Agent\\V1\xe2\x02\"MemGPT\\Milvus\\Agent\\V1\\GPBMetadata\xea\x02\x19MemGPT::Milvus::Agent::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/agent/v1/event.proto\x12\x0fmemgpt.agent.v1\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1bmemgpt/memory/v1/turn.proto\"\xbc\x06\n\tTurnEvent\x12\x1a\n\x08sequence\x18\x01 \x01(\x03R\x08sequence\x12\x12\n\x04step\x18\x02 \x01(\x05R\x04step\x12\x31\n\x06queued\x18\x03 \x01(\x0b\x32\x17.memgpt.agent.v1.QueuedH\x00R\x06queued\x12\x34\n\x07thought\x18\x04 \x01(\x0b\x32\x18.memgpt.agent.v1.ThoughtH\x00R\x07thought\x12\x46\n\rfunction_call\x18\x05 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionCalledH\x00R\x0c\x66unctionCall\x12J\n\x0f\x66unction_result\x18\x06 \x01(\x0b\x32\x1f.memgpt.agent.v1.FunctionResultH\x00R\x0e\x66unctionResult\x12=\n\x07message\x18\x07 \x01(\x0b\x32!.memgpt.agent.v1.AssistantMessageH\x00R\x07message\x12/\n\x05usage\x18\x08 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageH\x00R\x05usage\x12\x31\n\x06notice\x18\t \x01(\x0b\x32\x17.memgpt.agent.v1.NoticeH\x00R\x06notice\x12.\n\x05\x64\x65lta\x18\n \x01(\x0b\x32\x16.memgpt.agent.v1.DeltaH\x00R\x05\x64\x65lta\x12G\n\x0estep_restarted\x18\x0b \x01(\x0b\x32\x1e.memgpt.agent.v1.StepRestartedH\x00R\rstepRestarted\x12+\n\x04\x64one\x18\x0c \x01(\x0b\x32\x15.memgpt.agent.v1.DoneH\x00R\x04\x64one\x12;\n\nkeep_alive\x18\r \x01(\x0b\x32\x1a.memgpt.agent.v1.KeepAliveH\x00R\tkeepAlive\x12\x34\n\x07started\x18\x0e \x01(\x0b\x32\x18.memgpt.agent.v1.StartedH\x00R\x07started\x12=\n\nmodel_call\x18\x0f \x01(\x0b\x32\x1c.memgpt.agent.v1.ModelCalledH\x00R\tmodelCallB\x07\n\x05\x65vent\"A\n\x07Started\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x17\n\x07turn_id\x18\x02 \x01(\tR\x06turnId\"\x1e\n\x06Queued\x12\x14\n\x05\x61head\x18\x01 \x01(\x05R\x05\x61head\"\x1d\n\x07Thought\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"2\n\x0bModelCalled\x12#\n\rprompt_tokens\x18\x01 \x01(\x05R\x0cpromptTokens\"[\n\x0e\x46unctionCalled\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n\targuments\x18\x03 \x01(\tR\targuments\"a\n\x0e\x46unctionResult\x12\x17\n\x07\x63\x61ll_id\x18\x01 \x01(\tR\x06\x63\x61llId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x0e\n\x02ok\x18\x03 \x01(\x08R\x02ok\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\"&\n\x10\x41ssistantMessage\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"\x1c\n\x06Notice\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"{\n\x05\x44\x65lta\x12.\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.memgpt.agent.v1.DeltaKindR\x04kind\x12\x18\n\x07\x61ttempt\x18\x02 \x01(\x05R\x07\x61ttempt\x12\x14\n\x05index\x18\x03 \x01(\x05R\x05index\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\"A\n\rStepRestarted\x12\x18\n\x07\x61ttempt\x18\x01 \x01(\x05R\x07\x61ttempt\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"\x0b\n\tKeepAlive\"\x96\x01\n\x04\x44one\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\x1b.memgpt.memory.v1.TurnStateR\x05state\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n\x05steps\x18\x03 \x01(\x05R\x05steps\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x17.memgpt.memory.v1.UsageR\x05usage*W\n\tDeltaKind\x12\x1a\n\x16\x44\x45LTA_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44\x45LTA_KIND_THOUGHT\x10\x01\x12\x16\n\x12\x44\x45LTA_KIND_MESSAGE\x10\x02\x42\xed\x01\n\x18io.memgptmilvus.agent.v1B\nEventProtoP\x01ZIgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1;agentv1\xa2\x02\x04MGPA\xaa\x02\x16MemGPT.Milvus.Agent.V1\xca\x02\x16MemGPT\\Milvus\\Agent\\V1\xe2\x02\"MemGPT\\Milvus\\Agent\\V1\\GPBMetadata\xea\x02\x19MemGPT::Milvus::Agent::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,30 +24,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.agent.v1.event_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.memgptmilvus.agent.v1B\nEventProtoP\001ZIgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1;agentv1\242\002\004MGPA\252\002\026MemGPT.Milvus.Agent.V1\312\002\026MemGPT\\Milvus\\Agent\\V1\342\002\"MemGPT\\Milvus\\Agent\\V1\\GPBMetadata\352\002\031MemGPT::Milvus::Agent::V1'
-  _globals['_DELTAKIND']._serialized_start=1627
-  _globals['_DELTAKIND']._serialized_end=1714
+  _globals['_DELTAKIND']._serialized_start=1742
+  _globals['_DELTAKIND']._serialized_end=1829
   _globals['_TURNEVENT']._serialized_start=110
-  _globals['_TURNEVENT']._serialized_end=875
-  _globals['_STARTED']._serialized_start=877
-  _globals['_STARTED']._serialized_end=942
-  _globals['_QUEUED']._serialized_start=944
-  _globals['_QUEUED']._serialized_end=974
-  _globals['_THOUGHT']._serialized_start=976
-  _globals['_THOUGHT']._serialized_end=1005
-  _globals['_FUNCTIONCALLED']._serialized_start=1007
-  _globals['_FUNCTIONCALLED']._serialized_end=1098
-  _globals['_FUNCTIONRESULT']._serialized_start=1100
-  _globals['_FUNCTIONRESULT']._serialized_end=1197
-  _globals['_ASSISTANTMESSAGE']._serialized_start=1199
-  _globals['_ASSISTANTMESSAGE']._serialized_end=1237
-  _globals['_NOTICE']._serialized_start=1239
-  _globals['_NOTICE']._serialized_end=1267
-  _globals['_DELTA']._serialized_start=1269
-  _globals['_DELTA']._serialized_end=1392
-  _globals['_STEPRESTARTED']._serialized_start=1394
-  _globals['_STEPRESTARTED']._serialized_end=1459
-  _globals['_KEEPALIVE']._serialized_start=1461
-  _globals['_KEEPALIVE']._serialized_end=1472
-  _globals['_DONE']._serialized_start=1475
-  _globals['_DONE']._serialized_end=1625
+  _globals['_TURNEVENT']._serialized_end=938
+  _globals['_STARTED']._serialized_start=940
+  _globals['_STARTED']._serialized_end=1005
+  _globals['_QUEUED']._serialized_start=1007
+  _globals['_QUEUED']._serialized_end=1037
+  _globals['_THOUGHT']._serialized_start=1039
+  _globals['_THOUGHT']._serialized_end=1068
+  _globals['_MODELCALLED']._serialized_start=1070
+  _globals['_MODELCALLED']._serialized_end=1120
+  _globals['_FUNCTIONCALLED']._serialized_start=1122
+  _globals['_FUNCTIONCALLED']._serialized_end=1213
+  _globals['_FUNCTIONRESULT']._serialized_start=1215
+  _globals['_FUNCTIONRESULT']._serialized_end=1312
+  _globals['_ASSISTANTMESSAGE']._serialized_start=1314
+  _globals['_ASSISTANTMESSAGE']._serialized_end=1352
+  _globals['_NOTICE']._serialized_start=1354
+  _globals['_NOTICE']._serialized_end=1382
+  _globals['_DELTA']._serialized_start=1384
+  _globals['_DELTA']._serialized_end=1507
+  _globals['_STEPRESTARTED']._serialized_start=1509
+  _globals['_STEPRESTARTED']._serialized_end=1574
+  _globals['_KEEPALIVE']._serialized_start=1576
+  _globals['_KEEPALIVE']._serialized_end=1587
+  _globals['_DONE']._serialized_start=1590
+  _globals['_DONE']._serialized_end=1740
 # @@protoc_insertion_point(module_scope)

@@ -47,9 +47,9 @@ Global___DeltaKind: _TypeAlias = DeltaKind  # noqa: Y015
 class TurnEvent(_message.Message):
     """An event of a turn.
 
-    Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`, `delta`,
-    `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed. A reader slower than
-    the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
+    Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`,
+    `model_call`, `delta`, `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed.
+    A reader slower than the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -68,6 +68,7 @@ class TurnEvent(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
+    MODEL_CALL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """1, 2, 3, … within the turn for durable events; 0 for provisional ones."""
     step: _builtins.int
@@ -122,6 +123,10 @@ class TurnEvent(_message.Message):
     def started(self) -> Global___Started:
         """Identity of the turn. Always the first event of a stream. Provisional."""
 
+    @_builtins.property
+    def model_call(self) -> Global___ModelCalled:
+        """The model starts to read a prompt. Sent if `stream_deltas` is set. Provisional."""
+
     def __init__(
         self,
         *,
@@ -139,12 +144,13 @@ class TurnEvent(_message.Message):
         done: Global___Done | None = ...,
         keep_alive: Global___KeepAlive | None = ...,
         started: Global___Started | None = ...,
+        model_call: Global___ModelCalled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "started", b"started", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "model_call", b"model_call", "notice", b"notice", "queued", b"queued", "started", b"started", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "notice", b"notice", "queued", b"queued", "sequence", b"sequence", "started", b"started", "step", b"step", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "done", b"done", "event", b"event", "function_call", b"function_call", "function_result", b"function_result", "keep_alive", b"keep_alive", "message", b"message", "model_call", b"model_call", "notice", b"notice", "queued", b"queued", "sequence", b"sequence", "started", b"started", "step", b"step", "step_restarted", b"step_restarted", "thought", b"thought", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "thought", "function_call", "function_result", "message", "usage", "notice", "delta", "step_restarted", "done", "keep_alive", "started"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "thought", "function_call", "function_result", "message", "usage", "notice", "delta", "step_restarted", "done", "keep_alive", "started", "model_call"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -223,6 +229,28 @@ class Thought(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Thought: _TypeAlias = Thought  # noqa: Y015
+
+@_typing.final
+class ModelCalled(_message.Message):
+    """A call of the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    prompt_tokens: _builtins.int
+    """Size of the prompt in tokens, as the service counts them; `usage` has the endpoint's count."""
+    def __init__(
+        self,
+        *,
+        prompt_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelCalled: _TypeAlias = ModelCalled  # noqa: Y015
 
 @_typing.final
 class FunctionCalled(_message.Message):

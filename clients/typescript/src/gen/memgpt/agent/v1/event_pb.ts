@@ -14,14 +14,14 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/agent/v1/event.proto.
  */
 export const file_memgpt_agent_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("ChttZW1ncHQvYWdlbnQvdjEvZXZlbnQucHJvdG8SD21lbWdwdC5hZ2VudC52MSL2BAoJVHVybkV2ZW50EhAKCHNlcXVlbmNlGAEgASgDEgwKBHN0ZXAYAiABKAUSKQoGcXVldWVkGAMgASgLMhcubWVtZ3B0LmFnZW50LnYxLlF1ZXVlZEgAEisKB3Rob3VnaHQYBCABKAsyGC5tZW1ncHQuYWdlbnQudjEuVGhvdWdodEgAEjgKDWZ1bmN0aW9uX2NhbGwYBSABKAsyHy5tZW1ncHQuYWdlbnQudjEuRnVuY3Rpb25DYWxsZWRIABI6Cg9mdW5jdGlvbl9yZXN1bHQYBiABKAsyHy5tZW1ncHQuYWdlbnQudjEuRnVuY3Rpb25SZXN1bHRIABI0CgdtZXNzYWdlGAcgASgLMiEubWVtZ3B0LmFnZW50LnYxLkFzc2lzdGFudE1lc3NhZ2VIABIoCgV1c2FnZRgIIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuVXNhZ2VIABIpCgZub3RpY2UYCSABKAsyFy5tZW1ncHQuYWdlbnQudjEuTm90aWNlSAASJwoFZGVsdGEYCiABKAsyFi5tZW1ncHQuYWdlbnQudjEuRGVsdGFIABI4Cg5zdGVwX3Jlc3RhcnRlZBgLIAEoCzIeLm1lbWdwdC5hZ2VudC52MS5TdGVwUmVzdGFydGVkSAASJQoEZG9uZRgMIAEoCzIVLm1lbWdwdC5hZ2VudC52MS5Eb25lSAASMAoKa2VlcF9hbGl2ZRgNIAEoCzIaLm1lbWdwdC5hZ2VudC52MS5LZWVwQWxpdmVIABIrCgdzdGFydGVkGA4gASgLMhgubWVtZ3B0LmFnZW50LnYxLlN0YXJ0ZWRIAEIHCgVldmVudCIuCgdTdGFydGVkEhIKCnJlcXVlc3RfaWQYASABKAkSDwoHdHVybl9pZBgCIAEoCSIXCgZRdWV1ZWQSDQoFYWhlYWQYASABKAUiFwoHVGhvdWdodBIMCgR0ZXh0GAEgASgJIkIKDkZ1bmN0aW9uQ2FsbGVkEg8KB2NhbGxfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiSQoORnVuY3Rpb25SZXN1bHQSDwoHY2FsbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAm9rGAMgASgIEgwKBHRleHQYBCABKAkiIAoQQXNzaXN0YW50TWVzc2FnZRIMCgR0ZXh0GAEgASgJIhYKBk5vdGljZRIMCgR0ZXh0GAEgASgJIl8KBURlbHRhEigKBGtpbmQYASABKA4yGi5tZW1ncHQuYWdlbnQudjEuRGVsdGFLaW5kEg8KB2F0dGVtcHQYAiABKAUSDQoFaW5kZXgYAyABKAUSDAoEdGV4dBgEIAEoCSIwCg1TdGVwUmVzdGFydGVkEg8KB2F0dGVtcHQYASABKAUSDgoGcmVhc29uGAIgASgJIgsKCUtlZXBBbGl2ZSJ5CgREb25lEioKBXN0YXRlGAEgASgOMhsubWVtZ3B0Lm1lbW9yeS52MS5UdXJuU3RhdGUSDgoGcmVhc29uGAIgASgJEg0KBXN0ZXBzGAMgASgFEiYKBXVzYWdlGAQgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5Vc2FnZSpXCglEZWx0YUtpbmQSGgoWREVMVEFfS0lORF9VTlNQRUNJRklFRBAAEhYKEkRFTFRBX0tJTkRfVEhPVUdIVBABEhYKEkRFTFRBX0tJTkRfTUVTU0FHRRACQu0BChhpby5tZW1ncHRtaWx2dXMuYWdlbnQudjFCCkV2ZW50UHJvdG9QAVpJZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvYWdlbnQvdjE7YWdlbnR2MaICBE1HUEGqAhZNZW1HUFQuTWlsdnVzLkFnZW50LlYxygIWTWVtR1BUXE1pbHZ1c1xBZ2VudFxWMeICIk1lbUdQVFxNaWx2dXNcQWdlbnRcVjFcR1BCTWV0YWRhdGHqAhlNZW1HUFQ6Ok1pbHZ1czo6QWdlbnQ6OlYxYgZwcm90bzM", [file_memgpt_memory_v1_message, file_memgpt_memory_v1_turn]);
+  fileDesc("ChttZW1ncHQvYWdlbnQvdjEvZXZlbnQucHJvdG8SD21lbWdwdC5hZ2VudC52MSKqBQoJVHVybkV2ZW50EhAKCHNlcXVlbmNlGAEgASgDEgwKBHN0ZXAYAiABKAUSKQoGcXVldWVkGAMgASgLMhcubWVtZ3B0LmFnZW50LnYxLlF1ZXVlZEgAEisKB3Rob3VnaHQYBCABKAsyGC5tZW1ncHQuYWdlbnQudjEuVGhvdWdodEgAEjgKDWZ1bmN0aW9uX2NhbGwYBSABKAsyHy5tZW1ncHQuYWdlbnQudjEuRnVuY3Rpb25DYWxsZWRIABI6Cg9mdW5jdGlvbl9yZXN1bHQYBiABKAsyHy5tZW1ncHQuYWdlbnQudjEuRnVuY3Rpb25SZXN1bHRIABI0CgdtZXNzYWdlGAcgASgLMiEubWVtZ3B0LmFnZW50LnYxLkFzc2lzdGFudE1lc3NhZ2VIABIoCgV1c2FnZRgIIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuVXNhZ2VIABIpCgZub3RpY2UYCSABKAsyFy5tZW1ncHQuYWdlbnQudjEuTm90aWNlSAASJwoFZGVsdGEYCiABKAsyFi5tZW1ncHQuYWdlbnQudjEuRGVsdGFIABI4Cg5zdGVwX3Jlc3RhcnRlZBgLIAEoCzIeLm1lbWdwdC5hZ2VudC52MS5TdGVwUmVzdGFydGVkSAASJQoEZG9uZRgMIAEoCzIVLm1lbWdwdC5hZ2VudC52MS5Eb25lSAASMAoKa2VlcF9hbGl2ZRgNIAEoCzIaLm1lbWdwdC5hZ2VudC52MS5LZWVwQWxpdmVIABIrCgdzdGFydGVkGA4gASgLMhgubWVtZ3B0LmFnZW50LnYxLlN0YXJ0ZWRIABIyCgptb2RlbF9jYWxsGA8gASgLMhwubWVtZ3B0LmFnZW50LnYxLk1vZGVsQ2FsbGVkSABCBwoFZXZlbnQiLgoHU3RhcnRlZBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB3R1cm5faWQYAiABKAkiFwoGUXVldWVkEg0KBWFoZWFkGAEgASgFIhcKB1Rob3VnaHQSDAoEdGV4dBgBIAEoCSIkCgtNb2RlbENhbGxlZBIVCg1wcm9tcHRfdG9rZW5zGAEgASgFIkIKDkZ1bmN0aW9uQ2FsbGVkEg8KB2NhbGxfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiSQoORnVuY3Rpb25SZXN1bHQSDwoHY2FsbF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEgoKAm9rGAMgASgIEgwKBHRleHQYBCABKAkiIAoQQXNzaXN0YW50TWVzc2FnZRIMCgR0ZXh0GAEgASgJIhYKBk5vdGljZRIMCgR0ZXh0GAEgASgJIl8KBURlbHRhEigKBGtpbmQYASABKA4yGi5tZW1ncHQuYWdlbnQudjEuRGVsdGFLaW5kEg8KB2F0dGVtcHQYAiABKAUSDQoFaW5kZXgYAyABKAUSDAoEdGV4dBgEIAEoCSIwCg1TdGVwUmVzdGFydGVkEg8KB2F0dGVtcHQYASABKAUSDgoGcmVhc29uGAIgASgJIgsKCUtlZXBBbGl2ZSJ5CgREb25lEioKBXN0YXRlGAEgASgOMhsubWVtZ3B0Lm1lbW9yeS52MS5UdXJuU3RhdGUSDgoGcmVhc29uGAIgASgJEg0KBXN0ZXBzGAMgASgFEiYKBXVzYWdlGAQgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5Vc2FnZSpXCglEZWx0YUtpbmQSGgoWREVMVEFfS0lORF9VTlNQRUNJRklFRBAAEhYKEkRFTFRBX0tJTkRfVEhPVUdIVBABEhYKEkRFTFRBX0tJTkRfTUVTU0FHRRACQu0BChhpby5tZW1ncHRtaWx2dXMuYWdlbnQudjFCCkV2ZW50UHJvdG9QAVpJZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvYWdlbnQvdjE7YWdlbnR2MaICBE1HUEGqAhZNZW1HUFQuTWlsdnVzLkFnZW50LlYxygIWTWVtR1BUXE1pbHZ1c1xBZ2VudFxWMeICIk1lbUdQVFxNaWx2dXNcQWdlbnRcVjFcR1BCTWV0YWRhdGHqAhlNZW1HUFQ6Ok1pbHZ1czo6QWdlbnQ6OlYxYgZwcm90bzM", [file_memgpt_memory_v1_message, file_memgpt_memory_v1_turn]);
 
 /**
  * An event of a turn.
  *
- * Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`, `delta`,
- * `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed. A reader slower than
- * the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
+ * Durable events have a `sequence` and are the same in every replay. Provisional events (`started`, `queued`,
+ * `model_call`, `delta`, `step_restarted` and `keep_alive`) have sequence 0, are only sent live, and are never replayed.
+ * A reader slower than the model gets fewer and larger deltas, and none for a step that was committed in the meantime.
  *
  * @generated from message memgpt.agent.v1.TurnEvent
  */
@@ -142,6 +142,14 @@ export type TurnEvent = Message<"memgpt.agent.v1.TurnEvent"> & {
      */
     value: Started;
     case: "started";
+  } | {
+    /**
+     * The model starts to read a prompt. Sent if `stream_deltas` is set. Provisional.
+     *
+     * @generated from field: memgpt.agent.v1.ModelCalled model_call = 15;
+     */
+    value: ModelCalled;
+    case: "modelCall";
   } | { case: undefined; value?: undefined };
 };
 
@@ -225,6 +233,27 @@ export const ThoughtSchema: GenMessage<Thought> = /*@__PURE__*/
   messageDesc(file_memgpt_agent_v1_event, 3);
 
 /**
+ * A call of the model.
+ *
+ * @generated from message memgpt.agent.v1.ModelCalled
+ */
+export type ModelCalled = Message<"memgpt.agent.v1.ModelCalled"> & {
+  /**
+   * Size of the prompt in tokens, as the service counts them; `usage` has the endpoint's count.
+   *
+   * @generated from field: int32 prompt_tokens = 1;
+   */
+  promptTokens: number;
+};
+
+/**
+ * Describes the message memgpt.agent.v1.ModelCalled.
+ * Use `create(ModelCalledSchema)` to create a new message.
+ */
+export const ModelCalledSchema: GenMessage<ModelCalled> = /*@__PURE__*/
+  messageDesc(file_memgpt_agent_v1_event, 4);
+
+/**
  * A function call.
  *
  * @generated from message memgpt.agent.v1.FunctionCalled
@@ -257,7 +286,7 @@ export type FunctionCalled = Message<"memgpt.agent.v1.FunctionCalled"> & {
  * Use `create(FunctionCalledSchema)` to create a new message.
  */
 export const FunctionCalledSchema: GenMessage<FunctionCalled> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 4);
+  messageDesc(file_memgpt_agent_v1_event, 5);
 
 /**
  * A function's result.
@@ -299,7 +328,7 @@ export type FunctionResult = Message<"memgpt.agent.v1.FunctionResult"> & {
  * Use `create(FunctionResultSchema)` to create a new message.
  */
 export const FunctionResultSchema: GenMessage<FunctionResult> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 5);
+  messageDesc(file_memgpt_agent_v1_event, 6);
 
 /**
  * A message to the user.
@@ -320,7 +349,7 @@ export type AssistantMessage = Message<"memgpt.agent.v1.AssistantMessage"> & {
  * Use `create(AssistantMessageSchema)` to create a new message.
  */
 export const AssistantMessageSchema: GenMessage<AssistantMessage> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 6);
+  messageDesc(file_memgpt_agent_v1_event, 7);
 
 /**
  * A notice about the agent's memory.
@@ -341,7 +370,7 @@ export type Notice = Message<"memgpt.agent.v1.Notice"> & {
  * Use `create(NoticeSchema)` to create a new message.
  */
 export const NoticeSchema: GenMessage<Notice> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 7);
+  messageDesc(file_memgpt_agent_v1_event, 8);
 
 /**
  * A piece of text that the model generated.
@@ -383,7 +412,7 @@ export type Delta = Message<"memgpt.agent.v1.Delta"> & {
  * Use `create(DeltaSchema)` to create a new message.
  */
 export const DeltaSchema: GenMessage<Delta> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 8);
+  messageDesc(file_memgpt_agent_v1_event, 9);
 
 /**
  * A step runs again from its start.
@@ -411,7 +440,7 @@ export type StepRestarted = Message<"memgpt.agent.v1.StepRestarted"> & {
  * Use `create(StepRestartedSchema)` to create a new message.
  */
 export const StepRestartedSchema: GenMessage<StepRestarted> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 9);
+  messageDesc(file_memgpt_agent_v1_event, 10);
 
 /**
  * Sign that the stream is alive.
@@ -426,7 +455,7 @@ export type KeepAlive = Message<"memgpt.agent.v1.KeepAlive"> & {
  * Use `create(KeepAliveSchema)` to create a new message.
  */
 export const KeepAliveSchema: GenMessage<KeepAlive> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 10);
+  messageDesc(file_memgpt_agent_v1_event, 11);
 
 /**
  * The end of a turn.
@@ -468,7 +497,7 @@ export type Done = Message<"memgpt.agent.v1.Done"> & {
  * Use `create(DoneSchema)` to create a new message.
  */
 export const DoneSchema: GenMessage<Done> = /*@__PURE__*/
-  messageDesc(file_memgpt_agent_v1_event, 11);
+  messageDesc(file_memgpt_agent_v1_event, 12);
 
 /**
  * The event that a delta is part of.

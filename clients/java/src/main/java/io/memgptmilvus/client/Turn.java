@@ -103,11 +103,11 @@ public final class Turn implements Iterable<TurnEvent>, AutoCloseable {
   }
 
   /**
-   * Whether an event shows that the turn goes on. An Agent sends {@code started} and {@code step_restarted} before it does any
-   * work: with Memory down, every attempt gets that far.
+   * Whether an event shows that the turn goes on. An Agent sends {@code started}, {@code model_call}, and
+   * {@code step_restarted} before it does any work: with Memory or the model down, every attempt gets that far.
    */
   private static boolean isProgress(TurnEvent event) {
-    return !event.hasStarted() && !event.hasStepRestarted();
+    return !event.hasStarted() && !event.hasModelCall() && !event.hasStepRestarted();
   }
 
   private final class Events implements Iterator<TurnEvent> {

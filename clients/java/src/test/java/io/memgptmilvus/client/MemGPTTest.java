@@ -21,6 +21,7 @@ import io.memgptmilvus.agent.v1.CreateAgentResponse;
 import io.memgptmilvus.agent.v1.Done;
 import io.memgptmilvus.agent.v1.ListAgentsRequest;
 import io.memgptmilvus.agent.v1.ListAgentsResponse;
+import io.memgptmilvus.agent.v1.ModelCalled;
 import io.memgptmilvus.agent.v1.SendMessageRequest;
 import io.memgptmilvus.agent.v1.SendMessageResponse;
 import io.memgptmilvus.agent.v1.Started;
@@ -161,8 +162,9 @@ class MemGPTTest {
   void aTurnWhoseAttemptsOnlyStartGivesUp() {
     TurnEvent started = TurnEvent.newBuilder().setStarted(Started.newBuilder().setTurnId("turn_1")).build();
     TurnEvent restarted = TurnEvent.newBuilder().setStepRestarted(StepRestarted.getDefaultInstance()).build();
+    TurnEvent called = TurnEvent.newBuilder().setModelCall(ModelCalled.newBuilder().setPromptTokens(9)).build();
     for (int attempt = 0; attempt < 8; attempt++) {
-      fake.scripts.add(new Script(List.of(started, restarted), refusal(Status.UNAVAILABLE, "SERVICE_UNAVAILABLE")));
+      fake.scripts.add(new Script(List.of(started, called, restarted), refusal(Status.UNAVAILABLE, "SERVICE_UNAVAILABLE")));
     }
     fake.scripts.add(new Script(List.of(done(1)), null));
     MemGPT.Builder builder = MemGPT.builder().agent("localhost:" + server.getPort()).resumeTimeout(Duration.ofSeconds(1));
