@@ -215,6 +215,28 @@ def test_tools(run: Commands, suite: Suite, tool: ScriptedTool) -> None:
     run("tools", "remove", tool.address, "--agent", "Dora")
 
 
+@uses(*(f"heartbeats {name}" for name in ("schedule", "list", "cancel", "limit")))
+def test_heartbeats(run: Commands, suite: Suite) -> None:
+    create(suite, "Hal")
+    hal = ("--agent", "Hal")
+    assert "Agent Hal wakes every 2d, next at 2" in run("heartbeats", "schedule", *hal, "--every", "48h")
+    nine = ("--cron", "0 9 * * *", "--reason", "Say good morning.")
+    assert 'wakes by cron "0 9 * * *", next at 2' in run("heartbeats", "schedule", *hal, *nine)
+    assert "wakes once, next at 2" in run("heartbeats", "schedule", *hal, "--at", "7d")
+    for wrong in ((), ("--every", "1h", "--at", "2h"), ("--every", "soon")):
+        run("heartbeats", "schedule", *hal, *wrong, code=2)
+    run("heartbeats", "schedule", *hal, "--cron", "0 9 31 2 *", code=1)
+    every, morning, _ = map(json.loads, run("heartbeats", "list", *hal, "--json").splitlines())
+    assert (every["interval"], morning["reason"]) == ("172800s", "Say good morning.")
+    assert "no longer wakes every 2d" in run("heartbeats", "cancel", every["heartbeat_id"], *hal)
+    run("heartbeats", "cancel", every["heartbeat_id"], *hal, code=1)
+    assert every["heartbeat_id"] not in run("heartbeats", "list", *hal)
+    limited = run("heartbeats", "limit", *hal, "--turns", "3", "--self-scheduled")
+    assert "3 turns and any number of tokens a day; the agent sets its own heartbeats too" in limited
+    limited = run("heartbeats", "limit", *hal, "--tokens", "1000")
+    assert "3 turns and 1,000 tokens a day; the agent sets its own heartbeats too" in limited
+
+
 @uses("export agent", "import agent", "import letta", "add tag", "delete tag", "add description", "delete description")
 def test_agents_as_files(run: Commands, suite: Suite, tmp_path: Path) -> None:
     create(suite, "Edda")

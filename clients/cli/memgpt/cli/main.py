@@ -7,7 +7,7 @@ import sys
 
 from memgpt.cli.access.choice import move_to_front
 from memgpt.cli.app import app, open_ui
-from memgpt.cli.commands import administer, documents, forget, imports, log_in, manage, operate, share, talk
+from memgpt.cli.commands import administer, documents, forget, imports, log_in, manage, operate, share, talk, wake
 
 __all__ = [
     "administer",
@@ -21,6 +21,7 @@ __all__ = [
     "operate",
     "share",
     "talk",
+    "wake",
 ]
 
 

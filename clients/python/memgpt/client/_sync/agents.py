@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.agent.v1.heartbeat_pb2 import Heartbeat, HeartbeatLimits
 from memgpt.client._ids import new_request_id
 from memgpt.client._imports import batched
 from memgpt.client._sync.calls import PAGE_SIZE, Page, Pages, call, stream
@@ -362,9 +363,29 @@ class Agents:
         call(self._stub.UnregisterTools, request, CALL_TIMEOUT)
 
     def heartbeats(self, agent_id: str) -> agent_pb.ListHeartbeatsResponse:
-        """Return the timed heartbeats of an agent, and their limits."""
+        """Return an agent's timed heartbeats, its limits, and until when they are paused."""
         request = agent_pb.ListHeartbeatsRequest(agent_id=agent_id)
         return call(self._stub.ListHeartbeats, request, CALL_TIMEOUT)
+
+    def set_heartbeat(self, agent_id: str, heartbeat: Heartbeat) -> Heartbeat:
+        """Set a timed heartbeat: a new one, or one that replaces another with its id.
+
+        Raises:
+            InvalidArgument: Its cron expression is not valid, or never comes.
+            FailedPrecondition: The agent has 32 heartbeats.
+        """
+        request = agent_pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=heartbeat, request_id=new_request_id())
+        return (call(self._stub.SetHeartbeat, request, CALL_TIMEOUT)).heartbeat
+
+    def cancel_heartbeat(self, agent_id: str, heartbeat_id: str) -> None:
+        """Cancel a timed heartbeat. Idempotent."""
+        request = agent_pb.CancelHeartbeatRequest(agent_id=agent_id, heartbeat_id=heartbeat_id)
+        call(self._stub.CancelHeartbeat, request, CALL_TIMEOUT)
+
+    def set_heartbeat_limits(self, agent_id: str, limits: HeartbeatLimits) -> HeartbeatLimits:
+        """Limit what an agent may do on timed heartbeats, in place of the limits before."""
+        request = agent_pb.SetHeartbeatLimitsRequest(agent_id=agent_id, limits=limits)
+        return (call(self._stub.SetHeartbeatLimits, request, CALL_TIMEOUT)).limits
 
     def context(self, agent_id: str) -> agent_pb.GetContextResponse:
         """Return what fills the agent's context window now."""
