@@ -142,3 +142,61 @@ def test_a_summary_outlives_the_proxy_that_gives_up(tmp_path: Path, scripted_llm
             assert response.summary == "They spoke."
             assert AgentServiceStub(channel).Summarize(request, timeout=30) == response, "the result is remembered"
     assert len(summaries) == 1, "the model was asked once"
+
+
+@pytest.mark.parametrize("method", ["Undo", "Rewrite"])
+def test_a_call_that_waits_for_a_turn_gets_through_the_proxy_that_gives_up(
+    tmp_path: Path, scripted_llm: Llm, method: str
+) -> None:
+    """The same request again takes effect once, when the turn has ended."""
+    gate = threading.Event()
+    gate.set()
+
+    def answer(_request: Request) -> Reply:
+        assert gate.wait(60)
+        return call("send_message", thought="Hm.", message="Done.")
+
+    llm = scripted_llm(answer)
+    settings = {
+        "MEMGPT_AGENT_MODEL": "scripted",
+        "MEMGPT_AGENT_BASE_URL": llm.base_url,
+        "MEMGPT_AGENT_MODE": "tools",
+        "MEMGPT_AGENT_CONTEXT_WINDOW": "32768",
+    }
+    with ServiceProcess("memgpt_memory", tmp_path) as memory:
+        address = memory.wait_ready()
+        with (
+            ServiceProcess("memgpt_agent", tmp_path, MEMGPT_AGENT_MEMORY_ADDRESS=address, **settings) as agent,
+            Envoy(tmp_path, agent.wait_ready(), timeout="1s") as envoy,
+            grpc.insecure_channel(agent.wait_ready()) as direct,
+            grpc.insecure_channel(envoy.address) as channel,
+        ):
+            stub = AgentServiceStub(direct)
+            agent_id = stub.CreateAgent(pb.CreateAgentRequest()).agent.agent_id
+            before = stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).agent.message_count
+            list(stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="One")))
+            turn = stub.GetContext(pb.GetContextRequest(agent_id=agent_id)).agent.message_count - before
+            gate.clear()
+            second = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="Two"))
+            llm.wait_for_requests(2)
+            text = {} if method == "Undo" else {"text": "Better."}
+            request = getattr(pb, f"{method}Request")(agent_id=agent_id, request_id="once", **text)
+            for _ in range(2):
+                with pytest.raises(grpc.RpcError) as caught:
+                    getattr(AgentServiceStub(channel), method)(request, timeout=30)
+                assert "timeout" in str(caught.value.details())
+            gate.set()
+            assert [each.event.message.text for each in second if each.event.HasField("message")] == ["Done."]
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    response = getattr(AgentServiceStub(channel), method)(request, timeout=30)
+                    break
+                except grpc.RpcError:
+                    assert time.monotonic() < deadline
+            assert getattr(AgentServiceStub(channel), method)(request, timeout=30) == response, "it is done once"
+            if method == "Undo":
+                again = stub.Undo(pb.UndoRequest(agent_id=agent_id))
+                assert response.removed_count == again.removed_count == turn > 0, "the first turn was still there"
+            else:
+                assert "Better." in str(response.message)
