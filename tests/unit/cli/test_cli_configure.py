@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from memgpt.cli.endpoint_probe import Endpoint
 from memgpt.cli.errors import MISUSE, CliError
-from memgpt.cli.setup import configure, discovery, questions
+from memgpt.cli.setup import configure, discovery, doctor, questions
 from memgpt.cli.setup.answers import (
     Answers,
     Extras,
@@ -275,6 +275,29 @@ def test_a_local_transformer_is_named_by_its_folder(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(configure, "find_spec", lambda name: None)
     complete(Ui(), answers, test=True)
     assert "memgpt-milvus[onnx]" in capsys.readouterr().err
+
+
+def test_the_doctor_examines_a_local_transformer(tmp_path, monkeypatch):
+    folder = write_transformer(tmp_path / "tiny", ["tide"])
+    monkeypatch.setenv("MEMGPT_MEMORY_EMBEDDING", "onnx")
+    monkeypatch.setenv("MEMGPT_MEMORY_EMBEDDING_FOLDER", str(folder))
+
+    def finding(*, remote: bool = False):
+        return next(doctor._embeddings(remote=remote), None)
+
+    assert finding(remote=True) is None, "it is where Memory runs"
+    found = finding()
+    assert found.ok
+    assert found.told.startswith(f"{folder}, onnxruntime ")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    found = finding()
+    assert not found.ok
+    assert found.remedy.endswith("-m pip install 'memgpt-milvus[onnx]'`")
+    (folder / "tokenizer.json").unlink()
+    found = finding()
+    assert (found.ok, "holds no model" in found.told) == (False, True)
+    monkeypatch.setenv("MEMGPT_MEMORY_EMBEDDING_FOLDER", "nowhere")
+    assert "is not a folder" in finding().told
 
 
 @pytest.mark.parametrize("missing", ["model.onnx", "tokenizer.json"])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from memgpt.cli.endpoint_probe import Endpoint, ProbeError
@@ -16,7 +17,8 @@ from memgpt.cli.errors import CliError, explain
 from memgpt.cli.maintenance import find_losses
 from memgpt.cli.services.dependencies import setting
 from memgpt.cli.settings import ClientSettings, load_settings
-from memgpt.cli.setup.answers import OFFLINE
+from memgpt.cli.setup.answers import OFFLINE, ONNX, WORDLLAMA
+from memgpt.cli.setup.checks import check_folder
 from memgpt.cli.setup.versions import SERVICES, version_of, version_of_suite
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import MemGPT, ServiceError
@@ -73,7 +75,7 @@ def _findings(ui: Ui) -> Iterator[Finding]:
     if not config.service.agent_address:
         yield from _installed()
     yield _model(remote=bool(config.service.agent_address))
-    yield from _embeddings()
+    yield from _embeddings(remote=bool(config.service.agent_address))
     yield from _services(ui, config)
 
 
@@ -116,8 +118,11 @@ def _model(*, remote: bool) -> Finding:
     return Finding("Chat model", True, f"{name} at {url}, answered in {took}")
 
 
-def _embeddings() -> Iterator[Finding]:
-    if setting("memory", "embedding", "wordllama") != "openai":
+def _embeddings(*, remote: bool) -> Iterator[Finding]:
+    kind = setting("memory", "embedding", WORDLLAMA)
+    if kind == ONNX and not remote:
+        yield _local_transformer()
+    if kind != "openai":
         return
     name, url = setting("memory", "embedding_model"), setting("memory", "embedding_base_url")
     begin = time.monotonic()
@@ -129,6 +134,23 @@ def _embeddings() -> Iterator[Finding]:
         yield Finding("Embedding model", False, f"{name}: {error}", "start its server, or run `memgpt configure`")
         return
     yield Finding("Embedding model", True, f"{name}, {size:,} dimensions, answered in {time.monotonic() - begin:.1f} s")
+
+
+def _local_transformer() -> Finding:
+    name = "Embedding model"
+    try:
+        folder = check_folder(setting("memory", "embedding_folder"))
+    except CliError as error:
+        return Finding(name, False, error.message, "copy its files there, or run `memgpt configure`")
+    if find_spec("onnxruntime") is None:
+        program = Path(sys.executable).name
+        return Finding(
+            name,
+            False,
+            "onnxruntime is not installed, which reads the model",
+            f"run `{program} -m pip install 'memgpt-milvus[onnx]'`",
+        )
+    return Finding(name, True, f"{folder}, onnxruntime {version_of('onnxruntime')}")
 
 
 def _services(ui: Ui, config: Config[ClientSettings]) -> Iterator[Finding]:
