@@ -21,6 +21,7 @@ from pathlib import Path
 
 from clients.conformance.harness import Harness
 from tests.support.edge import Edge
+from tests.support.toolchains import alone
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = Path(__file__).with_name("scenario.json")
@@ -37,6 +38,7 @@ class Language:
         command: The runner.
         folder: Where it runs.
         setup: What it needs once before, as a command.
+        made: Path in the folder that the setup makes, if it need not run again; empty for a setup that is incremental.
         environment: Variables of its environment.
         needs_proxy: Whether it speaks a protocol that only a proxy understands.
     """
@@ -46,33 +48,45 @@ class Language:
     command: Sequence[str]
     folder: Path = ROOT
     setup: Sequence[str] = ()
+    made: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     needs_proxy: bool = False
 
 
 _NODE = ("node", "--import", "tsx", "test/conformance.ts")
 _NPM = ("npm", "install", "--no-audit", "--no-fund", "--silent")
+_JAVA_CLASSES = os.pathsep.join(f"target/{path}" for path in ("classes", "test-classes", "dependency/*"))
+_JAVA = ("java", "-cp", _JAVA_CLASSES, "io.memgptmilvus.client.ConformanceTest")
+_MAVEN = ("mvn", "-q", "-B", "test-compile", "dependency:copy-dependencies")
 
 RUNNERS = (
     Language("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
     Language("grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")),
     Language("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
-    Language("typescript", ("node", "npm"), _NODE, ROOT / "clients/typescript", _NPM),
+    Language("typescript", ("node", "npm"), _NODE, ROOT / "clients/typescript", _NPM, "node_modules"),
     Language(
         "grpc-web",
         ("node", "npm"),
         _NODE,
         ROOT / "clients/typescript",
         _NPM,
+        "node_modules",
         {"MEMGPT_CONFORMANCE_PROTOCOL": "grpc-web"},
         needs_proxy=True,
     ),
-    Language("java", ("mvn", "java"), ("mvn", "-q", "-B", "test", "-Dtest=ConformanceTest"), ROOT / "clients/java"),
+    Language("java", ("mvn", "java"), _JAVA, ROOT / "clients/java", _MAVEN),
 )
 
 
+def set_up(runner: Language) -> None:
+    """Install or compile what a runner needs."""
+    if runner.setup and not (runner.made and (runner.folder / runner.made).exists()):
+        with alone(runner.folder):
+            subprocess.run(runner.setup, cwd=runner.folder, check=True, timeout=_RUN_SECONDS)
+
+
 def start(runner: Language, config: Mapping[str, str], scratch: Path, name: str) -> tuple[subprocess.Popen[str], Path]:
-    """Start a runner, and return its process and the file of its results.
+    """Start a runner that is set up, and return its process and the file of its results.
 
     Args:
         runner: The runner.
@@ -80,8 +94,6 @@ def start(runner: Language, config: Mapping[str, str], scratch: Path, name: str)
         scratch: Folder for its files.
         name: Name of its files.
     """
-    if runner.setup and not (runner.folder / "node_modules").exists():
-        subprocess.run(runner.setup, cwd=runner.folder, check=True, timeout=_RUN_SECONDS)
     results = scratch / f"{name}.jsonl"
     results.unlink(missing_ok=True)
     file = scratch / f"{name}.json"
@@ -104,6 +116,7 @@ def run(runner: Language, config: Mapping[str, str], scratch: Path) -> dict[str,
     if missing := [tool for tool in runner.tools if shutil.which(tool) is None]:
         print(f"{runner.language}: not installed: {', '.join(missing)}", file=sys.stderr)
         return {}
+    set_up(runner)
     process, results = start(runner, config, scratch, runner.language)
     output, _ = process.communicate(timeout=_RUN_SECONDS)
     if process.returncode:

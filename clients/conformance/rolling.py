@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clients.conformance.__main__ import RUNNERS, Language, start
+from clients.conformance.__main__ import RUNNERS, Language, set_up, start
 from clients.conformance.harness import last_user_message
 from tests.support.credentials import GuardedSuite
 from tests.support.edge import Edge
@@ -183,6 +183,8 @@ class Rolling:
 
     def run_clients(self, runners: Sequence[Language]) -> list[str]:
         """Run one client for each runner, all at once, and return their problems."""
+        for each in {runner.language: runner for runner in runners}.values():
+            set_up(each)
         running = [
             (runner, *start(runner, self._config, self._folder, f"{runner.language}-{number}"))
             for number, runner in enumerate(runners)

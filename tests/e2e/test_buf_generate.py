@@ -48,7 +48,7 @@ def test_typescript(generated: Path) -> None:
 
 
 def test_java(generated: Path, tmp_path: Path) -> None:
-    dependencies = toolchains.java_class_path(tmp_path, client=False)
+    dependencies = toolchains.java_class_path(client=False)
     sources = sorted((generated / "java").rglob("*.java"))
     assert sources
     (tmp_path / "sources.txt").write_text("\n".join(map(str, sources)))

@@ -96,7 +96,7 @@ def test_browser(suite: Suite, example: Callable[..., str], typescript: Callable
 def test_java(example: Callable[..., str], tmp_path: Path) -> None:
     toolchains.require("java", "mvn")
     (tmp_path / "Example.java").write_text(example("java", "java"), encoding="utf-8")
-    class_path = toolchains.java_class_path(tmp_path, client=True)
+    class_path = toolchains.java_class_path(client=True)
     assert _greets(toolchains.run("java", "-cp", class_path, "Example.java", cwd=tmp_path))
 
 

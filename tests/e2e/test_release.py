@@ -21,6 +21,7 @@ from memgpt.loader.v1 import loader_service_pb2
 from openapi_spec_validator import validate
 
 from tests.conftest import missing_tool
+from tests.support import toolchains
 
 ROOT = Path(__file__).parents[2]
 VERSION = "0.1.0"
@@ -42,7 +43,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
             missing_tool(f"{tool} is not installed")
     folder = tmp_path_factory.mktemp("dist")
     java = ("java",) if os.environ.get("CI") else ()
-    release(folder, "contracts", "openapi", "go", "typescript", *java, "materials", "checksums")
+    with toolchains.alone(ROOT / "clients/java"):
+        release(folder, "contracts", "openapi", "go", "typescript", *java, "materials", "checksums")
     return folder
 
 

@@ -75,16 +75,15 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def java_class_path(scratch: Path, *, client: bool) -> str:
+def java_class_path(*, client: bool) -> str:
     """Return the class path of what the Java client depends on.
 
     Args:
-        scratch: Folder for a file.
-        client: Compile the client, and include it.
+        client: Compile the client, unless it is up to date, and include it.
     """
-    folder, out = CLIENTS / "java", scratch / "classpath.txt"
+    folder = CLIENTS / "java"
     goals = ["compile"] if client else []
     with alone(folder):
-        run("mvn", "-q", "-B", *goals, "dependency:build-classpath", f"-Dmdep.outputFile={out}", cwd=folder)
-    dependencies = out.read_text(encoding="utf-8").strip()
+        run("mvn", "-q", "-B", *goals, "dependency:copy-dependencies", cwd=folder)
+    dependencies = str(folder / "target/dependency/*")
     return os.pathsep.join([str(folder / "target/classes"), dependencies] if client else [dependencies])

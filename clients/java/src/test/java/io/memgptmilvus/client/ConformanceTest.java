@@ -71,6 +71,11 @@ class ConformanceTest {
   private final Map<String, MemGPT> clients = new HashMap<>();
   private Struct config;
 
+  /** Runs the scenario without Maven, which {@code clients/conformance} does. */
+  public static void main(String[] arguments) throws Exception {
+    new ConformanceTest().everyStepPasses();
+  }
+
   @Test
   void everyStepPasses() throws Exception {
     config = readJson(Path.of(System.getenv("MEMGPT_CONFORMANCE")));
