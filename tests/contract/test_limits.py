@@ -84,3 +84,17 @@ def test_every_field_of_a_request_has_a_maximum(package: Any) -> None:
                 for method in service.methods:
                     unbounded += _unbounded(method.input_type, seen)
     assert sorted(unbounded) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_no_page_size_is_negative(package: Any) -> None:
+    """The contracts say so, so that the error lists the field beside all others that are invalid."""
+    free = [
+        method.full_name
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.name.endswith("_service_pb2")
+        for service in importlib.import_module(f"{package.__name__}.{module.name}").DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if (field := method.input_type.fields_by_name.get("page_size")) and not RULES(field).int32.HasField("gte")
+    ]
+    assert free == []

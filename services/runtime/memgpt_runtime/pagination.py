@@ -28,15 +28,7 @@ _MAC_BYTES = 16
 
 
 def normalize_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
-    """Return the page size to use: 0 means `default`, more than `maximum` means `maximum`.
-
-    Raises:
-        InvalidArgument: The size is negative.
-    """
-    if size < 0:
-        raise reasons.invalid_field(
-            f"page_size must not be negative, but is {size}; leave it out for {default}", field="page_size"
-        )
+    """Return the page size to use: 0 means `default`, more than `maximum` means `maximum`."""
     return min(size or default, maximum)
 
 

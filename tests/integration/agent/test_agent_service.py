@@ -428,7 +428,7 @@ NOBODY = "agent_00000000000000000000000000"
         ("CreateAgent", pb.CreateAgentRequest(persona="nobody"), "NOT_FOUND", "memgpt_doc"),
         ("CreateAgent", pb.CreateAgentRequest(time_zone="Mars"), "INVALID_ARGUMENT", "Europe/Berlin"),
         ("CreateAgent", pb.CreateAgentRequest(context_window=100), "INVALID_ARGUMENT", "1,024"),
-        ("ListAgents", pb.ListAgentsRequest(page_size=-1), "INVALID_ARGUMENT", "negative"),
+        ("ListAgents", pb.ListAgentsRequest(page_size=-1), "INVALID_ARGUMENT", "page_size"),
         ("ListAgents", pb.ListAgentsRequest(page_token="forged"), "INVALID_ARGUMENT", "token"),
         ("ListProfiles", pb.ListProfilesRequest(kind=KIND, page_token="builtin-2-1"), "INVALID_ARGUMENT", "page_token"),
         ("ListProfiles", pb.ListProfilesRequest(kind=KIND, page_token="added-x"), "INVALID_ARGUMENT", "token"),

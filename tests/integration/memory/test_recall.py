@@ -184,6 +184,10 @@ async def test_skipping_and_sizes(memory: Memory) -> None:
     for fields in ({"page_size": -1}, {"skip": -1}, {"page_token": "forged"}):
         with refused(INVALID):
             await search(memory, agent.agent_id, "red", **fields)
+    with refused(INVALID) as error:
+        await search(memory, agent.agent_id, "red", page_size=-1, skip=-1)
+    assert "page_size" in error.message
+    assert "skip" in error.message
     with refused(INVALID, "INVALID_PAGE_TOKEN"):
         await search(memory, agent.agent_id, "blue", page_token=page.next_page_token)
 

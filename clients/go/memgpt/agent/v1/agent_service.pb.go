@@ -4328,9 +4328,9 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"A\n" +
 	"\x10GetAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xc4\x01\n" +
-	"\x11ListAgentsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xcd\x01\n" +
+	"\x11ListAgentsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12$\n" +
 	"\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
@@ -4404,10 +4404,10 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\trequestId\"@\n" +
 	"\x12CancelTurnResponse\x12*\n" +
-	"\x04turn\x18\x01 \x01(\v2\x16.memgpt.memory.v1.TurnR\x04turn\"\x91\x01\n" +
+	"\x04turn\x18\x01 \x01(\v2\x16.memgpt.memory.v1.TurnR\x04turn\"\x9a\x01\n" +
 	"\x10ListTurnsRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n" +
 	"\x11ListTurnsResponse\x12,\n" +
@@ -4422,9 +4422,9 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x129\n" +
 	"\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\"E\n" +
 	"\x14DetachSourceResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"Z\n" +
-	"\x12ListSourcesRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"c\n" +
+	"\x12ListSourcesRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x90\x01\n" +
 	"\x13ListSourcesResponse\x122\n" +
@@ -4521,11 +4521,11 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12/\n" +
 	"\x04name\x18\x02 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01\x18\x80\x012\x0f^[^\\x00-\\x1f]*$R\x04name\"I\n" +
 	"\x12GetProfileResponse\x123\n" +
-	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\x9a\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\xa3\x01\n" +
 	"\x13ListProfilesRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"u\n" +
 	"\x14ListProfilesResponse\x125\n" +

@@ -1131,10 +1131,10 @@ const file_memgpt_loader_v1_loader_service_proto_rawDesc = "" +
 	"\x0eGetLoadRequest\x125\n" +
 	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\"=\n" +
 	"\x0fGetLoadResponse\x12*\n" +
-	"\x04load\x18\x01 \x01(\v2\x16.memgpt.loader.v1.LoadR\x04load\"\x93\x01\n" +
+	"\x04load\x18\x01 \x01(\v2\x16.memgpt.loader.v1.LoadR\x04load\"\x9c\x01\n" +
 	"\x10ListLoadsRequest\x129\n" +
-	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bsourceId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bsourceId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n" +
 	"\x11ListLoadsResponse\x12,\n" +

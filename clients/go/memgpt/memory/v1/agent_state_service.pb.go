@@ -3403,9 +3403,9 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"A\n" +
 	"\x10GetAgentResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xc4\x01\n" +
-	"\x11ListAgentsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xcd\x01\n" +
+	"\x11ListAgentsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12$\n" +
 	"\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n" +
@@ -3518,10 +3518,10 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x04turn\x18\x02 \x01(\v2\x16.memgpt.memory.v1.TurnH\x00R\x04turn\x12<\n" +
 	"\n" +
 	"keep_alive\x18\x03 \x01(\v2\x1b.memgpt.memory.v1.KeepAliveH\x00R\tkeepAliveB\x06\n" +
-	"\x04item\"\x91\x01\n" +
+	"\x04item\"\x9a\x01\n" +
 	"\x10ListTurnsRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"i\n" +
 	"\x11ListTurnsResponse\x12,\n" +
@@ -3553,10 +3553,10 @@ const file_memgpt_memory_v1_agent_state_service_proto_rawDesc = "" +
 	"\x15PutHeartbeatsResponse\x12<\n" +
 	"\n" +
 	"heartbeats\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsR\n" +
-	"heartbeats\"\xb7\x01\n" +
+	"heartbeats\"\xc0\x01\n" +
 	"\x15ListHeartbeatsRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\aagentId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1f\n" +
 	"\vall_tenants\x18\x04 \x01(\bR\n" +

@@ -1011,9 +1011,9 @@ const file_memgpt_memory_v1_api_key_service_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12<\n" +
 	"\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"F\n" +
 	"\x11GetApiKeyResponse\x121\n" +
-	"\aapi_key\x18\x01 \x01(\v2\x18.memgpt.memory.v1.ApiKeyR\x06apiKey\"\x98\x01\n" +
-	"\x12ListApiKeysRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\aapi_key\x18\x01 \x01(\v2\x18.memgpt.memory.v1.ApiKeyR\x06apiKey\"\xa1\x01\n" +
+	"\x12ListApiKeysRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12<\n" +
 	"\x06tenant\x18\x03 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,62})?$R\x06tenant\"r\n" +

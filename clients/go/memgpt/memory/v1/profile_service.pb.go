@@ -465,11 +465,11 @@ const file_memgpt_memory_v1_profile_service_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\"I\n" +
 	"\x12GetProfileResponse\x123\n" +
-	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\x9a\x01\n" +
+	"\aprofile\x18\x01 \x01(\v2\x19.memgpt.memory.v1.ProfileR\aprofile\"\xa3\x01\n" +
 	"\x13ListProfilesRequest\x12=\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.memgpt.memory.v1.ProfileKindB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"u\n" +
 	"\x14ListProfilesResponse\x125\n" +

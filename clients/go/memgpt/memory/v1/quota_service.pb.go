@@ -745,9 +745,9 @@ const file_memgpt_memory_v1_quota_service_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18?2\x15^[a-z0-9][a-z0-9_-]*$R\x06tenant\x125\n" +
 	"\x05quota\x18\x02 \x01(\v2\x17.memgpt.memory.v1.QuotaB\x06\xbaH\x03\xc8\x01\x01R\x05quota\"I\n" +
 	"\x10SetQuotaResponse\x125\n" +
-	"\teffective\x18\x01 \x01(\v2\x17.memgpt.memory.v1.QuotaR\teffective\"W\n" +
-	"\x0fGetUsageRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\teffective\x18\x01 \x01(\v2\x17.memgpt.memory.v1.QuotaR\teffective\"`\n" +
+	"\x0fGetUsageRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\xf3\x01\n" +
 	"\x10GetUsageResponse\x123\n" +

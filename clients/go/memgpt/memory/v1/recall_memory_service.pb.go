@@ -675,7 +675,7 @@ var File_memgpt_memory_v1_recall_memory_service_proto protoreflect.FileDescripto
 
 const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\n" +
-	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xb9\x04\n" +
+	",memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xc2\x04\n" +
 	"\x15SearchMessagesRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1e\n" +
 	"\x05query\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x05query\x12&\n" +
@@ -685,8 +685,8 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"\bend_date\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\n" +
 	"R\aendDate\x12?\n" +
 	"\x05roles\x18\x05 \x03(\x0e2\x16.memgpt.memory.v1.RoleB\x11\xbaH\x0e\x92\x01\v\x10\x04\"\a\x82\x01\x04\x10\x01 \x00R\x05roles\x12:\n" +
-	"\x04mode\x18\x06 \x01(\x0e2\x1c.memgpt.memory.v1.RecallModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x1b\n" +
-	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12'\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x1c.memgpt.memory.v1.RecallModeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12$\n" +
+	"\tpage_size\x18\a \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n" +
 	"\x04skip\x18\t \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x04skip\x12'\n" +
@@ -715,10 +715,10 @@ const file_memgpt_memory_v1_recall_memory_service_proto_rawDesc = "" +
 	"fusedScore\x88\x01\x01B\x0e\n" +
 	"\f_dense_scoreB\r\n" +
 	"\v_text_scoreB\x0e\n" +
-	"\f_fused_score\"\x94\x01\n" +
+	"\f_fused_score\"\x9d\x01\n" +
 	"\x13ListMessagesRequest\x127\n" +
-	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x94\x01\n" +
 	"\x14ListMessagesResponse\x125\n" +

@@ -1024,9 +1024,9 @@ const file_memgpt_memory_v1_shared_block_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"M\n" +
 	"\x16GetSharedBlockResponse\x123\n" +
-	"\x05block\x18\x01 \x01(\v2\x1d.memgpt.memory.v1.SharedBlockR\x05block\"_\n" +
-	"\x17ListSharedBlocksRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\x05block\x18\x01 \x01(\v2\x1d.memgpt.memory.v1.SharedBlockR\x05block\"h\n" +
+	"\x17ListSharedBlocksRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x98\x01\n" +
 	"\x18ListSharedBlocksResponse\x125\n" +
@@ -1051,10 +1051,10 @@ const file_memgpt_memory_v1_shared_block_service_proto_rawDesc = "" +
 	"\x12DetachBlockRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x127\n" +
 	"\bblock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\ablockId\"\x15\n" +
-	"\x13DetachBlockResponse\"\x97\x01\n" +
+	"\x13DetachBlockResponse\"\xa0\x01\n" +
 	"\x16ListBlockAgentsRequest\x127\n" +
-	"\bblock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\ablockId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\bblock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\ablockId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"x\n" +
 	"\n" +

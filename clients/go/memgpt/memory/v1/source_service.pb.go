@@ -1690,9 +1690,9 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"E\n" +
 	"\x11GetSourceResponse\x120\n" +
-	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"Z\n" +
-	"\x12ListSourcesRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"c\n" +
+	"\x12ListSourcesRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x90\x01\n" +
 	"\x13ListSourcesResponse\x122\n" +
@@ -1704,10 +1704,10 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12'\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\x16\n" +
-	"\x14DeleteSourceResponse\"\x93\x01\n" +
+	"\x14DeleteSourceResponse\"\x9c\x01\n" +
 	"\x10ListFilesRequest\x129\n" +
-	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x8e\x01\n" +
 	"\x11ListFilesResponse\x122\n" +
@@ -1770,10 +1770,10 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01H\x00R\trequestIdB\f\n" +
 	"\x03key\x12\x05\xbaH\x02\b\x01\"M\n" +
 	"\x15GetLoadRecordResponse\x124\n" +
-	"\x06record\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\x99\x01\n" +
+	"\x06record\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\xa2\x01\n" +
 	"\x16ListLoadRecordsRequest\x129\n" +
-	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bsourceId\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12'\n" +
+	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bsourceId\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"y\n" +
 	"\x17ListLoadRecordsResponse\x126\n" +

@@ -421,9 +421,9 @@ const file_memgpt_memory_v1_tenant_service_proto_rawDesc = "" +
 	"\x10GetTenantRequest\x125\n" +
 	"\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"E\n" +
 	"\x11GetTenantResponse\x120\n" +
-	"\x06tenant\x18\x01 \x01(\v2\x18.memgpt.memory.v1.TenantR\x06tenant\"Z\n" +
-	"\x12ListTenantsRequest\x12\x1b\n" +
-	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12'\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x18.memgpt.memory.v1.TenantR\x06tenant\"c\n" +
+	"\x12ListTenantsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"q\n" +
 	"\x13ListTenantsResponse\x122\n" +

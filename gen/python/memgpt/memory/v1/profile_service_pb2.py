@@ -17,7 +17,7 @@ from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_perm
 from memgpt.memory.v1 import profile_pb2 as memgpt_dot_memory_dot_v1_dot_profile__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memgpt/memory/v1/profile_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/profile.proto\"\x93\x01\n\x11PutProfileRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x1f\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x04R\x04text\"I\n\x12PutProfileResponse\x12\x33\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.ProfileR\x07profile\"r\n\x11GetProfileRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\"I\n\x12GetProfileResponse\x12\x33\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.ProfileR\x07profile\"\x9a\x01\n\x13ListProfilesRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"u\n\x14ListProfilesResponse\x12\x35\n\x08profiles\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.ProfileR\x08profiles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n\x14\x44\x65leteProfileRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\"\x17\n\x15\x44\x65leteProfileResponse2\xa3\x03\n\x0eProfileService\x12]\n\nPutProfile\x12#.memgpt.memory.v1.PutProfileRequest\x1a$.memgpt.memory.v1.PutProfileResponse\"\x04\xa0\xbb\x18\x06\x12\x61\n\nGetProfile\x12#.memgpt.memory.v1.GetProfileRequest\x1a$.memgpt.memory.v1.GetProfileResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12g\n\x0cListProfiles\x12%.memgpt.memory.v1.ListProfilesRequest\x1a&.memgpt.memory.v1.ListProfilesResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12\x66\n\rDeleteProfile\x12&.memgpt.memory.v1.DeleteProfileRequest\x1a\'.memgpt.memory.v1.DeleteProfileResponse\"\x04\xa0\xbb\x18\x06\x42\xfd\x01\n\x19io.memgptmilvus.memory.v1B\x13ProfileServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&memgpt/memory/v1/profile_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/profile.proto\"\x93\x01\n\x11PutProfileRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x1f\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x04R\x04text\"I\n\x12PutProfileResponse\x12\x33\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.ProfileR\x07profile\"r\n\x11GetProfileRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\"I\n\x12GetProfileResponse\x12\x33\n\x07profile\x18\x01 \x01(\x0b\x32\x19.memgpt.memory.v1.ProfileR\x07profile\"\xa3\x01\n\x13ListProfilesRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"u\n\x14ListProfilesResponse\x12\x35\n\x08profiles\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.ProfileR\x08profiles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n\x14\x44\x65leteProfileRequest\x12=\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.memgpt.memory.v1.ProfileKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04kind\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\"\x17\n\x15\x44\x65leteProfileResponse2\xa3\x03\n\x0eProfileService\x12]\n\nPutProfile\x12#.memgpt.memory.v1.PutProfileRequest\x1a$.memgpt.memory.v1.PutProfileResponse\"\x04\xa0\xbb\x18\x06\x12\x61\n\nGetProfile\x12#.memgpt.memory.v1.GetProfileRequest\x1a$.memgpt.memory.v1.GetProfileResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12g\n\x0cListProfiles\x12%.memgpt.memory.v1.ListProfilesRequest\x1a&.memgpt.memory.v1.ListProfilesResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12\x66\n\rDeleteProfile\x12&.memgpt.memory.v1.DeleteProfileRequest\x1a\'.memgpt.memory.v1.DeleteProfileResponse\"\x04\xa0\xbb\x18\x06\x42\xfd\x01\n\x19io.memgptmilvus.memory.v1B\x13ProfileServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPROFILEREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_LISTPROFILESREQUEST'].fields_by_name['kind']._loaded_options = None
   _globals['_LISTPROFILESREQUEST'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_LISTPROFILESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPROFILESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTPROFILESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPROFILESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_DELETEPROFILEREQUEST'].fields_by_name['kind']._loaded_options = None
@@ -60,13 +62,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPROFILERESPONSE']._serialized_start=498
   _globals['_GETPROFILERESPONSE']._serialized_end=571
   _globals['_LISTPROFILESREQUEST']._serialized_start=574
-  _globals['_LISTPROFILESREQUEST']._serialized_end=728
-  _globals['_LISTPROFILESRESPONSE']._serialized_start=730
-  _globals['_LISTPROFILESRESPONSE']._serialized_end=847
-  _globals['_DELETEPROFILEREQUEST']._serialized_start=849
-  _globals['_DELETEPROFILEREQUEST']._serialized_end=966
-  _globals['_DELETEPROFILERESPONSE']._serialized_start=968
-  _globals['_DELETEPROFILERESPONSE']._serialized_end=991
-  _globals['_PROFILESERVICE']._serialized_start=994
-  _globals['_PROFILESERVICE']._serialized_end=1413
+  _globals['_LISTPROFILESREQUEST']._serialized_end=737
+  _globals['_LISTPROFILESRESPONSE']._serialized_start=739
+  _globals['_LISTPROFILESRESPONSE']._serialized_end=856
+  _globals['_DELETEPROFILEREQUEST']._serialized_start=858
+  _globals['_DELETEPROFILEREQUEST']._serialized_end=975
+  _globals['_DELETEPROFILERESPONSE']._serialized_start=977
+  _globals['_DELETEPROFILERESPONSE']._serialized_end=1000
+  _globals['_PROFILESERVICE']._serialized_start=1003
+  _globals['_PROFILESERVICE']._serialized_end=1422
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_perm
 from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xb9\x04\n\x15SearchMessagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1e\n\x05query\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\x05query\x12&\n\nstart_date\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\nR\tstartDate\x12\"\n\x08\x65nd_date\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\nR\x07\x65ndDate\x12?\n\x05roles\x18\x05 \x03(\x0e\x32\x16.memgpt.memory.v1.RoleB\x11\xbaH\x0e\x92\x01\x0b\x10\x04\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12:\n\x04mode\x18\x06 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12\x1b\n\tpage_size\x18\x07 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n\x04skip\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04skip\x12\'\n\x0finclude_rewound\x18\n \x01(\x08R\x0eincludeRewound\x12\x35\n\x0f\x62\x65\x66ore_sequence\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x0e\x62\x65\x66oreSequence\x88\x01\x01\x12\'\n\tneighbors\x18\x0c \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x03(\x00R\tneighborsB\x12\n\x10_before_sequence\"\xc1\x02\n\x16SearchMessagesResponse\x12\x35\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\x12\x30\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallModeR\x04mode\x12\x35\n\x06scores\x18\x05 \x03(\x0b\x32\x1d.memgpt.memory.v1.RecallScoreR\x06scores\x12@\n\tneighbors\x18\x06 \x03(\x0b\x32\".memgpt.memory.v1.MessageNeighborsR\tneighbors\"v\n\x10MessageNeighbors\x12\x31\n\x06\x62\x65\x66ore\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x06\x62\x65\x66ore\x12/\n\x05\x61\x66ter\x18\x02 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x05\x61\x66ter\"\xac\x01\n\x0bRecallScore\x12$\n\x0b\x64\x65nse_score\x18\x01 \x01(\x01H\x00R\ndenseScore\x88\x01\x01\x12\"\n\ntext_score\x18\x02 \x01(\x01H\x01R\ttextScore\x88\x01\x01\x12$\n\x0b\x66used_score\x18\x03 \x01(\x01H\x02R\nfusedScore\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_text_scoreB\x0e\n\x0c_fused_score\"\x94\x01\n\x13ListMessagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x94\x01\n\x14ListMessagesResponse\x12\x35\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"\x81\x01\n\x15\x46orgetMessagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12/\n\tsequences\x18\x02 \x03(\x03\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xe8\x07\"\x04\"\x02(\x00R\tsequences\"A\n\x16\x46orgetMessagesResponse\x12\'\n\x0f\x66orgotten_count\x18\x01 \x01(\x03R\x0e\x66orgottenCount*q\n\nRecallMode\x12\x1b\n\x17RECALL_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECALL_MODE_TEXT\x10\x01\x12\x18\n\x14RECALL_MODE_SEMANTIC\x10\x02\x12\x16\n\x12RECALL_MODE_HYBRID\x10\x03\x32\xd0\x02\n\x13RecallMemoryService\x12i\n\x0eSearchMessages\x12\'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\"\x04\xa0\xbb\x18\x02\x12\x63\n\x0cListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n\x0e\x46orgetMessages\x12\'.memgpt.memory.v1.ForgetMessagesRequest\x1a(.memgpt.memory.v1.ForgetMessagesResponse\"\x04\xa0\xbb\x18\x03\x42\x82\x02\n\x19io.memgptmilvus.memory.v1B\x18RecallMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,memgpt/memory/v1/recall_memory_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1ememgpt/memory/v1/message.proto\"\xc2\x04\n\x15SearchMessagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x1e\n\x05query\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\x05query\x12&\n\nstart_date\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\nR\tstartDate\x12\"\n\x08\x65nd_date\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\nR\x07\x65ndDate\x12?\n\x05roles\x18\x05 \x03(\x0e\x32\x16.memgpt.memory.v1.RoleB\x11\xbaH\x0e\x92\x01\x0b\x10\x04\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12:\n\x04mode\x18\x06 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04mode\x12$\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\x12\x1b\n\x04skip\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04skip\x12\'\n\x0finclude_rewound\x18\n \x01(\x08R\x0eincludeRewound\x12\x35\n\x0f\x62\x65\x66ore_sequence\x18\x0b \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\x0e\x62\x65\x66oreSequence\x88\x01\x01\x12\'\n\tneighbors\x18\x0c \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x03(\x00R\tneighborsB\x12\n\x10_before_sequence\"\xc1\x02\n\x16SearchMessagesResponse\x12\x35\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\x12\x30\n\x04mode\x18\x04 \x01(\x0e\x32\x1c.memgpt.memory.v1.RecallModeR\x04mode\x12\x35\n\x06scores\x18\x05 \x03(\x0b\x32\x1d.memgpt.memory.v1.RecallScoreR\x06scores\x12@\n\tneighbors\x18\x06 \x03(\x0b\x32\".memgpt.memory.v1.MessageNeighborsR\tneighbors\"v\n\x10MessageNeighbors\x12\x31\n\x06\x62\x65\x66ore\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x06\x62\x65\x66ore\x12/\n\x05\x61\x66ter\x18\x02 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x05\x61\x66ter\"\xac\x01\n\x0bRecallScore\x12$\n\x0b\x64\x65nse_score\x18\x01 \x01(\x01H\x00R\ndenseScore\x88\x01\x01\x12\"\n\ntext_score\x18\x02 \x01(\x01H\x01R\ttextScore\x88\x01\x01\x12$\n\x0b\x66used_score\x18\x03 \x01(\x01H\x02R\nfusedScore\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_text_scoreB\x0e\n\x0c_fused_score\"\x9d\x01\n\x13ListMessagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x94\x01\n\x14ListMessagesResponse\x12\x35\n\x08messages\x18\x01 \x03(\x0b\x32\x19.memgpt.memory.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"\x81\x01\n\x15\x46orgetMessagesRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12/\n\tsequences\x18\x02 \x03(\x03\x42\x11\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xe8\x07\"\x04\"\x02(\x00R\tsequences\"A\n\x16\x46orgetMessagesResponse\x12\'\n\x0f\x66orgotten_count\x18\x01 \x01(\x03R\x0e\x66orgottenCount*q\n\nRecallMode\x12\x1b\n\x17RECALL_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECALL_MODE_TEXT\x10\x01\x12\x18\n\x14RECALL_MODE_SEMANTIC\x10\x02\x12\x16\n\x12RECALL_MODE_HYBRID\x10\x03\x32\xd0\x02\n\x13RecallMemoryService\x12i\n\x0eSearchMessages\x12\'.memgpt.memory.v1.SearchMessagesRequest\x1a(.memgpt.memory.v1.SearchMessagesResponse\"\x04\xa0\xbb\x18\x02\x12\x63\n\x0cListMessages\x12%.memgpt.memory.v1.ListMessagesRequest\x1a&.memgpt.memory.v1.ListMessagesResponse\"\x04\xa0\xbb\x18\x02\x12i\n\x0e\x46orgetMessages\x12\'.memgpt.memory.v1.ForgetMessagesRequest\x1a(.memgpt.memory.v1.ForgetMessagesResponse\"\x04\xa0\xbb\x18\x03\x42\x82\x02\n\x19io.memgptmilvus.memory.v1B\x18RecallMemoryServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['roles']._serialized_options = b'\272H\016\222\001\013\020\004\"\007\202\001\004\020\001 \000'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['mode']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['mode']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['skip']._loaded_options = None
@@ -46,6 +48,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['neighbors']._serialized_options = b'\272H\006\032\004\030\003(\000'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['agent_id']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['agent_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_FORGETMESSAGESREQUEST'].fields_by_name['agent_id']._loaded_options = None
@@ -58,24 +62,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECALLMEMORYSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\240\273\030\002'
   _globals['_RECALLMEMORYSERVICE'].methods_by_name['ForgetMessages']._loaded_options = None
   _globals['_RECALLMEMORYSERVICE'].methods_by_name['ForgetMessages']._serialized_options = b'\240\273\030\003'
-  _globals['_RECALLMODE']._serialized_start=1825
-  _globals['_RECALLMODE']._serialized_end=1938
+  _globals['_RECALLMODE']._serialized_start=1843
+  _globals['_RECALLMODE']._serialized_end=1956
   _globals['_SEARCHMESSAGESREQUEST']._serialized_start=134
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=703
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=706
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=1027
-  _globals['_MESSAGENEIGHBORS']._serialized_start=1029
-  _globals['_MESSAGENEIGHBORS']._serialized_end=1147
-  _globals['_RECALLSCORE']._serialized_start=1150
-  _globals['_RECALLSCORE']._serialized_end=1322
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1325
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1473
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1476
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1624
-  _globals['_FORGETMESSAGESREQUEST']._serialized_start=1627
-  _globals['_FORGETMESSAGESREQUEST']._serialized_end=1756
-  _globals['_FORGETMESSAGESRESPONSE']._serialized_start=1758
-  _globals['_FORGETMESSAGESRESPONSE']._serialized_end=1823
-  _globals['_RECALLMEMORYSERVICE']._serialized_start=1941
-  _globals['_RECALLMEMORYSERVICE']._serialized_end=2277
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=712
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=715
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=1036
+  _globals['_MESSAGENEIGHBORS']._serialized_start=1038
+  _globals['_MESSAGENEIGHBORS']._serialized_end=1156
+  _globals['_RECALLSCORE']._serialized_start=1159
+  _globals['_RECALLSCORE']._serialized_end=1331
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1334
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1491
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1494
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1642
+  _globals['_FORGETMESSAGESREQUEST']._serialized_start=1645
+  _globals['_FORGETMESSAGESREQUEST']._serialized_end=1774
+  _globals['_FORGETMESSAGESRESPONSE']._serialized_start=1776
+  _globals['_FORGETMESSAGESRESPONSE']._serialized_end=1841
+  _globals['_RECALLMEMORYSERVICE']._serialized_start=1959
+  _globals['_RECALLMEMORYSERVICE']._serialized_end=2295
 # @@protoc_insertion_point(module_scope)

@@ -17,7 +17,7 @@ from memgpt.memory.v1 import block_pb2 as memgpt_dot_memory_dot_v1_dot_block__pb
 from memgpt.memory.v1 import shared_block_pb2 as memgpt_dot_memory_dot_v1_dot_shared__block__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+memgpt/memory/v1/shared_block_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a#memgpt/memory/v1/shared_block.proto\"\x93\x02\n\x18\x43reateSharedBlockRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x1f\n\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12!\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12\x1b\n\tread_only\x18\x05 \x01(\x08R\x08readOnly\x12*\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\x12!\n\x07user_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06userId\"P\n\x19\x43reateSharedBlockResponse\x12\x33\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x05\x62lock\"\x82\x01\n\x15GetSharedBlockRequest\x12\x39\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x07\x62lockId\x12 \n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"M\n\x16GetSharedBlockResponse\x12\x33\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x05\x62lock\"_\n\x17ListSharedBlocksRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x98\x01\n\x18ListSharedBlocksResponse\x12\x35\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x06\x62locks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"[\n\x18UpdateSharedBlockRequest\x12?\n\x05\x62lock\x18\x01 \x01(\x0b\x32!.memgpt.memory.v1.SharedBlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05\x62lock\"P\n\x19UpdateSharedBlockResponse\x12\x33\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x05\x62lock\"k\n\x18\x44\x65leteSharedBlockRequest\x12\x37\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12\x16\n\x06\x64\x65tach\x18\x02 \x01(\x08R\x06\x64\x65tach\"\x1b\n\x19\x44\x65leteSharedBlockResponse\"\xc0\x01\n\x12\x41ttachBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x37\n\x08\x62lock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12\x38\n\x05label\x18\x03 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$R\x05label\"D\n\x13\x41ttachBlockResponse\x12-\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockR\x05\x62lock\"\x86\x01\n\x12\x44\x65tachBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x37\n\x08\x62lock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\"\x15\n\x13\x44\x65tachBlockResponse\"\x97\x01\n\x16ListBlockAgentsRequest\x12\x37\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12\x1b\n\tpage_size\x18\x02 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"x\n\nBlockAgent\x12\"\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x61gentId\x12\'\n\nagent_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tagentName\x12\x1d\n\x05label\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\"\x96\x01\n\x17ListBlockAgentsResponse\x12\x34\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.BlockAgentR\x06\x61gents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize2\xfe\x06\n\x12SharedBlockService\x12r\n\x11\x43reateSharedBlock\x12*.memgpt.memory.v1.CreateSharedBlockRequest\x1a+.memgpt.memory.v1.CreateSharedBlockResponse\"\x04\xa0\xbb\x18\x03\x12i\n\x0eGetSharedBlock\x12\'.memgpt.memory.v1.GetSharedBlockRequest\x1a(.memgpt.memory.v1.GetSharedBlockResponse\"\x04\xa0\xbb\x18\x02\x12o\n\x10ListSharedBlocks\x12).memgpt.memory.v1.ListSharedBlocksRequest\x1a*.memgpt.memory.v1.ListSharedBlocksResponse\"\x04\xa0\xbb\x18\x02\x12r\n\x11UpdateSharedBlock\x12*.memgpt.memory.v1.UpdateSharedBlockRequest\x1a+.memgpt.memory.v1.UpdateSharedBlockResponse\"\x04\xa0\xbb\x18\x03\x12r\n\x11\x44\x65leteSharedBlock\x12*.memgpt.memory.v1.DeleteSharedBlockRequest\x1a+.memgpt.memory.v1.DeleteSharedBlockResponse\"\x04\xa0\xbb\x18\x04\x12`\n\x0b\x41ttachBlock\x12$.memgpt.memory.v1.AttachBlockRequest\x1a%.memgpt.memory.v1.AttachBlockResponse\"\x04\xa0\xbb\x18\x03\x12`\n\x0b\x44\x65tachBlock\x12$.memgpt.memory.v1.DetachBlockRequest\x1a%.memgpt.memory.v1.DetachBlockResponse\"\x04\xa0\xbb\x18\x03\x12l\n\x0fListBlockAgents\x12(.memgpt.memory.v1.ListBlockAgentsRequest\x1a).memgpt.memory.v1.ListBlockAgentsResponse\"\x04\xa0\xbb\x18\x02\x42\x81\x02\n\x19io.memgptmilvus.memory.v1B\x17SharedBlockServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+memgpt/memory/v1/shared_block_service.proto\x12\x10memgpt.memory.v1\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a#memgpt/memory/v1/shared_block.proto\"\x93\x02\n\x18\x43reateSharedBlockRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x1f\n\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x05value\x12!\n\x05limit\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x9c\x01(\x00R\x05limit\x12\x1b\n\tread_only\x18\x05 \x01(\x08R\x08readOnly\x12*\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x0b\x64\x65scription\x12!\n\x07user_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x06userId\"P\n\x19\x43reateSharedBlockResponse\x12\x33\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x05\x62lock\"\x82\x01\n\x15GetSharedBlockRequest\x12\x39\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x07\x62lockId\x12 \n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"M\n\x16GetSharedBlockResponse\x12\x33\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x05\x62lock\"h\n\x17ListSharedBlocksRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x98\x01\n\x18ListSharedBlocksResponse\x12\x35\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x06\x62locks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"[\n\x18UpdateSharedBlockRequest\x12?\n\x05\x62lock\x18\x01 \x01(\x0b\x32!.memgpt.memory.v1.SharedBlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05\x62lock\"P\n\x19UpdateSharedBlockResponse\x12\x33\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.SharedBlockR\x05\x62lock\"k\n\x18\x44\x65leteSharedBlockRequest\x12\x37\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12\x16\n\x06\x64\x65tach\x18\x02 \x01(\x08R\x06\x64\x65tach\"\x1b\n\x19\x44\x65leteSharedBlockResponse\"\xc0\x01\n\x12\x41ttachBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x37\n\x08\x62lock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12\x38\n\x05label\x18\x03 \x01(\tB\"\xbaH\x1fr\x1d\x10\x01\x18@2\x17^[A-Za-z][A-Za-z0-9_]*$R\x05label\"D\n\x13\x41ttachBlockResponse\x12-\n\x05\x62lock\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockR\x05\x62lock\"\x86\x01\n\x12\x44\x65tachBlockRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x37\n\x08\x62lock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\"\x15\n\x13\x44\x65tachBlockResponse\"\xa0\x01\n\x16ListBlockAgentsRequest\x12\x37\n\x08\x62lock_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"x\n\nBlockAgent\x12\"\n\x08\x61gent_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07\x61gentId\x12\'\n\nagent_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tagentName\x12\x1d\n\x05label\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05label\"\x96\x01\n\x17ListBlockAgentsResponse\x12\x34\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.BlockAgentR\x06\x61gents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize2\xfe\x06\n\x12SharedBlockService\x12r\n\x11\x43reateSharedBlock\x12*.memgpt.memory.v1.CreateSharedBlockRequest\x1a+.memgpt.memory.v1.CreateSharedBlockResponse\"\x04\xa0\xbb\x18\x03\x12i\n\x0eGetSharedBlock\x12\'.memgpt.memory.v1.GetSharedBlockRequest\x1a(.memgpt.memory.v1.GetSharedBlockResponse\"\x04\xa0\xbb\x18\x02\x12o\n\x10ListSharedBlocks\x12).memgpt.memory.v1.ListSharedBlocksRequest\x1a*.memgpt.memory.v1.ListSharedBlocksResponse\"\x04\xa0\xbb\x18\x02\x12r\n\x11UpdateSharedBlock\x12*.memgpt.memory.v1.UpdateSharedBlockRequest\x1a+.memgpt.memory.v1.UpdateSharedBlockResponse\"\x04\xa0\xbb\x18\x03\x12r\n\x11\x44\x65leteSharedBlock\x12*.memgpt.memory.v1.DeleteSharedBlockRequest\x1a+.memgpt.memory.v1.DeleteSharedBlockResponse\"\x04\xa0\xbb\x18\x04\x12`\n\x0b\x41ttachBlock\x12$.memgpt.memory.v1.AttachBlockRequest\x1a%.memgpt.memory.v1.AttachBlockResponse\"\x04\xa0\xbb\x18\x03\x12`\n\x0b\x44\x65tachBlock\x12$.memgpt.memory.v1.DetachBlockRequest\x1a%.memgpt.memory.v1.DetachBlockResponse\"\x04\xa0\xbb\x18\x03\x12l\n\x0fListBlockAgents\x12(.memgpt.memory.v1.ListBlockAgentsRequest\x1a).memgpt.memory.v1.ListBlockAgentsResponse\"\x04\xa0\xbb\x18\x02\x42\x81\x02\n\x19io.memgptmilvus.memory.v1B\x17SharedBlockServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSHAREDBLOCKREQUEST'].fields_by_name['block_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_GETSHAREDBLOCKREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETSHAREDBLOCKREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_LISTSHAREDBLOCKSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSHAREDBLOCKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTSHAREDBLOCKSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTSHAREDBLOCKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_UPDATESHAREDBLOCKREQUEST'].fields_by_name['block']._loaded_options = None
@@ -61,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETACHBLOCKREQUEST'].fields_by_name['block_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_LISTBLOCKAGENTSREQUEST'].fields_by_name['block_id']._loaded_options = None
   _globals['_LISTBLOCKAGENTSREQUEST'].fields_by_name['block_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
+  _globals['_LISTBLOCKAGENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTBLOCKAGENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTBLOCKAGENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTBLOCKAGENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_BLOCKAGENT'].fields_by_name['agent_id']._loaded_options = None
@@ -94,31 +98,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSHAREDBLOCKRESPONSE']._serialized_start=660
   _globals['_GETSHAREDBLOCKRESPONSE']._serialized_end=737
   _globals['_LISTSHAREDBLOCKSREQUEST']._serialized_start=739
-  _globals['_LISTSHAREDBLOCKSREQUEST']._serialized_end=834
-  _globals['_LISTSHAREDBLOCKSRESPONSE']._serialized_start=837
-  _globals['_LISTSHAREDBLOCKSRESPONSE']._serialized_end=989
-  _globals['_UPDATESHAREDBLOCKREQUEST']._serialized_start=991
-  _globals['_UPDATESHAREDBLOCKREQUEST']._serialized_end=1082
-  _globals['_UPDATESHAREDBLOCKRESPONSE']._serialized_start=1084
-  _globals['_UPDATESHAREDBLOCKRESPONSE']._serialized_end=1164
-  _globals['_DELETESHAREDBLOCKREQUEST']._serialized_start=1166
-  _globals['_DELETESHAREDBLOCKREQUEST']._serialized_end=1273
-  _globals['_DELETESHAREDBLOCKRESPONSE']._serialized_start=1275
-  _globals['_DELETESHAREDBLOCKRESPONSE']._serialized_end=1302
-  _globals['_ATTACHBLOCKREQUEST']._serialized_start=1305
-  _globals['_ATTACHBLOCKREQUEST']._serialized_end=1497
-  _globals['_ATTACHBLOCKRESPONSE']._serialized_start=1499
-  _globals['_ATTACHBLOCKRESPONSE']._serialized_end=1567
-  _globals['_DETACHBLOCKREQUEST']._serialized_start=1570
-  _globals['_DETACHBLOCKREQUEST']._serialized_end=1704
-  _globals['_DETACHBLOCKRESPONSE']._serialized_start=1706
-  _globals['_DETACHBLOCKRESPONSE']._serialized_end=1727
-  _globals['_LISTBLOCKAGENTSREQUEST']._serialized_start=1730
-  _globals['_LISTBLOCKAGENTSREQUEST']._serialized_end=1881
-  _globals['_BLOCKAGENT']._serialized_start=1883
-  _globals['_BLOCKAGENT']._serialized_end=2003
-  _globals['_LISTBLOCKAGENTSRESPONSE']._serialized_start=2006
-  _globals['_LISTBLOCKAGENTSRESPONSE']._serialized_end=2156
-  _globals['_SHAREDBLOCKSERVICE']._serialized_start=2159
-  _globals['_SHAREDBLOCKSERVICE']._serialized_end=3053
+  _globals['_LISTSHAREDBLOCKSREQUEST']._serialized_end=843
+  _globals['_LISTSHAREDBLOCKSRESPONSE']._serialized_start=846
+  _globals['_LISTSHAREDBLOCKSRESPONSE']._serialized_end=998
+  _globals['_UPDATESHAREDBLOCKREQUEST']._serialized_start=1000
+  _globals['_UPDATESHAREDBLOCKREQUEST']._serialized_end=1091
+  _globals['_UPDATESHAREDBLOCKRESPONSE']._serialized_start=1093
+  _globals['_UPDATESHAREDBLOCKRESPONSE']._serialized_end=1173
+  _globals['_DELETESHAREDBLOCKREQUEST']._serialized_start=1175
+  _globals['_DELETESHAREDBLOCKREQUEST']._serialized_end=1282
+  _globals['_DELETESHAREDBLOCKRESPONSE']._serialized_start=1284
+  _globals['_DELETESHAREDBLOCKRESPONSE']._serialized_end=1311
+  _globals['_ATTACHBLOCKREQUEST']._serialized_start=1314
+  _globals['_ATTACHBLOCKREQUEST']._serialized_end=1506
+  _globals['_ATTACHBLOCKRESPONSE']._serialized_start=1508
+  _globals['_ATTACHBLOCKRESPONSE']._serialized_end=1576
+  _globals['_DETACHBLOCKREQUEST']._serialized_start=1579
+  _globals['_DETACHBLOCKREQUEST']._serialized_end=1713
+  _globals['_DETACHBLOCKRESPONSE']._serialized_start=1715
+  _globals['_DETACHBLOCKRESPONSE']._serialized_end=1736
+  _globals['_LISTBLOCKAGENTSREQUEST']._serialized_start=1739
+  _globals['_LISTBLOCKAGENTSREQUEST']._serialized_end=1899
+  _globals['_BLOCKAGENT']._serialized_start=1901
+  _globals['_BLOCKAGENT']._serialized_end=2021
+  _globals['_LISTBLOCKAGENTSRESPONSE']._serialized_start=2024
+  _globals['_LISTBLOCKAGENTSRESPONSE']._serialized_end=2174
+  _globals['_SHAREDBLOCKSERVICE']._serialized_start=2177
+  _globals['_SHAREDBLOCKSERVICE']._serialized_end=3071
 # @@protoc_insertion_point(module_scope)

@@ -17,7 +17,7 @@ from memgpt.common.v1 import permission_pb2 as memgpt_dot_common_dot_v1_dot_perm
 from memgpt.memory.v1 import tenant_pb2 as memgpt_dot_memory_dot_v1_dot_tenant__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/memory/v1/tenant_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1dmemgpt/memory/v1/tenant.proto\"L\n\x13\x43reateTenantRequest\x12\x35\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"H\n\x14\x43reateTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.TenantR\x06tenant\"I\n\x10GetTenantRequest\x12\x35\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"E\n\x11GetTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.TenantR\x06tenant\"Z\n\x12ListTenantsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"q\n\x13ListTenantsResponse\x12\x32\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n\x13\x44\x65leteTenantRequest\x12\x35\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"H\n\x14\x44\x65leteTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.TenantR\x06tenant2\x9f\x03\n\rTenantService\x12\x63\n\x0c\x43reateTenant\x12%.memgpt.memory.v1.CreateTenantRequest\x1a&.memgpt.memory.v1.CreateTenantResponse\"\x04\xa0\xbb\x18\x05\x12^\n\tGetTenant\x12\".memgpt.memory.v1.GetTenantRequest\x1a#.memgpt.memory.v1.GetTenantResponse\"\x08\xa0\xbb\x18\x05\xa8\xbb\x18\x01\x12\x64\n\x0bListTenants\x12$.memgpt.memory.v1.ListTenantsRequest\x1a%.memgpt.memory.v1.ListTenantsResponse\"\x08\xa0\xbb\x18\x05\xa8\xbb\x18\x01\x12\x63\n\x0c\x44\x65leteTenant\x12%.memgpt.memory.v1.DeleteTenantRequest\x1a&.memgpt.memory.v1.DeleteTenantResponse\"\x04\xa0\xbb\x18\x05\x42\xfc\x01\n\x19io.memgptmilvus.memory.v1B\x12TenantServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/memory/v1/tenant_service.proto\x12\x10memgpt.memory.v1\x1a\x1cmemgpt/common/v1/audit.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1dmemgpt/memory/v1/tenant.proto\"L\n\x13\x43reateTenantRequest\x12\x35\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"H\n\x14\x43reateTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.TenantR\x06tenant\"I\n\x10GetTenantRequest\x12\x35\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"E\n\x11GetTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.TenantR\x06tenant\"c\n\x12ListTenantsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"q\n\x13ListTenantsResponse\x12\x32\n\x07tenants\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.TenantR\x07tenants\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n\x13\x44\x65leteTenantRequest\x12\x35\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,62}$R\x04name\"H\n\x14\x44\x65leteTenantResponse\x12\x30\n\x06tenant\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.TenantR\x06tenant2\x9f\x03\n\rTenantService\x12\x63\n\x0c\x43reateTenant\x12%.memgpt.memory.v1.CreateTenantRequest\x1a&.memgpt.memory.v1.CreateTenantResponse\"\x04\xa0\xbb\x18\x05\x12^\n\tGetTenant\x12\".memgpt.memory.v1.GetTenantRequest\x1a#.memgpt.memory.v1.GetTenantResponse\"\x08\xa0\xbb\x18\x05\xa8\xbb\x18\x01\x12\x64\n\x0bListTenants\x12$.memgpt.memory.v1.ListTenantsRequest\x1a%.memgpt.memory.v1.ListTenantsResponse\"\x08\xa0\xbb\x18\x05\xa8\xbb\x18\x01\x12\x63\n\x0c\x44\x65leteTenant\x12%.memgpt.memory.v1.DeleteTenantRequest\x1a&.memgpt.memory.v1.DeleteTenantResponse\"\x04\xa0\xbb\x18\x05\x42\xfc\x01\n\x19io.memgptmilvus.memory.v1B\x12TenantServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -29,6 +29,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETENANTREQUEST'].fields_by_name['name']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,62}$'
   _globals['_GETTENANTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETTENANTREQUEST'].fields_by_name['name']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,62}$'
+  _globals['_LISTTENANTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTTENANTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTTENANTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
   _globals['_DELETETENANTREQUEST'].fields_by_name['name']._loaded_options = None
@@ -50,13 +52,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETTENANTRESPONSE']._serialized_start=382
   _globals['_GETTENANTRESPONSE']._serialized_end=451
   _globals['_LISTTENANTSREQUEST']._serialized_start=453
-  _globals['_LISTTENANTSREQUEST']._serialized_end=543
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=545
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=658
-  _globals['_DELETETENANTREQUEST']._serialized_start=660
-  _globals['_DELETETENANTREQUEST']._serialized_end=736
-  _globals['_DELETETENANTRESPONSE']._serialized_start=738
-  _globals['_DELETETENANTRESPONSE']._serialized_end=810
-  _globals['_TENANTSERVICE']._serialized_start=813
-  _globals['_TENANTSERVICE']._serialized_end=1228
+  _globals['_LISTTENANTSREQUEST']._serialized_end=552
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=554
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=667
+  _globals['_DELETETENANTREQUEST']._serialized_start=669
+  _globals['_DELETETENANTREQUEST']._serialized_end=745
+  _globals['_DELETETENANTRESPONSE']._serialized_start=747
+  _globals['_DELETETENANTRESPONSE']._serialized_end=819
+  _globals['_TENANTSERVICE']._serialized_start=822
+  _globals['_TENANTSERVICE']._serialized_end=1237
 # @@protoc_insertion_point(module_scope)
