@@ -157,6 +157,7 @@ func (o *options) dialOptions() []grpc.DialOption {
 	dial := []grpc.DialOption{
 		grpc.WithTransportCredentials(o.transport),
 		grpc.WithDefaultServiceConfig(serviceConfig()),
+		grpc.WithMaxCallAttempts(maxAttempts),
 		// By default gRPC ends up looking for a lost server only every two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           grpcbackoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},

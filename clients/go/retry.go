@@ -2,6 +2,9 @@ package memgpt
 
 import "encoding/json"
 
+// maxAttempts are made within about 30 s, the time in which an Agent is replaced.
+const maxAttempts = 14
+
 // repeatable lists, by service, the unary calls that only read, that are inherently idempotent, or that carry a request id. gRPC
 // may repeat them. A stream is not among them: its call fails fast, and the resume timeout of the turn or the load decides.
 var repeatable = map[string][]string{
@@ -58,7 +61,7 @@ func serviceConfig() string {
 			"name":         names,
 			"waitForReady": true,
 			"retryPolicy": map[string]any{
-				"maxAttempts":          5,
+				"maxAttempts":          maxAttempts,
 				"initialBackoff":       "0.2s",
 				"maxBackoff":           "3s",
 				"backoffMultiplier":    2,

@@ -82,7 +82,13 @@ class Suite:
 
     def client(self, turn_seconds: float = TURN_SECONDS) -> MemGPT:
         """Return a client of this suite, to be used as a context manager."""
-        return MemGPT(self.agent_address, self.loader_address, memory=self.memory_address, turn_seconds=turn_seconds)
+        return MemGPT(
+            self.agent_address,
+            self.loader_address,
+            memory=self.memory_address,
+            turn_seconds=turn_seconds,
+            retry_seconds=turn_seconds,
+        )
 
     def cli(self, *arguments: str) -> str:
         """Run ``memgpt`` against this suite without a terminal; return its output.

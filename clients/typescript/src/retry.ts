@@ -4,7 +4,7 @@ import type { Interceptor } from "@connectrpc/connect";
 import { Backoff } from "./backoff.js";
 import { isInterruption } from "./errors.js";
 
-const UNARY_RETRY_TIMEOUT = 15_000;
+const UNARY_RETRY_TIMEOUT = 30_000;
 
 /** Unary calls, by service, that only read, that are inherently idempotent, or that carry a request id. */
 const REPEATABLE: Readonly<Record<string, readonly string[]>> = {

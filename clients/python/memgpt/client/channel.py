@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 import grpc.aio
 from memgpt.client._trace_context import async_interceptors, interceptors
+from memgpt.client._turns import TURN_SECONDS
+from memgpt.client._unary_retry import AsyncRetryInterceptor, RetryInterceptor
 from memgpt.client.tls import Tls
 from memgpt.client.token import AsyncToken, Token, TokenInterceptor, async_token_interceptors, check_exposure, is_local
 
@@ -74,6 +76,8 @@ _RETRYABLE = {
     "memgpt.memory.v1.StoreService": ("GetStore", "CancelReembed"),
 }
 
+_RETRYABLE_PATHS = frozenset(f"/{service}/{method}" for service, methods in _RETRYABLE.items() for method in methods)
+
 
 def service_config() -> str:
     """Return the service config: which calls gRPC retries, how often, and how it chooses a replica."""
@@ -116,7 +120,12 @@ def channel_options(address: str) -> list[tuple[str, Any]]:
 
 
 def open_channel(
-    address: str, tls: Tls | None = None, token: Token | None = None, *, allow_plaintext: bool = False
+    address: str,
+    tls: Tls | None = None,
+    token: Token | None = None,
+    *,
+    allow_plaintext: bool = False,
+    retry_seconds: float = TURN_SECONDS,
 ) -> grpc.Channel:
     """Open a channel; nothing is sent before the first call.
 
@@ -126,11 +135,14 @@ def open_channel(
         tls: None for plaintext.
         token: API key or other bearer token to send with every call; None for none.
         allow_plaintext: Whether the token may be sent to another machine without TLS.
+        retry_seconds: Seconds for which a call that may be repeated is repeated while the service is unavailable.
 
     Raises:
         CredentialsError: A file or the token cannot be used, or the token would be sent in plaintext.
     """
-    options, intercept = channel_options(address), interceptors()
+    options = channel_options(address)
+    # The first one is the outermost: each attempt gets a new span and a new token.
+    intercept = [RetryInterceptor(_RETRYABLE_PATHS, retry_seconds), *interceptors()]
     if token is not None:
         check_exposure(address, encrypted=tls is not None, allow_plaintext=allow_plaintext)
         intercept = [*intercept, TokenInterceptor(token)]
@@ -142,10 +154,16 @@ def open_channel(
 
 
 def open_async_channel(
-    address: str, tls: Tls | None = None, token: AsyncToken | None = None, *, allow_plaintext: bool = False
+    address: str,
+    tls: Tls | None = None,
+    token: AsyncToken | None = None,
+    *,
+    allow_plaintext: bool = False,
+    retry_seconds: float = TURN_SECONDS,
 ) -> grpc.aio.Channel:
     """Open an asyncio channel for the running event loop; see `open_channel`."""
-    options, intercept = channel_options(address), async_interceptors()
+    options = channel_options(address)
+    intercept = [AsyncRetryInterceptor(_RETRYABLE_PATHS, retry_seconds), *async_interceptors()]
     if token is not None:
         check_exposure(address, encrypted=tls is not None, allow_plaintext=allow_plaintext)
         intercept = [*intercept, *async_token_interceptors(token)]

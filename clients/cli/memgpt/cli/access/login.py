@@ -266,7 +266,13 @@ def _verify(ui: Ui, profile: Profile) -> WhoAmIResponse:
 
 
 def _ask(settings: ClientSettings, address: str) -> WhoAmIResponse:
-    channel = open_channel(address, settings.credentials(), settings.token(), allow_plaintext=settings.allow_plaintext)
+    channel = open_channel(
+        address,
+        settings.credentials(),
+        settings.token(),
+        allow_plaintext=settings.allow_plaintext,
+        retry_seconds=0,
+    )
     with channel:
         try:
             return IdentityServiceStub(channel).WhoAmI(WhoAmIRequest(), timeout=_SECONDS)

@@ -31,6 +31,7 @@ def open_client(settings: ClientSettings, addresses: Addresses) -> MemGPT:
         settings.credentials(),
         settings.token(),
         memory=addresses.memory,
+        retry_seconds=0,  # a person learns within seconds that nothing is there; gRPC still makes five attempts
         allow_plaintext=settings.allow_plaintext,
     )
 

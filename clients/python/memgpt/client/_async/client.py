@@ -55,6 +55,7 @@ class AsyncMemGPT:
         *,
         memory: str = MEMORY,
         turn_seconds: float = TURN_SECONDS,
+        retry_seconds: float = TURN_SECONDS,
         allow_plaintext: bool = False,
     ) -> None:
         """Open the channels; nothing is sent before the first call.
@@ -67,6 +68,7 @@ class AsyncMemGPT:
                 for none.
             memory: Address of Memory, for `memory` and `store`; empty if it is not reachable.
             turn_seconds: Seconds for which a broken turn is resumed while the Agent does not respond.
+            retry_seconds: Seconds for which a call that may be repeated is repeated while its service is unavailable.
             allow_plaintext: Whether the token may be sent to other machines without TLS, if a mesh encrypts the
                 connections.
 
@@ -75,7 +77,7 @@ class AsyncMemGPT:
         """
 
         def connect(address: str) -> grpc.aio.Channel:
-            return open_async_channel(address, tls, token, allow_plaintext=allow_plaintext)
+            return open_async_channel(address, tls, token, allow_plaintext=allow_plaintext, retry_seconds=retry_seconds)
 
         self._channels = [connect(agent), connect(loader)]
         self._memory_address, self._connect = memory, connect

@@ -52,6 +52,7 @@ class MemGPT:
         *,
         memory: str = MEMORY,
         turn_seconds: float = TURN_SECONDS,
+        retry_seconds: float = TURN_SECONDS,
         allow_plaintext: bool = False,
     ) -> None:
         """Open the channels; nothing is sent before the first call.
@@ -64,6 +65,7 @@ class MemGPT:
                 for none.
             memory: Address of Memory, for `memory` and `store`; empty if it is not reachable.
             turn_seconds: Seconds for which a broken turn is resumed while the Agent does not respond.
+            retry_seconds: Seconds for which a call that may be repeated is repeated while its service is unavailable.
             allow_plaintext: Whether the token may be sent to other machines without TLS, if a mesh encrypts the
                 connections.
 
@@ -72,7 +74,7 @@ class MemGPT:
         """
 
         def connect(address: str) -> grpc.Channel:
-            return open_channel(address, tls, token, allow_plaintext=allow_plaintext)
+            return open_channel(address, tls, token, allow_plaintext=allow_plaintext, retry_seconds=retry_seconds)
 
         self._channels = [connect(agent), connect(loader)]
         self._memory_address, self._connect = memory, connect

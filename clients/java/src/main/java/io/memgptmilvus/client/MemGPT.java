@@ -372,6 +372,7 @@ public final class MemGPT implements AutoCloseable {
       return Grpc.newChannelBuilder(address, credentials)
           .defaultServiceConfig(Retries.serviceConfig())
           .enableRetry()
+          .maxRetryAttempts(Retries.MAX_ATTEMPTS)
           .keepAliveTime(30, TimeUnit.SECONDS)
           .keepAliveTimeout(10, TimeUnit.SECONDS)
           .maxInboundMessageSize(MAX_MESSAGE_BYTES)

@@ -51,9 +51,12 @@ final class Retries {
               "memgpt.memory.v1.TenantService",
               List.of("GetTenant", "ListTenants")));
 
+  /** Attempts within about 30 s, the time in which an Agent is replaced. */
+  static final int MAX_ATTEMPTS = 14;
+
   private static final Map<String, ?> POLICY =
       Map.of(
-          "maxAttempts", 5.0,
+          "maxAttempts", (double) MAX_ATTEMPTS,
           "initialBackoff", "0.2s",
           "maxBackoff", "3s",
           "backoffMultiplier", 2.0,

@@ -1,0 +1,92 @@
+"""Repeats unary calls for longer than gRPC does, which makes at most five attempts within a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from typing import Any
+
+import grpc
+import grpc.aio
+from memgpt.client._retry import RetryPolicy
+from memgpt.client._turns import is_resumable
+from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
+
+
+class _Attempts:
+    """The attempts of one call, within its deadline."""
+
+    def __init__(self, seconds: float, timeout: float | None) -> None:
+        self._policy = RetryPolicy(seconds)
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def pause(self, error: Any) -> float | None:
+        """Return the seconds to wait before the next attempt; None if `error` is final."""
+        if not isinstance(error, grpc.RpcError):
+            return None  # of the caller's own token supplier
+        failure = from_rpc_error(error)
+        if not (isinstance(failure, Unavailable) and is_resumable(failure)):
+            return None
+        try:
+            pause = self._policy.pause(failure)
+        except ServiceError:
+            return None
+        left = self.timeout()
+        return None if left is not None and pause >= left else pause
+
+    def timeout(self) -> float | None:
+        """Return the seconds left for the next attempt."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+class RetryInterceptor(grpc.UnaryUnaryClientInterceptor):
+    """Repeats the calls of a synchronous channel while a service is unavailable."""
+
+    def __init__(self, methods: Collection[str], seconds: float) -> None:
+        """Keep the full names of the methods that may be repeated, and how long they are."""
+        self._methods, self._seconds = methods, seconds
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make the call, and repeat it if that can help."""
+        details = client_call_details
+        if details.method not in self._methods:
+            return continuation(details, request)
+        attempts = _Attempts(self._seconds, details.timeout)
+        while True:
+            outcome = continuation(details._replace(timeout=attempts.timeout()), request)
+            error = outcome.exception()
+            pause = None if error is None else attempts.pause(error)
+            if pause is None:
+                return outcome
+            time.sleep(pause)
+
+
+class AsyncRetryInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
+    """Repeats the calls of an asynchronous channel while a service is unavailable."""
+
+    def __init__(self, methods: Collection[str], seconds: float) -> None:
+        """Keep the full names of the methods that may be repeated, and how long they are."""
+        self._methods, self._seconds = methods, seconds
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Make the call, and repeat it if that can help."""
+        details = client_call_details
+        if _text(details.method) not in self._methods:
+            return await continuation(details, request)
+        attempts = _Attempts(self._seconds, details.timeout)
+        while True:
+            call = await continuation(details._replace(timeout=attempts.timeout()), request)
+            try:
+                await call
+            except grpc.RpcError as error:
+                pause = attempts.pause(error)
+            else:
+                return call
+            if pause is None:
+                return call
+            await asyncio.sleep(pause)
+
+
+def _text(method: str | bytes) -> str:
+    return method.decode() if isinstance(method, bytes) else method

@@ -1,0 +1,89 @@
+"""Unary calls while a service is unavailable, of both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from memgpt.client import open_async_channel, open_channel
+
+AGENT = "memgpt.agent.v1.AgentService"
+
+
+class Unready(grpc.GenericRpcHandler):
+    """A service whose first calls fail. gRPC itself makes one attempt, as the server tells it to.
+
+    Attributes:
+        attempts: The calls so far.
+    """
+
+    def __init__(self, failures: int, reason: str = "") -> None:
+        self.attempts = 0
+        self._failures, self._reason = failures, reason
+
+    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        return grpc.unary_unary_rpc_method_handler(self._reply)
+
+    def _reply(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.attempts += 1
+        if self.attempts <= self._failures:
+            self._fail(context)
+        return b""
+
+    def _fail(self, context: grpc.ServicerContext) -> NoReturn:
+        trailing: list[tuple[str, str | bytes]] = [("grpc-retry-pushback-ms", "-1")]
+        if self._reason:
+            status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0])
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason=self._reason, domain="memgpt"))
+            status.details.add().Pack(error_details_pb2.RequestInfo(request_id="req_1"))
+            trailing.append(("grpc-status-details-bin", status.SerializeToString()))
+        context.set_trailing_metadata(tuple(trailing))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
+
+
+@pytest.fixture(params=["sync", "async"])
+def get(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Call a method of an unready service through a channel of one of the clients."""
+
+    async def get(service: Unready, method: str = "GetAgent", seconds: float = 30.0) -> None:
+        server = grpc.server(ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((service,))
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        try:
+            if request.param == "sync":
+                with open_channel(address, retry_seconds=seconds) as channel:
+                    unary: Any = channel.unary_unary(f"/{AGENT}/{method}")
+                    unary(b"", timeout=60)
+            else:
+                async with open_async_channel(address, retry_seconds=seconds) as async_channel:
+                    async_unary: Any = async_channel.unary_unary(f"/{AGENT}/{method}")
+                    await async_unary(b"", timeout=60)
+        finally:
+            server.stop(None).wait()
+
+    return get
+
+
+@pytest.mark.parametrize("reason", ["", "SHUTTING_DOWN", "STORE_UNAVAILABLE"])
+async def test_a_call_waits_for_a_service_that_is_being_replaced(get: Callable[..., Any], reason: str) -> None:
+    service = Unready(2, reason)
+    await get(service)
+    assert service.attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "reason", "seconds"),
+    [("Summarize", "", 30.0), ("GetAgent", "MODEL_UNAVAILABLE", 30.0), ("GetAgent", "", 0.0)],
+    ids=["not repeatable", "a final reason", "no time"],
+)
+async def test_other_calls_fail_at_once(get: Callable[..., Any], method: str, reason: str, seconds: float) -> None:
+    service = Unready(2, reason)
+    with pytest.raises(grpc.RpcError) as caught:
+        await get(service, method, seconds)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert service.attempts == 1
