@@ -20,8 +20,8 @@ from memgpt.agent.v1 import agent_service_pb2
 from memgpt.loader.v1 import loader_service_pb2
 from openapi_spec_validator import validate
 
-from tests.conftest import missing_tool
 from tests.support import toolchains
+from tests.support.missing import missing_tool
 
 ROOT = Path(__file__).parents[2]
 VERSION = "0.1.0"
