@@ -66,7 +66,7 @@ _DECLARED = re.compile(rb"""<[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?([A-Za-
 def decode(data: bytes, declared: str = "", notes: Notes | None = None) -> str:
     r"""Decode a whole document.
 
-    Line ends become `\n`, other control characters are removed.
+    Line ends become `\n`, page breaks and unusual line ends a space; other control characters are removed.
 
     Args:
         data: The content.
@@ -82,7 +82,7 @@ def decode(data: bytes, declared: str = "", notes: Notes | None = None) -> str:
     return text
 
 
-def blocks(stream: BinaryIO, declared: str = "", notes: Notes | None = None) -> Iterator[str]:
+def blocks(stream: BinaryIO, declared: str = "", notes: Notes | None = None, *, line_break: str = " ") -> Iterator[str]:
     r"""Decode a stream in blocks of about `BLOCK_CHARS`, cut between paragraphs, lines or words, and close it.
 
     Line ends become `\n`, other control characters vanish; the blocks, joined, are the text of the file.
@@ -91,11 +91,12 @@ def blocks(stream: BinaryIO, declared: str = "", notes: Notes | None = None) -> 
         stream: The bytes.
         declared: The encoding that something beside the bytes declares; believed if the bytes fit it.
         notes: Told of bytes that cannot be decoded.
+        line_break: What page breaks and unusual line ends become. A line end would be damage in a table or JSON.
 
     Raises:
         FileFailure: EMPTY or UNSUPPORTED.
     """
-    with stream, closing(_blocks(stream, find_encoding(stream, declared), notes)) as pieces:
+    with stream, closing(_blocks(stream, find_encoding(stream, declared), notes, line_break)) as pieces:
         any_text = False
         for block in pieces:
             any_text = any_text or bool(block.strip())
@@ -193,7 +194,7 @@ def is_utf8(stream: BinaryIO) -> bool:
     return b"\x00" not in sample and (_fits(stream, "utf-8") or _is_damaged_utf8(stream))
 
 
-def _blocks(stream: BinaryIO, encoding: str, notes: Notes | None) -> Generator[str]:
+def _blocks(stream: BinaryIO, encoding: str, notes: Notes | None, line_break: str = " ") -> Generator[str]:
     if encoding == JIS_EXTENDED:
         stream.seek(0)
         stream = io.BytesIO(decode_jis(stream.read(_MOST_JIS_BYTES)).encode())
@@ -207,7 +208,7 @@ def _blocks(stream: BinaryIO, encoding: str, notes: Notes | None) -> Generator[s
         while piece := reader.read(BLOCK_CHARS):
             if damaged and notes is not None and (count := piece.count("\ufffd")):
                 notes.add(NoteKind.BAD_BYTES, count=count)
-            text = rest + _plain(piece)
+            text = rest + _plain(piece, line_break)
             cut = _cut(text) if len(text) >= BLOCK_CHARS else 0
             rest = text[cut:]
             if cut:
@@ -231,10 +232,10 @@ def writable(text: str) -> str:
     return _UNWRITABLE.sub("", _CONTROLS.sub("", text))
 
 
-def _plain(piece: str) -> str:
+def _plain(piece: str, line_break: str) -> str:
     if "\x1b" in piece:
         piece = without_terminal_codes(piece)
-    piece = _BREAKS.sub("\n", piece)
+    piece = _BREAKS.sub(line_break, piece)
     controls = len(_CONTROLS.findall(piece)) - piece.count("\x00")  # a log has many of these where a machine crashed
     if controls > _MOST_CONTROLS * len(piece) or ("\x00" in piece and _NUL_IN_LINE.search(piece)):
         raise _binary()

@@ -260,3 +260,29 @@ def test_symbolic_links_in_an_archive_are_no_files() -> None:
 @pytest.mark.parametrize("mark", ["\f", "\v", "\x85", "\u2028", "\u2029"])
 def test_marks_of_pages_and_lines_part_words(mark: str) -> None:
     assert read_bytes(f"page one{mark}page two".encode(), "a.txt").text == "page one\npage two"
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("a.json", '{"note": "one%stwo"}', "note: one two"),
+        ("a.jsonl", '{"note": "one%stwo"}\n{"note": "three"}', "one two"),
+        ("a.tsv", "name\tnote\nAnna\tone%stwo\n", "one two"),
+        ("a.ipynb", '{"cells": [{"cell_type": "markdown", "source": "one%stwo"}]}', "one two"),
+    ],
+)
+def test_a_mark_within_a_value_does_not_part_it(name: str, data: str, text: str, mark: str) -> None:
+    read = read_bytes((data % mark).encode(), name)
+    assert text in read.text
+    assert list(read.notes) == []
+
+
+@pytest.mark.parametrize("kind", ["css", "javascript"])
+def test_an_attached_style_sheet_or_script_is_read(kind: str) -> None:
+    message = EmailMessage()
+    message["Subject"] = "The files"
+    message.set_content("Attached.")
+    message.add_attachment("body { color: red }", subtype=kind, filename="a.css")
+    read = read_bytes(message.as_bytes(), "a.eml")
+    assert "color: red" in read.text or read.notes

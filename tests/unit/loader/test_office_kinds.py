@@ -147,6 +147,8 @@ def _field(code: str, result: str = "", state: str = "") -> str:
         ),
         (_field("FORMTEXT", "Ann"), "Ann"),
         (_field('SYMBOL 97 \\f "Symbol"'), "α"),
+        (_field('SYMBOL 0097 \\f "Symbol"'), "α"),
+        (_field('SYMBOL 0x61 \\f "Symbol"'), "α"),
         ("<w:fldSimple w:instr=' HYPERLINK \"https://example.org\" '><w:r><w:t>site</w:t></w:r></w:fldSimple>", "[site](https://example.org)"),
         (_field("PAGEREF _Toc1", _field("QUOTE x", "7")), "7"),
     ],

@@ -37,12 +37,11 @@ def _parse(_: File, __: FileLimits) -> Parsed:
 
 
 def _signature(inspected: InspectedFile) -> str:
-    named = inspected.named
     # Other compound files contain the directories of documents embedded in them.
-    return next(
-        (kind for kind, name in _STREAMS.items() if named in ("", PLAIN, *_STREAMS) and inspected.holds_stream(name)),
-        "",
-    )
+    if inspected.named not in ("", PLAIN, *_STREAMS):
+        return ""
+    kinds = sorted(_STREAMS, key=lambda kind: kind != inspected.named)  # that of its name first, for the same reason
+    return next((kind for kind in kinds if inspected.holds_stream(_STREAMS[kind])), "")
 
 
 FORMAT = Format(

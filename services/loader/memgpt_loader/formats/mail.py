@@ -165,7 +165,7 @@ class _MessageReader:
         if part.get_content_maintype() == "multipart":
             children = [self._shown(child, depth + 1) for child in _children(part)]
             return self._alternative(part, children) if kind == "multipart/alternative" else _together(children)
-        if kind in _SIGNATURES or kind in _STYLES:
+        if kind in _SIGNATURES or (kind in _STYLES and not part.is_attachment()):
             return _Shown()
         if kind in _SEALED and (inner := self._sealed(part, depth)) is not None:
             return inner

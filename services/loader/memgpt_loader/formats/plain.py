@@ -33,7 +33,8 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
     stream = file.open()
     declared = _DECLARED.search(stream.read(_DECLARED_WITHIN))
     stream.seek(0)
-    for block in decoding.blocks(stream, declared[1].decode("ascii") if declared else "", notes):
+    encoding = declared[1].decode("ascii") if declared else ""
+    for block in decoding.blocks(stream, encoding, notes, line_break="\n"):
         yield PageText(0, block)
 
 

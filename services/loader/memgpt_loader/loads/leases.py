@@ -27,6 +27,9 @@ RENEW_SECONDS = 8.0
 LEASE_SECONDS = 30.0
 """Seconds that a lease lasts after a write of the record; tolerates clocks that differ by a few seconds."""
 
+_MOST_SKEW_SECONDS = 300.0
+"""Seconds by which Memory's clock may be ahead of this one."""
+
 TAKEOVER_WINDOW = dt.timedelta(hours=24)
 """How long an interrupted load can be taken over, which is also how long its CreateLoad can be repeated."""
 
@@ -112,8 +115,9 @@ class LoadLeases:
         if not load.holder or load.holder == self._spool.name or self._spool.has_died(load.holder):
             return False
         renewed = load.lease_time or record.update_time
-        # A renewal far in the future was written before a clock was set back.
-        return abs((clock.now() - renewed).total_seconds()) < LEASE_SECONDS
+        # A renewal far in the future was written before a clock was set back; one in the near future by a clock that is
+        # ahead of this one.
+        return -_MOST_SKEW_SECONDS < (clock.now() - renewed).total_seconds() < LEASE_SECONDS
 
 
 def load_not_found(load_id: str) -> NotFound:

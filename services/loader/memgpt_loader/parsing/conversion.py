@@ -14,11 +14,11 @@ from pathlib import Path
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.legacy_office import converted_extension
-from memgpt_loader.formats.spec import broken
 from memgpt_loader.parsing.parser_limits import ParserLimits
+from memgpt_loader.parsing.process import ParserUnavailable
 
 _PROGRAMS = ("soffice", "libreoffice")
-_MEMORY_BYTES = 4 << 30
+_SPACE_BYTES = 4 << 30
 """Address space of LibreOffice; it maps more than 1 GiB before it opens a file."""
 _START_SECONDS = 60.0
 """The first start writes a profile."""
@@ -42,14 +42,22 @@ async def parsable(path: Path, name: str, limits: ParserLimits) -> AsyncIterator
 
     Raises:
         FileFailure: BROKEN or TIMEOUT: it could not be converted.
+        ParserUnavailable: LibreOffice could not be started, or its folder not be made; a retry may succeed.
     """
     extension = await asyncio.to_thread(_extension, path, name)
     program = next(filter(None, map(shutil.which, _PROGRAMS)), None) if extension else None
     if program is None:  # the parser says what to install
         yield path, name
         return
-    with tempfile.TemporaryDirectory(prefix="memgpt-convert-", ignore_cleanup_errors=True) as folder:
-        yield await _converted(program, path, extension, Path(folder), limits), f"{name}{extension}"
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="memgpt-convert-", ignore_cleanup_errors=True)
+            )
+            converted = await _converted(program, path, extension, Path(folder), limits)
+        except OSError as error:
+            raise ParserUnavailable(f"LibreOffice: {error!r}") from error
+        yield converted, f"{name}{extension}"
 
 
 def _extension(path: Path, name: str) -> str:
@@ -62,7 +70,7 @@ async def _converted(program: str, path: Path, extension: str, folder: Path, lim
     seconds = limits.seconds + _START_SECONDS
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "memgpt_loader.parsing.limited"),
-        *(str(_MEMORY_BYTES), str(int(seconds) + 5), str(limits.max_unpacked_bytes)),
+        *map(str, (_SPACE_BYTES, limits.memory_bytes, int(seconds) + 5, limits.max_unpacked_bytes)),
         *(program, f"-env:UserInstallation={(folder / 'profile').as_uri()}", "--headless", "--norestore"),
         *("--convert-to", extension[1:], "--outdir", str(folder / "out"), str(source)),
         stdin=asyncio.subprocess.DEVNULL,
@@ -91,7 +99,12 @@ async def _converted(program: str, path: Path, extension: str, folder: Path, lim
         await process.wait()
     found = folder / "out" / f"file{extension}"
     if not found.is_file():
-        raise broken("the document")
+        raise FileFailure(
+            FailureReason.BROKEN,
+            "LibreOffice cannot convert the file; it is damaged or too large, or a part of LibreOffice is missing "
+            f"(libreoffice-writer-nogui, libreoffice-impress-nogui); save it as {extension}",
+            detail=f"LibreOffice exited with {process.returncode}",
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Run a program within limits: ``python -P -m memgpt_loader.parsing.limited MEMORY SECONDS FILE_BYTES PROGRAM ...``.
+"""Run a program within limits: ``python -P -m … SPACE DATA SECONDS FILE_BYTES PROGRAM ARGUMENTS``.
 
 A program of its own, since a process that runs gRPC must not fork to set limits.
 """
@@ -12,9 +12,10 @@ import sys
 
 def main() -> None:
     """Set the limits, and become the program."""
-    memory, seconds, file_bytes = map(int, sys.argv[1:4])
+    space, data, seconds, file_bytes = map(int, sys.argv[1:5])
     for limit, value in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_AS, space),
+        (resource.RLIMIT_DATA, data),
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CORE, 0),
@@ -23,7 +24,7 @@ def main() -> None:
             resource.setrlimit(limit, (value, value))
         except (OSError, ValueError):  # macOS has no limit of the address space
             continue
-    os.execvp(sys.argv[4], sys.argv[4:])  # noqa: S606 - the program that the caller names
+    os.execvp(sys.argv[5], sys.argv[5:])  # noqa: S606 - the program that the caller names
 
 
 if __name__ == "__main__":

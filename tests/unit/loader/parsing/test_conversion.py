@@ -117,7 +117,7 @@ async def test_a_conversion_that_does_not_end_is_killed_with_what_it_started(
 
 def test_the_files_that_a_conversion_writes_are_limited(tmp_path: Path) -> None:
     write = "open('big', 'wb').write(b'x' * 5000)"
-    command = [sys.executable, "-P", "-m", "memgpt_loader.parsing.limited", str(4 << 30), "20", "4096"]
+    command = [sys.executable, "-P", "-m", "memgpt_loader.parsing.limited", str(4 << 30), str(1 << 30), "20", "4096"]
     subprocess.run([*command, sys.executable, "-c", write], cwd=tmp_path, capture_output=True, check=False)
     assert (tmp_path / "big").stat().st_size == 4096
 

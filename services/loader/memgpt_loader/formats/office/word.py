@@ -215,7 +215,7 @@ class WordReader:
         if result:
             return result
         if form := _SYMBOL_FIELD.match(code):
-            return symbol(form[2] or "Symbol", int(form[1], 0))
+            return symbol(form[2] or "Symbol", int(form[1], 16 if form[1].startswith("0x") else 10))
         if code.startswith("EQ "):
             self._notes.add(NoteKind.OBJECT, "equation field")
         return _chosen(field.begin)
