@@ -354,3 +354,23 @@ async def test_memory_killed_at_every_write_of_a_step_that_edits_a_shared_block(
                 assert await asyncio.to_thread(process.wait, 60) == -9
                 armed.unlink()
     assert outcomes == {True, False}
+
+
+async def test_a_deletion_that_waits_for_a_block_holds_up_no_other(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory, asyncio.timeout(60):
+        agents = [(await memory.agent()).agent_id for _ in range(2)]
+        block = await create(memory)
+        await attach(memory, agents[0], block.block_id)
+        core = memory.core()
+        live = await core.agents.get(memory.tenant, agents[0])
+        async with core.shared_blocks.locked([block.block_id]):
+            waiting = asyncio.create_task(delete_agent(memory, agents[0]))
+            while not live.lock.locked():  # noqa: ASYNC110 - a lock has no event
+                await asyncio.sleep(0.01)
+            await delete_agent(memory, agents[1])
+            assert not waiting.done()
+        await waiting
+
+
+async def delete_agent(memory: Memory, agent_id: str) -> None:
+    await memory.agents.DeleteAgent(state_pb.DeleteAgentRequest(agent_id=agent_id))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import cast
 
 from memgpt_runtime.context import principal
-from memgpt_runtime.errors import AlreadyExists, Reason
+from memgpt_runtime.errors import AlreadyExists, Reason, Unavailable
 
 from memgpt_memory.agents._cache import AgentCache
 from memgpt_memory.agents._commands import CreateAgent, DeleteAgent, UpdateSettings
@@ -219,7 +220,8 @@ class Agents:
             async with self._names.claim(tenant, "agent", new_name, agent_id, self._called(new_name)):
                 await self.repository.execute(live, command)
             await self._names.release(tenant, "agent", old_name, agent_id)
-        await self.before_read(live)
+        with suppress(Unavailable):  # the change is stored; the next read hides what has expired
+            await self.before_read(live)
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
@@ -231,12 +233,17 @@ class Agents:
         live = await self._cache.find(agent_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, agent_id, for_deletion=True)
-            async with (
-                self._quotas.spent_by_deleted(tenant, live.row.token_day, live.row.tokens_today) as spent,
-                self._journal.beginning("agent", agent_id) as journal,
-            ):
-                await self.repository.execute(live, DeleteAgent(journal, spent))
+            await self.repository.delete(live, partial(self._deletion, live))
         await run_to_end(self._purge(live))
+
+    @asynccontextmanager
+    async def _deletion(self, live: LiveAgent) -> AsyncIterator[DeleteAgent]:
+        row = live.row
+        async with (
+            self._quotas.spent_by_deleted(row.tenant, row.token_day, row.tokens_today) as spent,
+            self._journal.beginning("agent", live.id) as journal,
+        ):
+            yield DeleteAgent(journal, spent)
 
     async def deleting(self, tenant: str, user_id: str) -> Sequence[LiveAgent]:
         """Return the agents of a user whose deletion has begun but not ended."""

@@ -345,8 +345,6 @@ def shared_blocks_of(command: Command, row: AgentRow) -> Set[str]:
             return {block_id}
         case CreateAgent(shared=shared):
             return {reference.block_id for reference in shared}
-        case DeleteAgent():
-            return {reference.block_id for reference in row.shared}
         case _:
             return frozenset()
     return {reference.block_id for reference in row.shared if reference.label in labels}

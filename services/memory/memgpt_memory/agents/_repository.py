@@ -8,7 +8,7 @@ it was before or after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -100,9 +100,29 @@ class AgentRepository:
         if not named:
             return await run_to_end(self._commit(live, command, {}))
         async with self.shared.locked(named) as shared:
-            if isinstance(command, DetachBlock | DeleteBlock | DeleteAgent):
+            if isinstance(command, DetachBlock | DeleteBlock):
                 await self.shared.settle(block for block in shared.values() if block.writer == live.id)
             return await run_to_end(self._commit(live, command, shared))
+
+    async def delete(self, live: LiveAgent, prepare: Callable[[], AbstractAsyncContextManager[DeleteAgent]]) -> None:
+        """Take the agent's lock and commit its deletion; the rows stay until they are purged.
+
+        Args:
+            live: The agent.
+            prepare: Makes the command under locks that all agents share. They are taken last: who holds them waits for
+                no other.
+
+        Raises:
+            NotFound: The agent has been deleted in the meantime.
+            Unavailable: The store failed; the change has taken effect as a whole or not at all.
+        """
+        async with live.lock:
+            await self.settle(live)
+            check_exists(live)
+            async with self.shared.locked(reference.block_id for reference in live.row.shared) as shared:
+                await self.shared.settle(block for block in shared.values() if block.writer == live.id)
+                async with prepare() as command:
+                    await run_to_end(self._commit(live, command, shared))
 
     async def settle(self, live: LiveAgent) -> None:
         """Settle a failed write: find out whether it took effect, and delete what it left behind.

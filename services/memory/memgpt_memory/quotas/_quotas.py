@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
+from memgpt_runtime import reasons
 from memgpt_runtime.errors import ServiceError
 from memgpt_runtime.principal import Principal
 
@@ -46,6 +47,9 @@ _MAX_TENANTS = 10_000
 
 _SAVE_SECONDS = 60.0
 """How often sums that have changed are stored."""
+
+_COUNT_SECONDS = 10.0
+"""How long a restricted key waits for the count."""
 
 _WAIT_SECONDS = 0.5
 """How long calls of a tenant wait for the count where the stored sums may be outdated."""
@@ -193,10 +197,15 @@ class Quotas:
 
         For a restricted key the amounts are those of the agents and sources that it may use, and always counted. Turns
         and rates are the tenant's, since the limits that hold for the key are too.
+
+        Raises:
+            Unavailable: The count for a restricted key takes long.
         """
         known = await self._read(caller.tenant)
         if known.counting is not None and (known.wait_until or caller.restricted):
-            await asyncio.wait({known.counting})
+            await asyncio.wait({known.counting}, timeout=_COUNT_SECONDS if caller.restricted else None)
+        if caller.restricted and not known.usage.counted:
+            raise reasons.store_unavailable("the usage is still being counted; retry", retry_after=_COUNT_SECONDS)
         usage = known.usage.part(partial(_may_use, caller)) if caller.restricted else known.usage
         at = self._clock()
         left = {

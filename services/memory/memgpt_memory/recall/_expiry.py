@@ -90,16 +90,21 @@ class Expiry:
             with suppress(NotFound):  # deleted in the meantime, which the caller finds out itself
                 await run_to_end(self._hide(live))
 
-    async def remove(self, live: LiveAgent) -> None:
-        """Delete the rows of what has expired and is hidden, in batches."""
+    async def remove(self, live: LiveAgent, *, any_lifetime: bool = False) -> None:
+        """Delete the rows of what has expired and is hidden, in batches.
+
+        Args:
+            live: The agent.
+            any_lifetime: Whether something was hidden under a time to live that may have been changed or unset since.
+        """
         repository, row = self._agents.repository, live.row
-        if row.message_ttl:
+        if row.message_ttl or (any_lifetime and live.state.forgotten):
             before = now() - row.message_ttl + 1
             messages = await repository.messages.times(live.id, before)
             for batch in _batches([one.id for one in messages if one.sequence in live.state.forgotten]):
                 await repository.messages.delete(batch)
             await self._recall.drop_older(live, before)
-        if row.note_ttl:
+        if row.note_ttl or (any_lifetime and live.state.dead_notes):
             notes = await self._note_times(live, now() - row.note_ttl + 1)
             for batch in _batches([one.id for one in notes if one.sequence in live.state.dead_notes]):
                 await repository.passages.delete(row.tenant, live.id, batch, unread=True)
@@ -111,6 +116,8 @@ class Expiry:
                 await self._pass()
             except ServiceError as error:
                 _log.info("expiry_postponed", error=str(error))
+            except Exception:  # noqa: BLE001 - the next pass may succeed
+                _log.exception("expiry_failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PAUSE_SECONDS):
                     await self._wake.wait()
@@ -123,17 +130,21 @@ class Expiry:
         time = now()
         due = {agent_id for agent_id, look in self._looks.items() if look.due <= time}
         for agent_id in sorted(due | self._unremoved):
+            unremoved = agent_id in self._unremoved
             self._unremoved.discard(agent_id)
             try:
                 found = await self._agents.find_many([agent_id])
                 for live in found:
                     await self.hide(live)
-                    await self.remove(live)
+                    await self.remove(live, any_lifetime=unremoved)
                 if not found:
                     self._looks.pop(agent_id, None)
             except ServiceError as error:
                 self._unremoved.add(agent_id)
                 _log.info("expiry_postponed", agent_id=agent_id, error=str(error))
+            except Exception:  # noqa: BLE001 - one damaged agent must not keep what others must lose
+                self._unremoved.add(agent_id)
+                _log.exception("expiry_failed", agent_id=agent_id)
 
     def _is_due(self, live: LiveAgent) -> bool:
         lifetimes = live.row.message_ttl, live.row.note_ttl

@@ -367,7 +367,8 @@ def _hidden(live: LiveAgent, query: RecallQuery) -> Ranges:
 
 def text_of(message: Message) -> str:
     """Return all text of a message, as far as it counts for the size of a page."""
-    return message.text + (message.function_call.arguments if message.function_call else "")
+    call = message.function_call
+    return message.text + (call.arguments + call.endpoint_data if call is not None else "")
 
 
 def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> int:

@@ -33,8 +33,9 @@ from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.turns import Edit, Grant, Part, Step, TurnRequest, write_time, write_times
 
-_PAUSE_SECONDS = 60.0
-"""Longest pause between two pieces of an import: it runs to its end, so a cancellation would not end a stalled one."""
+_PAUSE_SECONDS = 150.0
+"""Longest pause between two pieces of an import: it runs to its end, so a cancellation would not end a stalled one.
+A piece may also wait while silent streams are received, for a minute or two."""
 
 _HEARTBEATS_PAGE = 100
 """Agents on a page of timed heartbeats, each with at most 16 KiB."""
