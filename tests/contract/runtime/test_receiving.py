@@ -75,22 +75,21 @@ async def test_the_status_says_that_the_request_did_not_arrive(start: Start) -> 
         with pytest.raises(grpc.aio.AioRpcError, match=r"the request did not arrive within 0\.05 s") as caught:
             await silent_call(running, "Unary")
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert (await running.unary("x")).value == "x"
 
 
 @pytest.mark.parametrize("method", ["Unary", "ClientStream"])
 async def test_silent_calls_give_way_to_others_and_to_health_checks(
     start: Start, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(interceptors, "_PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(interceptors, "_STREAM_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(interceptors, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(interceptors, "_STREAM_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(interceptors, "_STREAMS_PER_REQUEST", 1)
     limits = {"max_receiving_bytes": 65_536, "max_message_bytes": 65_536}
-    async with start(Probe(str).add_to, **limits) as running, asyncio.timeout(20):
+    async with start(Probe(str).add_to, **limits) as running, asyncio.timeout(60):
         silent = [silent_call(running, method) for _ in range(3)]
         kind = "unary" if method == "Unary" else "client_stream"
         health = health_pb2_grpc.HealthStub(running.channel)
-        for _ in range(3):
+        while not all(call.done() for call in silent):
             assert (await health.Check(health_pb2.HealthCheckRequest())).status == 1
             assert await running.call(kind, "x") == ["x"]
         assert {await call.code() for call in silent} == {grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -24,14 +24,14 @@ LARGE_BYTES = 1 << 20
 class ReceiveSlot:
     """A place among the messages that are being received."""
 
-    def __init__(self, limiter: ReceiveLimiter) -> None:
-        self._limiter: ReceiveLimiter | None = limiter
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free: Callable[[], None] | None = free
 
     def release(self) -> None:
         """Free the place, once."""
-        limiter, self._limiter = self._limiter, None
-        if limiter is not None:
-            limiter.free.release()
+        free, self._free = self._free, None
+        if free is not None:
+            free()
 
 
 class ReceiveLimiter:
@@ -45,11 +45,11 @@ class ReceiveLimiter:
             patience: Seconds that a message may take while others wait.
             limit: Seconds that a message may take in any case; None for no limit.
         """
-        self.free = asyncio.Semaphore(most)
         self._most = most
         self._patience = patience
         self._limit = limit
-        self._waiting = 0
+        self._free = most
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._late: deque[asyncio.Timeout] = deque()
         self._reclaimed: set[asyncio.Timeout] = set()
 
@@ -67,7 +67,7 @@ class ReceiveLimiter:
             ResourceExhausted: Others wait, and the message did not arrive for long.
         """
         await self._acquire()
-        slot = ReceiveSlot(self)
+        slot = ReceiveSlot(self._release)
         try:
             return await self._read(read), slot
         except BaseException:
@@ -75,13 +75,29 @@ class ReceiveLimiter:
             raise
 
     async def _acquire(self) -> None:
-        self._waiting += 1
+        if self._free:
+            self._free -= 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._reclaim()
         try:
-            if self.free.locked():
-                self._reclaim()
-            await self.free.acquire()
-        finally:
-            self._waiting -= 1
+            await place
+        except BaseException:
+            if place.cancelled():
+                self._waiting.remove(place)
+            else:  # it was handed over in the meantime
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        """Hand a place to the call that has waited longest, which no longer counts as waiting then."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
 
     async def _read(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
         loop = asyncio.get_running_loop()
@@ -114,10 +130,11 @@ class ReceiveLimiter:
 
     def _reclaim(self) -> None:
         """End the calls that have been late for longest, one for each that waits."""
-        while self._late and len(self._reclaimed) < self._waiting:
+        while self._late and len(self._reclaimed) < len(self._waiting):
             scope = self._late.popleft()
             self._reclaimed.add(scope)
-            scope.reschedule(0)
+            if not scope.expired():  # its own limit may have just ended it
+                scope.reschedule(0)
 
 
 def return_memory() -> None:
