@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -87,3 +88,30 @@ async def test_other_calls_fail_at_once(get: Callable[..., Any], method: str, re
         await get(service, method, seconds)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert service.attempts == 1
+
+
+def test_a_future_is_returned_at_once() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    release = threading.Event()
+
+    class Slow(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler[Any, Any]:
+            def reply(request: bytes, context: grpc.ServicerContext) -> bytes:
+                release.wait(60)
+                return b""
+
+            return grpc.unary_unary_rpc_method_handler(reply)
+
+    server.add_generic_rpc_handlers((Slow(),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        with open_channel(address) as channel:
+            call: Any = channel.unary_unary(f"/{AGENT}/GetAgent")
+            future = call.future(b"")
+            assert not future.done()
+            release.set()
+            assert future.result(60) == b""
+    finally:
+        release.set()
+        server.stop(None).wait()

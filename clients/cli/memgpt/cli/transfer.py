@@ -11,10 +11,10 @@ from typing import IO
 from google.protobuf import json_format
 from memgpt.agent.v1.heartbeat_pb2 import Heartbeat
 from memgpt.cli.agent_file import Model, write_agent_file
-from memgpt.cli.errors import CliError
+from memgpt.cli.errors import CliError, explain
 from memgpt.cli.maintenance import STANDARD
 from memgpt.cli.terminal.ui import Ui, plural
-from memgpt.client import MemGPT
+from memgpt.client import MemGPT, ServiceError
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece
 
 _OFFLINE = "offline"
@@ -80,6 +80,13 @@ def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet:
 
 def _tell_what_stays(tell: Callable[[str], None], memgpt: MemGPT, agent_id: str) -> None:
     """Name what no file has: a copy must not call addresses, act on its own, or write into blocks of other agents."""
+    try:
+        _name_what_stays(tell, memgpt, agent_id)
+    except ServiceError as error:  # the file itself is complete
+        tell(f"What else is not in the file is unknown: {explain(error)}")
+
+
+def _name_what_stays(tell: Callable[[str], None], memgpt: MemGPT, agent_id: str) -> None:
     stays = [f"tool service {server.address}" for server in memgpt.agents.tools(agent_id)]
     stays += [f"heartbeat {_described(each)}" for each in memgpt.agents.heartbeats(agent_id).heartbeats]
     if stays:

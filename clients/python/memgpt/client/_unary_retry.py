@@ -55,6 +55,8 @@ class RetryInterceptor(grpc.UnaryUnaryClientInterceptor):
         attempts = _Attempts(self._seconds, details.timeout)
         while True:
             outcome = continuation(details._replace(timeout=attempts.timeout()), request)
+            if not outcome.done():
+                return outcome  # of `future`, whose caller does not wait
             error = outcome.exception()
             pause = None if error is None else attempts.pause(error)
             if pause is None:

@@ -59,7 +59,8 @@ def configure(
     ui = open_ui()
     if embedding_model and embedding_folder:
         raise CliError("give either --embedding-model or --embedding-folder", MISUSE)
-    if offline or model or model_endpoint or embedding_model or embedding_folder or milvus_uri:
+    extras = bool(header or query) or temperature is not None
+    if offline or model or model_endpoint or embedding_model or embedding_folder or milvus_uri or extras:
         if offline == bool(model):
             raise CliError("give either --offline or --model", MISUSE)
         answers = config.from_flags(model, model_endpoint, api_key, mode, context_window, milvus_uri)

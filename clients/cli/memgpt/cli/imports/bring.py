@@ -205,10 +205,9 @@ def _bring_shared_blocks(ui: Ui, memgpt: MemGPT, plan: _Plan, existing: Mapping[
             continue
         try:
             brought[block.identity] = bring_shared_block(memgpt, block, existing)
+            ui.line(f"Shared block {memgpt.blocks.get(brought[block.identity]).name} is there.", "green")
         except ServiceError as error:
             plan.failures.append(f'shared block "{block.name}": {explain(error)}')
-        else:
-            ui.line(f"Shared block {memgpt.blocks.get(brought[block.identity]).name} is there.", "green")
     return brought
 
 

@@ -45,9 +45,12 @@ def temporary_home() -> Iterator[Path]:
         _delete_unused(left)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # another process has taken it for a left one
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # another process may have taken it for a left one
+        if folder.exists():
             break
         os.close(lock)
     try:
