@@ -208,7 +208,7 @@ def test_refusals_say_what_to_do(user: User, suite: GuardedSuite) -> None:
     assert "needs the role operator" in user.refusal("tenants", "list", "--profile", "reading")
     other = user.refusal("show", "agent", "Ada", "--profile", "reading")
     assert other.endswith('; profile "reading" sees only the tenant "acme"')
-    _, narrow = suite.create_key("narrow", "user", "acme", agent_ids=["agent_1"])
+    _, narrow = suite.create_key("one agent", "user", "acme", agent_ids=["agent_1"])
     restricted = user.refusal("add", "persona", "--name", "p", "--text", "t", MEMGPT_API_KEY=narrow)
     assert restricted == (
         "the API key is restricted to some agents, and this affects others too; use a key without restrictions"

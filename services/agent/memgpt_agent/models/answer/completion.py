@@ -52,7 +52,7 @@ def _thought(answer: Answer, names: FunctionNames, *, as_json: bool) -> Completi
         raise MalformedError(answer.cut_off, answer, at_fault=False)
     if as_json:
         readable = read_object(answer.text) is not None
-        raise MalformedError("it lacks function or arguments" if readable else "it is no JSON object", answer)
+        raise MalformedError("it lacks function or arguments" if readable else "it is not a JSON object", answer)
     if not answer.text.strip():
         raise MalformedError("there is neither a function call nor a text", answer)
     if looks_like_a_call(answer.text, names):
