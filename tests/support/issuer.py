@@ -1,4 +1,4 @@
-"""An OpenID provider for tests: it issues tokens, and serves its keys over HTTP."""
+"""An OpenID provider for tests: it issues tokens, and serves its keys and tokens for clients over HTTP."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qs
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -17,25 +18,32 @@ AUDIENCE = "memgpt"
 
 
 class Issuer:
-    """Keys by their ids, and an HTTP server with the public ones.
+    """Keys by their ids, and an HTTP server: GET returns the public keys, POST a token for a client's credentials.
 
     Attributes:
         keys: Private keys, with their algorithms.
+        client_claims: Claims of the tokens for clients, by their ids, in addition to the usual ones.
         reads: How often the public keys were read.
         failing: Whether the server answers with an error.
     """
 
     def __init__(self) -> None:
         self.keys: dict[str, tuple[Any, str]] = {}
+        self.client_claims: dict[str, dict[str, Any]] = {}
         self.reads = 0
         self.failing = False
         self._server: ThreadingHTTPServer | None = None
 
     @property
+    def url(self) -> str:
+        """Base URL of the server, which serves every path alike."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
     def address(self) -> str:
         """Where the public keys are."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}/jwks"
+        return f"{self.url}/jwks"
 
     def __enter__(self) -> Self:
         issuer = self
@@ -43,8 +51,16 @@ class Issuer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.reads += 1
-                body = issuer.jwks()
-                self.send_response(503 if issuer.failing else 200)
+                self._respond(503 if issuer.failing else 200, issuer.jwks())
+
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                token = issuer._client_token({name: values[0] for name, values in form.items()})
+                granted = {"access_token": token, "token_type": "Bearer"} if token else {"error": "invalid_client"}
+                self._respond(200 if token else 401, json.dumps(granted).encode())
+
+            def _respond(self, status: int, body: bytes) -> None:
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -82,6 +98,13 @@ class Issuer:
             public = json.loads(kind.to_jwk(private.public_key()))
             keys.append({**public, "kid": key_id, "alg": algorithm, "use": "sig"})
         return json.dumps({"keys": keys}).encode()
+
+    def _client_token(self, form: dict[str, str]) -> str | None:
+        """Return a token for a client that sends its id and a secret; None if it is not known."""
+        claims = self.client_claims.get(form.get("client_id", ""))
+        if form.get("grant_type") != "client_credentials" or claims is None or not form.get("client_secret"):
+            return None
+        return self.token(next(iter(self.keys)), **claims)
 
     def token(self, key_id: str, headers: dict[str, Any] | None = None, **claims: Any) -> str:
         """Issue a token; claims that are None are left out."""

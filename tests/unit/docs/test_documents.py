@@ -16,19 +16,19 @@ import pytest
 from memgpt.cli.main import app
 from typer.main import get_command
 
+from tests.support import markdown
+
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 WRITTEN = [page for page in PAGES if "reference" not in page.parts and page.name != "CHANGELOG.md"]
 """The pages that people write; the others are generated."""
 
-BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """Each code block of a page: its language and its text."""
-    for indent, language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-        yield language, "\n".join(line.removeprefix(indent) for line in text.splitlines())
+    return markdown.blocks(page.read_text(encoding="utf-8"))
 
 
 def shell_lines(page: Path) -> Iterator[str]:
@@ -89,7 +89,7 @@ def test_commands_and_options_exist(page: Path) -> None:
             assert rest[0] in commands, f"unknown command: memgpt {' '.join(arguments)}"
             command, rest = commands[rest[0]], rest[1:]
         known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-        known |= {"--help", "-h", "--version"}
+        known |= {"--help", "-h", "--version", "--profile"}
         options = {argument.split("=")[0] for argument in rest if argument.startswith("--")}
         assert options <= known, f"unknown option: memgpt {' '.join(arguments)}"
 
