@@ -107,6 +107,11 @@ def get_file(load: Load, name: str) -> LoadFile:
     return file
 
 
+_STORED = (FileState.LOADED, FileState.UNCHANGED)
+"""States of files whose upload is repeated after its response was lost. A load that another Loader completes finds what
+the first one stored unchanged."""
+
+
 def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> bool:
     """Whether a file's bytes are still missing.
 
@@ -114,15 +119,13 @@ def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> boo
         FailedPrecondition: The file has ended, so its bytes are not needed.
     """
     if cancelling or load.cancel_requested or load.end_time is not None:
-        if file.state is FileState.LOADED:
+        if file.state in _STORED:
             return False
         why = "its load has ended; create a new one"
     elif file.state is FileState.AWAITING_UPLOAD:
         return True
-    elif file.state in (FileState.PROCESSING, FileState.LOADED):
+    elif file.state is FileState.PROCESSING or file.state in _STORED:
         return False
-    elif file.state is FileState.UNCHANGED:
-        why = "this version is already loaded"
     else:
         why = file.message or "it was cancelled"
     raise reasons.upload_not_expected(

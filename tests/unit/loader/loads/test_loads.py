@@ -541,6 +541,8 @@ async def test_progress_while_a_file_is_read(loader: Loader, memory: FakeMemory,
 async def test_uploads_that_are_not_wanted(loader: Loader) -> None:
     result = await load(loader.loads, {"a.txt": b"One.", "b.pdf": b"%PDF-1.7"})
     assert (await loader.loads.upload(result.load_id, "a.txt", chunks(b"One."))).state is FileState.LOADED
+    again = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    assert (await loader.loads.upload(again.load_id, "a.txt", chunks(b"One."))).state is FileState.UNCHANGED
     with pytest.raises(FailedPrecondition) as error:
         await loader.loads.upload(result.load_id, "b.pdf", chunks(b"%PDF-1.7"))
     assert error.value.reason == Reason.UPLOAD_NOT_EXPECTED
