@@ -87,7 +87,7 @@ class TlsMaterial:
         roots: The authority of the other side.
         chain: This side's certificate chain.
         key: Its private key.
-        stamp: `TlsFiles.stamp` at the time when the files were read.
+        fingerprint: `TlsFiles.fingerprint` at the time when the files were read.
     """
 
     roots: bytes | None

@@ -39,7 +39,7 @@ def schedule(ui: Ui, memgpt: MemGPT, agent_name: str, wanted: Heartbeat) -> None
     agent = memgpt.agents.find(agent_name)
     stored = memgpt.agents.set_heartbeat(agent.agent_id, wanted)
     ui.line(f"Agent {agent.name} wakes {_when(stored)}, next at {_time(stored.next_time)}.", "green")
-    ui.note(f"`memgpt heartbeats cancel {stored.heartbeat_id} --agent {agent.name}` ends that.")
+    ui.note(f"To cancel it: `memgpt heartbeats cancel {stored.heartbeat_id} --agent {agent.name}`")
 
 
 def show(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:

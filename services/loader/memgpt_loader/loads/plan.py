@@ -108,8 +108,8 @@ def get_file(load: Load, name: str) -> LoadFile:
 
 
 _STORED = (FileState.LOADED, FileState.UNCHANGED)
-"""States of files whose upload is repeated after its response was lost. A load that another Loader completes finds what
-the first one stored unchanged."""
+"""States in which a repeated upload is accepted, since the first response may have been lost. A file that one Loader
+stored is UNCHANGED for another one that completes the load."""
 
 
 def needs_upload(load: Load, file: LoadFile, *, cancelling: bool = False) -> bool:
