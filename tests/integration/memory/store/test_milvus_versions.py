@@ -6,8 +6,10 @@ Full text is answered by Milvus Lite, whose protocol is that of 2.6, since 2.3.5
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.filters import EVERY_ROW, Equals
 from memgpt_memory.store.layout import MESSAGES, RECORDS, partition_name, passages
 from memgpt_memory.store.rows import IndexedPassageRow, RecordOwner, RecordRow, RowOwner
+from memgpt_memory.store.server import store as server
 from memgpt_memory.store.server.store import ServerStore
 from memgpt_runtime.errors import Unavailable
 from milvus_lite.server_manager import server_manager_instance
@@ -213,3 +216,21 @@ async def test_an_index_list_that_hangs_ends_with_the_timeout(real: MilvusProxy,
             stop.release.set()
         await store.open([RECORDS])
         await store.upsert(RECORDS, [record(1)])
+
+
+@pytest.mark.milvus_server
+async def test_the_next_window_also_takes_scores_one_bit_above_the_last(
+    real: MilvusProxy, milvus_server_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range search may compute the same score one bit higher than the search before."""
+    monkeypatch.setattr(server, "WINDOW", 64)
+    query = np.eye(4, dtype=np.float32)[0]
+    scores = [np.float32(1 - number / 1_000) for number in range(100)]
+    async with opened(real, urlsplit(milvus_server_uri).path) as store:
+        await store.open([NO_WORDS])
+        made = [replace(note(number, ""), embedding=query * score) for number, score in enumerate(scores)]
+        await store.upsert(NO_WORDS, made, partition=HERE)
+        found = await store.search(NO_WORDS, query, Equals("owner", "o"), RowOwner, partitions=[HERE], limit=100)
+    assert [match.id for match in found.found] == [row.id for row in made]
+    (params,) = (pair.value for pair in real.requests["Search"][1].search_params if pair.key == "params")
+    assert json.loads(params)["range_filter"] == float(np.nextafter(scores[63], np.float32(2)))

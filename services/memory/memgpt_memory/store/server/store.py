@@ -177,7 +177,9 @@ class ServerStore(ThreadedStore):
         window = min(limit, WINDOW)
         known: dict[str, Mapping[str, Any]] = {}
         while True:
-            within = {} if score_at_most is None else {"radius": _LEAST_SCORE, "range_filter": score_at_most}
+            within = (
+                {} if score_at_most is None else {"radius": _LEAST_SCORE, "range_filter": _just_above(score_at_most)}
+            )
             with self._timed(Operation.SEARCH):
                 hits = await self._run(
                     lambda within=within: self._search(  # type: ignore[misc]
@@ -408,6 +410,11 @@ def version_number(version: str) -> tuple[int, int] | None:
     """Return major and minor of a server's version, such as ``v2.3.5`` or ``pkg/v2.6.13``; None without a number."""
     found = re.search(r"(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _just_above(score: float) -> float:
+    """The next score that a server can compute: a range search may add up a row's products in another order."""
+    return float(np.nextafter(np.float32(score), np.float32(np.inf)))
 
 
 def _is_refusal(error: MilvusException | grpc.RpcError) -> bool:
