@@ -29,6 +29,7 @@ NAMES = (
     "turn",
     "credentials",
     "footprint",
+    "streams",
     "scale",
     "retrieval",
     "nested_kv",
