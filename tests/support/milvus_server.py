@@ -146,6 +146,11 @@ class MilvusServer:
             raise RuntimeError(f"Milvus ended with {self._process.returncode}:\n{self.log_end()}")
         raise RuntimeError(f"Milvus was not ready within {timeout} s:\n{self.log_end()}")
 
+    @property
+    def ended(self) -> bool:
+        """Whether it ran and has ended by itself, as it does after losing its session in etcd."""
+        return self._process is not None and self._process.poll() is not None
+
     def kill9(self) -> None:
         """Kill it, as in a crash."""
         self._signal(signal.SIGKILL)
@@ -153,12 +158,12 @@ class MilvusServer:
         self._process.wait(30)
         self._process = None
 
-    def restart(self) -> None:
+    def restart(self, timeout: float = 120) -> None:
         """Restart it on the same data and ports, with `kill9` if it runs, and wait until it is ready."""
         if self._process is not None:
             self.kill9()
         self.start()
-        self.wait_ready()
+        self.wait_ready(timeout)
 
     def suspend(self) -> None:
         """Suspend it: connections stay open without responses."""
@@ -179,4 +184,5 @@ class MilvusServer:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "it does not run"
-        os.killpg(self._process.pid, number)
+        if not self.ended:
+            os.killpg(self._process.pid, number)
