@@ -64,6 +64,7 @@ async def run(options: Options) -> Table:
     with scratch() as home, PacedModel() as model:
         settings = {
             "MEMGPT_MEMORY_URI": new_store(options, home / "streams"),
+            "MEMGPT_MEMORY_QUOTA_CONCURRENT_TURNS": "0",  # a tenant has 256 by default
             "MEMGPT_AGENT_MODEL": "scripted",
             "MEMGPT_AGENT_BASE_URL": model.base_url,
             "MEMGPT_AGENT_MODE": "tools",
