@@ -102,6 +102,7 @@ class _Load:
         latencies: Milliseconds that pieces took, since the last `clear`.
         started: Milliseconds from the request of each turn to its first event.
         ended: Times at which turns ended.
+        resumed: How often a stream broke and was resumed.
     """
 
     channels: Sequence[grpc.aio.Channel]
@@ -109,6 +110,7 @@ class _Load:
     latencies: list[float] = field(default_factory=list)
     started: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
+    resumed: int = 0
 
     async def create(self) -> list[str]:
         """Create the agents."""
@@ -138,19 +140,28 @@ class _Load:
 
     async def _turn(self, number: int, agent: str, gate: asyncio.Semaphore, started: asyncio.Event) -> None:
         request = SendMessageRequest(agent_id=agent, text="Hello", request_id=new_request_id(), stream_deltas=True)
-        state, rest = None, ""
+        state = None
         await gate.acquire()
         begun = time.monotonic()
-        async for response in self._stub(number).SendMessage(request, timeout=2 * _PATIENCE):
-            event = response.event
-            if not started.is_set():
-                started.set()
-                gate.release()
-                self.started.append(1_000 * (time.monotonic() - begun))
-            if event.HasField("delta"):
-                rest = self._read(rest + event.delta.text)
-            elif event.HasField("done"):
-                state = event.done.state
+        while state is None:
+            rest = ""
+            try:
+                async for response in self._stub(number).SendMessage(request, timeout=2 * _PATIENCE):
+                    event = response.event
+                    if not started.is_set():
+                        started.set()
+                        gate.release()
+                        self.started.append(1_000 * (time.monotonic() - begun))
+                    if event.HasField("delta"):
+                        rest = self._read(rest + event.delta.text)
+                    elif event.HasField("done"):
+                        state = event.done.state
+            except grpc.aio.AioRpcError as error:
+                # As clients do: the same request is the same turn.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > begun + 2 * _PATIENCE:
+                    raise
+                self.resumed += 1
+                await asyncio.sleep(1)
         assert state == TURN_STATE_COMPLETED, f"{agent}: {state}"
         self.ended.append(time.monotonic())
 
@@ -197,6 +208,7 @@ async def _measure(table: Table, model: PacedModel, load: _Load, pids: Mapping[s
     await asyncio.gather(*turns)
     taken = max(load.ended) - begun
     table.add("turns that end at once: all stored after", "s", taken)
+    table.add("streams that broke and were resumed", "", load.resumed)
     limits.append(f"while all end, {_busiest(_used(worked, pids, taken))}")
     table.notes.extend(f"Use of a processor {limit}." for limit in limits)
 
