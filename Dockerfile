@@ -6,6 +6,8 @@ FROM ${PYTHON_IMAGE} AS build
 ARG SERVICE
 # For the Loader: languages of text in pictures, as Debian names Tesseract's data: "eng deu". loader.ocr_languages turns it on.
 ARG OCR_LANGUAGES=""
+# For Memory: whether it can use a local transformer, which memory.embedding = "onnx" and memory.embedding_folder name.
+ARG ONNX=""
 WORKDIR /src
 # System certificates: an index that pip trusts is one that uv trusts.
 ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_SYSTEM_CERTS=1
@@ -24,7 +26,7 @@ COPY services/runtime/pyproject.toml services/runtime/
 COPY services/memory/pyproject.toml services/memory/
 COPY services/loader/pyproject.toml services/loader/
 COPY services/agent/pyproject.toml services/agent/
-RUN uv pip compile --quiet --extra otel ${OCR_LANGUAGES:+--extra ocr} --constraints constraints.txt --output-file /tmp/requirements.txt \
+RUN uv pip compile --quiet --extra otel ${OCR_LANGUAGES:+--extra ocr} ${ONNX:+--extra onnx} --constraints constraints.txt --output-file /tmp/requirements.txt \
       "services/${SERVICE:?give --build-arg SERVICE=memory, loader or agent}/pyproject.toml" \
  && sed -i '/^-e /d; /^wordllama==/d' /tmp/requirements.txt \
  && if [ "${SERVICE}" = memory ]; then \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ def test_envoy_finds_both_agents_by_one_name() -> None:
     assert second["image"] == COMPOSE["agent"]["image"]
     assert second["environment"] == COMPOSE["agent"]["environment"]
     assert second["ports"] == [], "the first one has the port"
+
+
+def test_extras_are_chosen_by_variables() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for service, argument, extra in (("memory", "ONNX", "onnx"), ("loader", "OCR_LANGUAGES", "ocr")):
+        assert COMPOSE[service]["build"]["args"] == {"SERVICE": service, argument: f"${{{argument}:-}}"}
+        assert f"${{{argument}:+--extra {extra}}}" in dockerfile
+        project = tomllib.loads((ROOT / "services" / service / "pyproject.toml").read_text())["project"]
+        assert extra in project["optional-dependencies"]
+    memory = COMPOSE["memory"]
+    assert "${EMBEDDING_FOLDER:-models}:/models:ro" in memory["volumes"], "a folder of the host, or an empty volume"
+    assert memory["environment"]["MEMGPT_MEMORY_EMBEDDING_FOLDER"] == "/models"
+    assert "MEMGPT_LOADER_OCR_LANGUAGES" in COMPOSE["loader"]["environment"]
 
 
 def test_only_the_profile_starts_them() -> None:

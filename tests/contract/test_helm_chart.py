@@ -110,6 +110,21 @@ def test_threads_follow_the_limits_of_the_container(chart: Chart) -> None:
     assert "MALLOC_ARENA_MAX=2" in (CHART.parents[2] / "Dockerfile").read_text()
 
 
+def test_a_local_transformer_is_mounted_for_memory_alone(chart: Chart) -> None:
+    for service, deployment in deployments(chart.render(CHART / "ci" / "transformer-values.yaml")).items():
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        mounts = {each["name"]: each for each in container["volumeMounts"]}
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        assert ("models" in mounts) == ("models" in volumes) == (service == "memory")
+        if service == "memory":
+            assert mounts["models"] == {"name": "models", "mountPath": "/models", "readOnly": True}
+            assert volumes["models"]["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+            assert environment["MEMGPT_MEMORY_EMBEDDING_FOLDER"] == "/models/all-minilm-l6-v2-q"
+        assert environment.get("MEMGPT_LOADER_OCR_LANGUAGES") == ("eng+deu" if service == "loader" else None)
+
+
 def test_memory_is_never_updated_by_rolling(chart: Chart) -> None:
     memory = deployments(chart.render(None))["memory"]
     assert memory["spec"]["strategy"] == {"type": "Recreate"}
@@ -189,6 +204,9 @@ def test_anonymous_callers_only_if_told(chart: Chart) -> None:
         ("milvus.uri=milvus:19530", "uri"),
         ("server.logLevel=loud", "logLevel"),
         ("tls.enabled=true", "tls.existingSecret is required"),
+        ("embedding.kind=onnx", "embedding.volume is required"),
+        ("embedding.path=../model", "path"),
+        ("loader.ocrLanguages=eng deu", "ocrLanguages"),
     ],
 )
 def test_wrong_values_are_refused_by_name(chart: Chart, setting: str, problem: str) -> None:

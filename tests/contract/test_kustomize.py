@@ -38,6 +38,16 @@ CASES: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
         },
     ),
     "mesh": (("mesh",), {"server.maxConnectionAge": "0"}),
+    "local transformer": (
+        ("local-transformer",),
+        {
+            "embedding.kind": "onnx",
+            "embedding.path": "model",
+            "embedding.volume.persistentVolumeClaim.claimName": "memgpt-models",
+            "embedding.volume.persistentVolumeClaim.readOnly": "true",
+        },
+    ),
+    "text in pictures": (("ocr",), {"loader.ocrLanguages": "eng"}),
 }
 """Components, and the chart's values that say the same."""
 
@@ -95,7 +105,7 @@ def test_components_say_what_the_chart_says(helm: Path, kustomize: Path, tmp_pat
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_manifests_fit_the_schemas_of_kubernetes(kustomize: Path, tmp_path: Path, version: str) -> None:
-    every = ("external-milvus", "tls", "mesh", "mesh-tokens", "monitoring", "network-policies")
+    every = sorted(each.name for each in (TARGET / "components").iterdir())
     for manifests in (overlay(kustomize, tmp_path, every), build(kustomize, TARGET / "overlays" / "production")):
         assert len(manifests) >= 14
         for manifest in manifests:

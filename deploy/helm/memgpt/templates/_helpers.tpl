@@ -79,7 +79,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* The Deployment of a service: a dict of root, service, replicas, strategy, env and volume (a volume's source). */}}
+{{/* The Deployment of a service: a dict of root, service, replicas, strategy, env, volume and
+     models (sources of volumes). */}}
 {{- define "memgpt.deployment" -}}
 {{- $values := get .root.Values .service }}
 apiVersion: apps/v1
@@ -168,6 +169,9 @@ spec:
             {{- if .volume }}
             - {name: data, mountPath: /var/lib/memgpt}
             {{- end }}
+            {{- if .models }}
+            - {name: models, mountPath: /models, readOnly: true}
+            {{- end }}
             {{- if .root.Values.tls.enabled }}
             - {name: tls, mountPath: /etc/memgpt/tls, readOnly: true}
             {{- end }}
@@ -180,6 +184,10 @@ spec:
         {{- with .volume }}
         - name: data
           {{- . | trim | nindent 10 }}
+        {{- end }}
+        {{- with .models }}
+        - name: models
+          {{- toYaml . | nindent 10 }}
         {{- end }}
         {{- if .root.Values.tls.enabled }}
         - name: tls
