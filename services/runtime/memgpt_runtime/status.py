@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from memgpt_runtime import errors, reasons
+from memgpt_runtime import context, errors, reasons
 from memgpt_runtime.errors import FieldViolation, Reason, ServiceError
 
 DOMAIN = "memgpt"
@@ -195,6 +195,10 @@ def from_rpc_error(error: grpc.RpcError, service: str = "the service", *, name: 
 
 def _foreign_error(code: grpc.StatusCode, service: str, name: str) -> ServiceError:
     """Return the error for a status without our ErrorInfo."""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and context.remaining() != 0:
+        # The limit of this one call, not the caller's: another attempt may succeed, as after a broken connection.
+        message = f"{service} did not respond in time; retry, and check that it runs"
+        return errors.Unavailable(Reason.SERVICE_UNAVAILABLE, message, metadata={"service": name} if name else {})
     if code in _BROKEN:
         code = grpc.StatusCode.UNAVAILABLE
     reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))

@@ -11,7 +11,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import error_details_pb2, status_pb2
 from memgpt.common.v1 import errors_pb2
 from memgpt.memory.v1 import source_service_pb2, source_service_pb2_grpc
-from memgpt_runtime import errors, reasons
+from memgpt_runtime import context, errors, reasons
 from memgpt_runtime.errors import Reason, ServiceError
 from memgpt_runtime.status import CODES, LOST_ANSWER, from_rpc_error
 
@@ -293,3 +293,23 @@ async def test_a_client_that_does_not_stop_sending_is_refused_nevertheless(start
 def test_an_answer_that_grpc_lost_is_asked_for_again() -> None:
     lost = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), details=LOST_ANSWER)
     assert isinstance(from_rpc_error(lost), errors.Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kind", "reason"),
+    [
+        (None, errors.Unavailable, Reason.SERVICE_UNAVAILABLE),
+        (30.0, errors.Unavailable, Reason.SERVICE_UNAVAILABLE),
+        (0.0, errors.DeadlineExceeded, Reason.DEADLINE_EXCEEDED),
+    ],
+)
+def test_a_peer_that_is_slow_is_unavailable_unless_the_caller_is_out_of_time(
+    seconds: float | None, kind: type[ServiceError], reason: Reason
+) -> None:
+    """The limit of one call to Memory says nothing about the caller's own deadline: a turn may be sent again."""
+    late = grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, grpc.aio.Metadata(), grpc.aio.Metadata())
+    with context.background("test", timeout=seconds):
+        error = from_rpc_error(late, "the Memory service", name="memory")
+    assert type(error) is kind
+    assert error.reason == reason
+    assert "did not respond in time" in error.message
