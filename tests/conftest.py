@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", type=int, default=0, help="faults of the test behind Envoy (default: few)")
     parser.addoption("--on-server", action="store_true", help="the test behind Envoy on the Milvus server")
     parser.addoption("--examples", type=int, default=0, help="runs of each test of random changes (default: few)")
+    parser.addoption("--requests", type=int, default=0, help="hostile requests for each RPC (default: few)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
     parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")
     parser.addoption("--vendors", action="store_true", help="every vendor from configure to run (default: a few)")

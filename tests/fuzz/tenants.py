@@ -2,8 +2,9 @@
 
 python -m tests.fuzz.tenants --requests 10000
 
-Two tenants send requests that mix what is theirs with what belongs to a third one, which sends none. What is found is
-printed, and the exit code is 1 if anything is:
+Two tenants send requests that mix what is theirs with what belongs to a third one, which sends none. All RPCs take
+turns, with dozens of calls in flight, so that what one deletes another has created. What is found is printed for each
+RPC, and the exit code is 1 if anything is:
 
 - a response or an error with something of another tenant that the request did not name
 - an error about another tenant's id, name or token that differs from the one about an invented one
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -43,7 +46,7 @@ VICTIM = "victim"
 
 _SECONDS = 60.0
 _STREAM_SECONDS = 1.0
-_AT_A_TIME = 8
+_WORKERS = 48
 _KEPT = 8
 _ATTEMPTS = 3
 _FOLLOWS = ("WatchLoad", "ResumeTurn", "BeginTurn", "ReadTurn")
@@ -82,6 +85,12 @@ def invented(name: str) -> str:
     return new_id("invented")
 
 
+def _server(method: MethodDescriptor) -> str:
+    """Return the server that has a method; empty if none of the suite does."""
+    return SERVERS.get(method.containing_service.file.package, "")
+
+
+@cache
 def _pool_name(field: FieldDescriptor) -> str:
     """Return the name under which values of a field are pooled; empty for texts of no tenant."""
     name = "block_id" if field.name == "shared_block_id" else field.name
@@ -97,24 +106,28 @@ class Fuzzer:
     """Sends hostile requests, and says what is wrong.
 
     Attributes:
-        outcomes: Number of calls by status.
-        found: What is wrong.
+        outcomes: Number of hostile requests by status, by the full name of the RPC.
+        calls: Number of calls, with those that compare two outcomes.
+        found: What is wrong, by the full name of the RPC.
     """
 
     def __init__(self, suite: GuardedSuite, random: Random) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self.found: list[str] = []
+        self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+        self.calls = 0
+        self.found: dict[str, list[str]] = defaultdict(list)
         self._suite = suite
         self._random = random
         self._pool = _Pool()
         self._contents: dict[str, Contents] = {}
         self._credentials: dict[str, list[Metadata]] = {}
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._stubs: dict[str, Any] = {}
+        self._secrets = re.compile(b"")
         self._narrow: dict[str, str] = {}
         self._victim_key: Metadata = ()
 
-    async def run(self, requests: int, only: str = "") -> None:
-        """Send a number of requests to every RPC, of all whose names contain a text."""
+    async def run(self, requests: int, only: str = "", minutes: float = float("inf")) -> None:
+        """Send a number of requests to every RPC, of all whose names contain a text; stop early after some minutes."""
         self._prepare()
         before = snapshot(self._suite, self._victim_key)
         addresses = {
@@ -123,16 +136,28 @@ class Fuzzer:
             "memory": self._suite.memory_address,
         }
         self._channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
+        methods = [method for method in service_methods() if only in method.full_name and _server(method)]
+        turns = (method for _ in range(requests) for method in self._random.sample(methods, len(methods)))
+        until = time.monotonic() + minutes * 60
+
+        async def work() -> None:
+            for method in turns:
+                if time.monotonic() >= until:
+                    return
+                tenant = self._random.choice(ATTACKERS)
+                await self._attack(method, tenant, self._credential(method, tenant))
+
         try:
-            for method in service_methods():
-                server = SERVERS.get(method.containing_service.file.package)
-                if server is not None and only in method.full_name:
-                    await self._fuzz(server, method, requests)
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(_WORKERS):
+                    workers.create_task(work())
         finally:
             for channel in self._channels.values():
                 await channel.close()
         after = snapshot(self._suite, self._victim_key)
-        self.found += [f"{what} of the victim has changed" for what in before if before[what] != after.get(what)]
+        changed = [what for what in before if before[what] != after.get(what)]
+        if changed:
+            self.found["all"] += [f"{what} of the victim has changed" for what in changed]
 
     def _prepare(self) -> None:
         suite = self._suite
@@ -151,17 +176,12 @@ class Fuzzer:
             narrow = suite.create_key("narrow", "user", tenant, agent_ids=[agent_id], source_ids=[source_id])[1]
             roles = [bearer(suite.create_key(role, role, tenant)[1]) for role in ("reader", "user")]
             self._credentials[tenant] = [admin, admin, *roles, bearer(narrow)]
+        secrets = {value for contents in self._contents.values() for value in contents.secrets}
+        self._secrets = re.compile(b"|".join(re.escape(value) for value in sorted(secrets, key=len, reverse=True)))
 
-    async def _fuzz(self, server: str, method: MethodDescriptor, requests: int) -> None:
-        random = self._random
-        for start in range(0, requests, _AT_A_TIME):
-            calls = []
-            for _ in range(min(_AT_A_TIME, requests - start)):
-                tenant = random.choice(ATTACKERS)
-                internal = declared(method) == PERMISSION_INTERNAL and method.name != _OF_NO_TENANT
-                metadata = self._on_behalf(tenant) if internal else self._metadata(tenant)
-                calls.append(self._attack(server, method, tenant, metadata))
-            await asyncio.gather(*calls)
+    def _credential(self, method: MethodDescriptor, tenant: str) -> Metadata:
+        internal = declared(method) == PERMISSION_INTERNAL and method.name != _OF_NO_TENANT
+        return self._on_behalf(tenant) if internal else self._metadata(tenant)
 
     def _on_behalf(self, tenant: str) -> Metadata:
         """Return the credentials of a service that calls on behalf of the tenant: mostly; else its own ones."""
@@ -189,47 +209,56 @@ class Fuzzer:
                 return (("authorization", token[:-1] + ("A" if token[-1] != "A" else "B")),)
         return metadata
 
-    async def _attack(self, server: str, method: MethodDescriptor, tenant: str, metadata: Metadata) -> None:
+    async def _attack(self, method: MethodDescriptor, tenant: str, metadata: Metadata) -> None:
         sent = [self._request(method.input_type, tenant) for _ in range(self._length(method))]
-        ended = await self._call(server, method, sent, metadata)
-        self.outcomes[ended.code] += 1
-        shown = f"{tenant} {method.full_name} {' '.join(map(str, sent))[:600]!r}"
+        ended = await self._call(method, sent, metadata)
+        self.outcomes[method.full_name][ended.code] += 1
+        wrong = [f"tells {value!r} of {owner}" for owner, value in self._leaks(tenant, sent, ended)]
         if ended.code in ("INTERNAL", "UNKNOWN", "DATA_LOSS"):
-            self.found.append(f"{shown}: {ended.code}: {ended.message}")
-        request = b"".join(message.SerializeToString() for message in sent)
-        for owner, contents in self._contents.items():
-            if owner != tenant:
-                leaks = [value for value in contents.secrets if value in ended.raw and value not in request]
-                self.found += [f"{shown}: {ended.code}: tells {value!r} of {owner}" for value in leaks]
+            wrong.append(ended.message)
         if ended.code == "OK":
-            self._pool.add(tenant, _harvest(ended.responses))
-        elif (twin := self._twin(sent)) is not None and not (method.client_streaming or method.server_streaming):
-            await self._compare(server, method, (sent, twin), metadata, shown)
+            found = _harvest(ended.responses)
+            self._pool.add(tenant, (one for one in found if not self._secrets.fullmatch(one[1].encode())))
+        elif not (method.client_streaming or method.server_streaming) and (twin := self._twin(sent)) is not None:
+            wrong += await self._compare(method, sent, twin, metadata, ended)
+        for each in wrong:
+            shown = f"{tenant} {' '.join(map(str, sent))[:600]!r}: {ended.code}: {each}"
+            self.found[method.full_name].append(shown)
+
+    def _leaks(self, tenant: str, sent: Sequence[Message], ended: _Outcome) -> Iterator[tuple[str, bytes]]:
+        """Yield what a response tells of other tenants that its request did not name."""
+        leaked = {value for value in self._secrets.findall(ended.raw) if value}
+        if leaked:
+            request = b"".join(message.SerializeToString() for message in sent)
+            for owner, contents in self._contents.items():
+                if owner != tenant:
+                    yield from (
+                        (owner, value) for value in contents.secrets if value in leaked and value not in request
+                    )
 
     async def _compare(
         self,
-        server: str,
         method: MethodDescriptor,
-        pair: tuple[Sequence[Message], Sequence[Message]],
+        sent: Sequence[Message],
+        twin: Sequence[Message],
         metadata: Metadata,
-        shown: str,
-    ) -> None:
+        ended: _Outcome,
+    ) -> list[str]:
         """Check that the victim's values and invented ones have the same outcome.
 
         The attackers' own calls at the same time may change it, so only a difference that stays counts.
         """
-        outcomes: list[tuple[str, ...]] = []
+        outcomes = [_essence(ended, sent), _essence(await self._call(method, twin, metadata), twin)]
         for _ in range(_ATTEMPTS):
+            if outcomes[0] == outcomes[1]:
+                return []
             outcomes = []
-            for sent in pair:
-                for message in sent:
+            for messages in (sent, twin):
+                for message in messages:
                     if "request_id" in message.DESCRIPTOR.fields_by_name:
                         cast("Any", message).request_id = new_id("fresh")
-                ended = await self._call(server, method, sent, metadata)
-                outcomes.append((ended.code, ended.reason, _without(ended.message, sent)))
-            if outcomes[0] == outcomes[1]:
-                return
-        self.found.append(f"{shown}: differs from an invented one: {outcomes}")
+                outcomes.append(_essence(await self._call(method, messages, metadata), messages))
+        return [f"differs from an invented one: {outcomes}"] if outcomes[0] != outcomes[1] else []
 
     def _twin(self, sent: Sequence[Message]) -> list[Message] | None:
         """Return the same messages with invented values in place of the victim's; None if there are none."""
@@ -307,14 +336,21 @@ class Fuzzer:
             case _:
                 return random.choice(_NUMBERS)
 
-    async def _call(
-        self, server: str, method: MethodDescriptor, sent: Sequence[Message], metadata: Metadata
-    ) -> _Outcome:
-        path = f"/{method.containing_service.full_name}/{method.name}"
-        parse = message_factory.GetMessageClass(method.output_type).FromString
-        channel, seconds = self._channels[server], _STREAM_SECONDS if method.name in _FOLLOWS else _SECONDS
-        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
-        stub: Any = getattr(channel, kind)(path, lambda message: message.SerializeToString(), parse)
+    def _stub(self, method: MethodDescriptor) -> Any:
+        stub = self._stubs.get(method.full_name)
+        if stub is None:
+            path = f"/{method.containing_service.full_name}/{method.name}"
+            parse = message_factory.GetMessageClass(method.output_type).FromString
+            kinds = [
+                "stream" if streamed else "unary" for streamed in (method.client_streaming, method.server_streaming)
+            ]
+            connect = getattr(self._channels[_server(method)], "_".join(kinds))
+            stub = self._stubs[method.full_name] = connect(path, lambda message: message.SerializeToString(), parse)
+        return stub
+
+    async def _call(self, method: MethodDescriptor, sent: Sequence[Message], metadata: Metadata) -> _Outcome:
+        self.calls += 1
+        stub, seconds = self._stub(method), _STREAM_SECONDS if method.name in _FOLLOWS else _SECONDS
         responses: list[Message] = []
         try:
             call = stub(_stream(sent) if method.client_streaming else sent[0], metadata=metadata, timeout=seconds)
@@ -371,6 +407,11 @@ def _harvest(messages: Iterable[Message]) -> Iterable[tuple[str, str]]:
                     yield name, value
 
 
+def _essence(ended: _Outcome, sent: Sequence[Message]) -> tuple[str, str, str]:
+    """Return what must not depend on whether another tenant has what a request names."""
+    return ended.code, ended.reason, _without(ended.message, sent)
+
+
 def _without(text: str, sent: Sequence[Message]) -> str:
     """Return the text of an error without the values of its request, longest first."""
     values = sorted({value for message in sent for value in _texts(message) if value}, key=len, reverse=True)
@@ -395,18 +436,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.tenants", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000, help="for each RPC (default: 1,000)")
     parser.add_argument("--seed", type=int, default=None, help="to repeat a run (default: the time)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after this time (default: never)")
     parser.add_argument("--only", default="", help="RPCs whose full names contain this")
     options = parser.parse_args()
     seed = int(time.time()) if options.seed is None else options.seed
     home = Path(mkdtemp(prefix="memgpt-fuzz-"))
     sys.stdout.write(f"seed {seed}, home {home}\n")
-    with GuardedSuite(home) as suite:
+    with GuardedSuite(home, MEMGPT_SERVER_LOG_LEVEL="warning") as suite:
         fuzzer = Fuzzer(suite, Random(seed))
-        asyncio.run(fuzzer.run(options.requests, options.only))
-    ended = ", ".join(f"{number:,} {how}" for how, number in fuzzer.outcomes.most_common())
-    sys.stdout.write(f"{fuzzer.outcomes.total():,} requests: {ended}\n")
-    sys.stdout.write("".join(f"  {each}\n" for each in fuzzer.found))
+        started = time.monotonic()
+        asyncio.run(fuzzer.run(options.requests, options.only, options.minutes))
+        seconds = time.monotonic() - started
+    sys.stdout.write(report(fuzzer, seconds))
     return 1 if fuzzer.found else 0
+
+
+def report(fuzzer: Fuzzer, seconds: float) -> str:
+    """Return the figures of each RPC, their sums, and what is wrong."""
+    lines = []
+    for rpc, outcomes in sorted(fuzzer.outcomes.items()):
+        statuses = ", ".join(f"{number:,} {status}" for status, number in outcomes.most_common())
+        lines.append(f"{rpc}: {outcomes.total():,} requests, {len(fuzzer.found.get(rpc, ()))} wrong: {statuses}")
+    total = sum(outcomes.total() for outcomes in fuzzer.outcomes.values())
+    wrong = sum(map(len, fuzzer.found.values()))
+    rate = f"{total / seconds:.0f} requests/s, {fuzzer.calls / seconds:.0f} calls/s"
+    lines.append(f"{total:,} requests for {len(fuzzer.outcomes)} RPCs in {seconds:.0f} s ({rate}): {wrong} wrong")
+    lines += [f"  {rpc}: {each}" for rpc, found in fuzzer.found.items() for each in found]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
