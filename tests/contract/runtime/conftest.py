@@ -13,13 +13,15 @@ from memgpt.common.v1 import permission_pb2
 from memgpt.config import Config, ServerSettings, ServiceSection
 from memgpt_runtime import server
 from memgpt_runtime.server import App, ServiceSpec
+from pydantic import SecretStr
 
 from tests.contract.runtime.probe import Running, Start
 
 
 @pytest.fixture
 def start() -> Start:
-    """Starts a server with some servicers; settings by name, those of the service with the prefix ``service_``."""
+    """Starts a server with some servicers, and with credentials if one is given; settings by name, those of the service
+    with the prefix ``service_``."""
 
     @asynccontextmanager
     async def run(
@@ -29,6 +31,7 @@ def start() -> Start:
         unlimited: frozenset[str] = frozenset(),
         keep_alive: Any = None,
         permission: Any = permission_pb2.PERMISSION_USE,
+        credential: str = "",
         **settings: Any,
     ) -> AsyncIterator[Running]:
         apps: list[App[ServiceSection]] = []
@@ -40,7 +43,13 @@ def start() -> Start:
                 app.add_servicer(lambda add, target: add(target), add)
             yield
 
-        own = {key.removeprefix("service_"): settings.pop(key) for key in list(settings) if key.startswith("service_")}
+        if credential:
+            settings["service_key"] = SecretStr(credential)
+        own = {
+            key.removeprefix("service_"): settings.pop(key)
+            for key in list(settings)
+            if key.startswith("service_") and key != "service_key"
+        }
         spec = ServiceSpec(
             "memory",
             ServiceSection,

@@ -95,6 +95,31 @@ async def test_silent_calls_give_way_to_others_and_to_health_checks(
         assert {await call.code() for call in silent} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
+async def test_strangers_that_do_not_finish_their_requests_delay_no_caller_with_a_credential(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interceptors, "_PATIENCE_SECONDS", 3600.0)
+    key = "k" * 32
+    limits = {"max_receiving_bytes": 65_536, "max_message_bytes": 65_536}  # one place
+    half = struct.pack(">BI", 0, 1000) + b"x" * 500
+    async with start(Probe(str).add_to, credential=key, **limits) as running, asyncio.timeout(60):
+        strangers = [asyncio.create_task(end_of_call(running.server.port, "Unary", half)) for _ in range(20)]
+        calls = 0
+        while not all(one.done() for one in strangers):
+            assert await running.call("unary", "x", metadata=[("authorization", f"Bearer {key}")]) == ["x"]
+            calls += 1
+        assert calls > 1
+        assert {await one for one in strangers} == {HEADERS}
+
+
+@pytest.mark.parametrize("method", ["unary", "client_stream"])
+async def test_the_caller_of_a_large_request_learns_that_it_is_refused(start: Start, method: str) -> None:
+    async with start(Probe(str).add_to, credential="k" * 32) as running, asyncio.timeout(60):
+        with pytest.raises(grpc.aio.AioRpcError, match="requires a credential") as caught:
+            await running.call(method, "x" * 3_000_000)
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
 async def test_a_call_without_a_request_is_invalid(start: Start) -> None:
     async def nothing() -> AsyncIterator[StringValue]:
         messages: list[StringValue] = []

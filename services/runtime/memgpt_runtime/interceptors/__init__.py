@@ -11,17 +11,18 @@ handler, each a module of this package. Outermost first:
 `rpc_metrics`     ``grpc_server_*``
 `audit_log`       one line per change and per refusal, in a log of its own
 `error_mapping`   converts exceptions to a status with details; a bug becomes INTERNAL
+`admission`       discards the request of a call that is refused by the next two stages
 `client_identity` refuses clients whose certificate has another name, if names are configured
 `authorization`   sets the principal; refuses callers without a credential or without the permission; ends streams whose
                   credential becomes invalid; health and reflection are exempt
+`admission`       receives a single request, now that the caller is known
 `load_shedding`   refuses calls beyond the limits, and new calls during a drain; health and reflection are exempt
 `deadline`        limits calls that came without a deadline
 validation        checks every request message against its ``buf.validate`` constraints, and what the caller's key is
                   restricted to
 ================= ====================================================================================
 
-`receiving` bounds how many messages are received at a time, and how long that may take: single requests before the
-stages, streamed ones within them.
+`receiving` bounds how many messages are received at a time, and how long that may take.
 
 Handlers are ``async def`` (unary responses) or async generators (streams). They read requests from the iterator they
 are given, and raise `ServiceError`.
@@ -39,6 +40,7 @@ from memgpt_runtime.audit import AuditLog
 from memgpt_runtime.auth.restrictions import check_request
 from memgpt_runtime.context import principal
 from memgpt_runtime.interceptors.access_log import AccessLog
+from memgpt_runtime.interceptors.admission import Admit, DiscardRefused
 from memgpt_runtime.interceptors.audit_log import Audit
 from memgpt_runtime.interceptors.authorization import Authorization
 from memgpt_runtime.interceptors.client_identity import ClientIdentity
@@ -107,8 +109,10 @@ def server_interceptor(
         RpcMetrics(metrics),
         Audit(audit),
         ErrorMapping(in_flight),
+        DiscardRefused(),
         ClientIdentity(settings.tls_client_names),
         authorization,
+        Admit(),
         LoadShedding(settings.max_concurrent_calls, settings.max_concurrent_streams, unlimited, in_flight),
         DefaultDeadline(settings.default_deadline, settings.stream_deadline, deadlines or {}),
     ]

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import ServiceError
+from memgpt_runtime.interceptors.admission import discard
 from memgpt_runtime.interceptors.keep_alive import StreamKeepAlive
 from memgpt_runtime.interceptors.receiving import LARGE_BYTES, ReceiveLimiter, ReceiveSlot, return_memory
 from memgpt_runtime.interceptors.rpc import INFRASTRUCTURE, Call, Rpc, Stage
@@ -153,18 +154,13 @@ class _WrappedMethod:
             return await self._run(rpc, lambda: call(self._parse_all(rpc)))
         received: list[_Received] = []
 
+        async def receive() -> None:
+            received.append(await self._receive(rpc))
+
         async def call_with_request() -> Any:
             return await call(self._parse(received.pop(), rpc))
 
-        try:
-            received.append(await self._receive(rpc))
-        except ServiceError as error:
-            late = error
-
-            async def refuse() -> None:
-                raise late
-
-            return await self._run(rpc, refuse)
+        rpc.receive = receive
         try:
             return await self._run(rpc, call_with_request)
         finally:
@@ -236,7 +232,6 @@ async def _discard(grpc_context: grpc.aio.ServicerContext[Any, Any]) -> None:
     """
     try:
         async with asyncio.timeout(_DISCARD_SECONDS):
-            while await grpc_context.read() is not grpc.aio.EOF:
-                pass
+            await discard(grpc_context)
     except (TimeoutError, grpc.aio.BaseError):
         pass

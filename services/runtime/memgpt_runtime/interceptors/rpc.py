@@ -27,6 +27,8 @@ class Rpc:
         wire: gRPC's own context.
         metadata: The text entries of the call's metadata; set by the first stage.
         request: Ids, principal, deadline; set by the first stage, its principal by `authorization`.
+        receive: Receives a single request; None for nothing to receive before the handler runs.
+        admitted: Whether the caller may make the call, so that its request is received.
         code: The status code at its end.
         reason: The reason of the error that ended it; empty without one.
         before_error: Called when `code` and `reason` are set, before the error is sent; None for nothing to call.
@@ -39,6 +41,8 @@ class Rpc:
     wire: grpc.aio.ServicerContext[Any, Any]
     metadata: Mapping[str, str] = field(init=False)
     request: RequestContext = field(init=False)
+    receive: Callable[[], Awaitable[None]] | None = None
+    admitted: bool = False
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""
     before_error: Callable[[], None] | None = None
