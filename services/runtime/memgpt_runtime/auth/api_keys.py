@@ -26,7 +26,7 @@ from memgpt_runtime.auth.open_streams import OpenStreams
 from memgpt_runtime.errors import ServiceError, Unauthenticated
 from memgpt_runtime.ids import random_bytes
 from memgpt_runtime.logs import get_logger
-from memgpt_runtime.principal import Principal
+from memgpt_runtime.principal import CredentialKind, Principal
 
 _log = get_logger(__name__)
 
@@ -215,7 +215,9 @@ class ApiKeyCache:
     async def refresh(self) -> None:
         """Ask again for all keys that were used since the last time or have open streams, and end streams."""
         in_use = {key_id for key_id, entry in self._entries.items() if entry.used and entry.key is not None}
-        in_use.update(key_id for key_id in self._streams.credential_ids() if key_id in self._entries)
+        in_use.update(
+            key_id for key_id in self._streams.credential_ids(CredentialKind.API_KEY) if key_id in self._entries
+        )
         ids = sorted(in_use)
         for start in range(0, len(ids), _BATCH):
             await self._resolve(ids[start : start + _BATCH])
@@ -311,7 +313,7 @@ class ApiKeyCache:
         gone = reasons.credential_revoked("the API key was deleted; use another one")
         refusal = gone if key is None else key.refusal()
         if refusal is not None:
-            self._streams.end(key_id, refusal)
+            self._streams.end(CredentialKind.API_KEY, key_id, refusal)
 
     def _evict(self, keep: Collection[str]) -> None:
         while len(self._unknown) > _MOST_UNKNOWN:
@@ -320,13 +322,13 @@ class ApiKeyCache:
             self._entries.popitem(last=False)
 
     def _end_stale(self) -> None:
-        for key_id in list(self._streams.credential_ids()):
+        for key_id in self._streams.credential_ids(CredentialKind.API_KEY):
             entry = self._entries.get(key_id)
             if entry is not None and not _usable(entry):
                 unchecked = reasons.service_unavailable(
                     f"the API key could not be checked for {STALE_SECONDS:g} s; retry", service="memory"
                 )
-                self._streams.end(key_id, unchecked)
+                self._streams.end(CredentialKind.API_KEY, key_id, unchecked)
 
 
 def _usable(entry: _Entry) -> bool:

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from types import TracebackType
 
 from memgpt_runtime import clock, reasons
 from memgpt_runtime.errors import ServiceError
-from memgpt_runtime.principal import Principal
+from memgpt_runtime.principal import CredentialKind, Principal
 
 _LONGEST_TIMER = 1_000_000.0
 """Seconds; no stream is open for longer, and the timers of an event loop are bounded too."""
 
 
 class OpenStreams:
-    """The streams in progress, by the id of their credential."""
+    """The streams in progress, by their credential: ids of different kinds of credentials may be equal."""
 
     def __init__(self) -> None:
-        self._streams: dict[str, set[StreamGuard]] = {}
+        self._streams: dict[tuple[CredentialKind, str], set[StreamGuard]] = {}
 
-    def credential_ids(self) -> Iterable[str]:
-        """Return the ids of all credentials with a stream."""
-        return self._streams.keys()
+    def credential_ids(self, kind: CredentialKind) -> Sequence[str]:
+        """Return the ids of all credentials of a kind with a stream."""
+        return [id_ for one, id_ in self._streams if one is kind]
 
     def guard(self, principal: Principal) -> StreamGuard:
         """Return the guard of a new stream, within which the stream runs."""
         return StreamGuard(self, principal)
 
-    def end(self, credential_id: str, error: ServiceError) -> None:
+    def end(self, kind: CredentialKind, credential_id: str, error: ServiceError) -> None:
         """End all streams of a credential with an error."""
-        for stream in list(self._streams.get(credential_id, ())):
+        for stream in list(self._streams.get((kind, credential_id), ())):
             stream.end(error)
 
     def add(self, stream: StreamGuard) -> None:
         """Note a stream that begins."""
-        self._streams.setdefault(stream.credential_id, set()).add(stream)
+        self._streams.setdefault(stream.credential, set()).add(stream)
 
     def remove(self, stream: StreamGuard) -> None:
         """Forget a stream that has ended."""
-        streams = self._streams[stream.credential_id]
+        streams = self._streams[stream.credential]
         streams.discard(stream)
         if not streams:
-            del self._streams[stream.credential_id]
+            del self._streams[stream.credential]
 
 
 class StreamGuard:
@@ -53,7 +53,7 @@ class StreamGuard:
 
     def __init__(self, streams: OpenStreams, principal: Principal) -> None:
         self._streams = streams
-        self.credential_id = principal.credential_id
+        self.credential = principal.kind, principal.credential_id
         self._expires = principal.expires
         self._error: ServiceError | None = None
         self._task: asyncio.Task[object] | None = None

@@ -229,7 +229,19 @@ async def test_streams_of_a_revoked_key_end(cache: ApiKeyCache, source: Source, 
     async with asyncio.timeout(5):
         outcomes = await asyncio.gather(*running, return_exceptions=True)
     assert [getattr(each, "reason", each) for each in outcomes] == ["CREDENTIAL_REVOKED"] * 2
-    assert not list(streams.credential_ids())
+    assert not streams.credential_ids(CredentialKind.API_KEY)
+
+
+async def test_streams_of_a_token_whose_subject_is_the_id_of_a_revoked_key_go_on(
+    cache: ApiKeyCache, source: Source, streams: OpenStreams
+) -> None:
+    key_id, token = source.add()
+    await cache.check(token)
+    async with streams.guard(Principal(kind=CredentialKind.JWT, credential_id=key_id)):
+        source.keys[key_id] = replace(source.keys[key_id], revoked=True)
+        await cache.refresh()
+        await asyncio.sleep(0)  # a cancellation would be delivered now
+    assert await _reason(cache, token) == "CREDENTIAL_REVOKED"
 
 
 async def test_a_stream_ends_when_its_credential_expires(streams: OpenStreams) -> None:
@@ -241,13 +253,13 @@ async def test_a_stream_ends_when_its_credential_expires(streams: OpenStreams) -
 
 async def test_a_cancellation_by_somebody_else_stays_one(streams: OpenStreams) -> None:
     async def stream() -> None:
-        async with streams.guard(Principal(credential_id="key_1")):
+        async with streams.guard(Principal(kind=CredentialKind.API_KEY, credential_id="key_1")):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(stream())
     await asyncio.sleep(0)
     task.cancel()
-    streams.end("key_1", reasons.credential_revoked("revoked"))
+    streams.end(CredentialKind.API_KEY, "key_1", reasons.credential_revoked("revoked"))
     with pytest.raises(asyncio.CancelledError):
         await task
 
