@@ -226,7 +226,7 @@ def test_refusals_say_what_to_do(user: User, suite: GuardedSuite) -> None:
         )
     unknown = reader[:-4] + ("aaaa" if not reader.endswith("aaaa") else "bbbb")
     told = user.refusal("whoami", MEMGPT_API_KEY=unknown)
-    assert told.startswith("the services do not know the credential in MEMGPT_API_KEY; it may belong to another server")
+    assert told.startswith("the services do not know the credential in MEMGPT_API_KEY: unknown API key; check it, or")
     assert "no API key or token has" in user.refusal("whoami", MEMGPT_API_KEY="größe", code=2)
 
 

@@ -14,8 +14,8 @@ _REMEDIES: Mapping[str, str] = {
     Reason.CREDENTIAL_MISSING: "the services require a credential; run `memgpt login`, or set MEMGPT_API_KEY",
     Reason.CREDENTIAL_MALFORMED: "{what} is neither an API key nor a JSON Web Token; copy it again, and run"
     " `memgpt login`",
-    Reason.CREDENTIAL_UNKNOWN: "the services do not know {what}; it may belong to another server, or have been"
-    " replaced; see `memgpt profiles list`, or run `memgpt login` with another key",
+    Reason.CREDENTIAL_UNKNOWN: "the services do not know {what}: {message}; it may belong to another server; see"
+    " `memgpt profiles list`, or run `memgpt login` with another one",
     Reason.CREDENTIAL_EXPIRED: "{what} has expired; ask an administrator for a new one (`memgpt keys create` or"
     " `memgpt keys rotate`), and run `memgpt login`",
     Reason.CREDENTIAL_REVOKED: "{what} was revoked; ask an administrator for a new one (`memgpt keys create`), and run"
