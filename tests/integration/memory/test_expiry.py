@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -23,10 +23,11 @@ from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
 from memgpt_memory.agents import LiveAgent
 from memgpt_memory.core import Core
+from memgpt_memory.messages import Message, NewMessage, Role, message_rows
 from memgpt_memory.recall import Expiry
 from memgpt_memory.store.filters import Between, Equals, all_of
 from memgpt_memory.store.layout import MESSAGES
-from memgpt_memory.store.rows import Key, RowTime
+from memgpt_memory.store.rows import Key, MessageRow, RowTime
 from memgpt_runtime import clock as runtime_clock
 
 from tests.integration.memory.client import ABORTED, INVALID, UNAVAILABLE, Memory, connected, refused
@@ -317,6 +318,81 @@ async def test_an_imported_agent_keeps_its_times_and_its_ttl(memory: Memory) -> 
     pieces[1].agent.name = f"copy {uuid4().hex}"
     copy = await take(memory, iter(pieces))
     assert [m.text for m in await memory.history(copy)] == ["weather 2", "weather 3"]
+
+
+async def add_history(core: Core, live: LiveAgent, count: int, age: timedelta) -> None:
+    """Store messages, the first half of which is `age` old, without the minutes that calls would take."""
+    new = runtime_clock.microseconds()
+    for start in range(0, count, 2_000):
+        rows: list[MessageRow] = []
+        for number in range(start, start + 2_000):
+            created = new - age // timedelta(microseconds=1) if number < count // 2 else new
+            rows += message_rows(live.id, number, created, "", 0, NewMessage(Role.USER, f"weather {number}"))
+        await core.store.upsert(MESSAGES, rows)
+    size = sum(len(f"weather {number}") for number in range(count))
+    row = live.row.model_copy(
+        update={"message_count": count, "window_start": count, "text_bytes": (live.row.text_bytes or 0) + size}
+    )
+    live.state = replace(live.state, row=row)
+
+
+class WatchedLock(asyncio.Lock):
+    """A lock that says what is counted while it is held, at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = self.most = 0
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self.count = 0
+        return True
+
+    def release(self) -> None:
+        self.most = max(self.most, self.count)
+        super().release()
+
+
+async def test_a_first_ttl_on_a_long_history_holds_up_no_turn(serve: Serve, tmp_path: Path) -> None:
+    """All of it is hidden at once, and its texts are read a batch at a time, between which turns are stored."""
+    count = 50_000
+    async with serve(str(tmp_path / "milvus.db"), lease_seconds=600.0) as memory:
+        agent_id = await take(memory, old_agent(0, 600, 48 * HOUR))
+        core = memory.core()
+        await core.expiry.close()  # the test makes the pass itself
+        live = await core.agents.get(memory.tenant, agent_id)
+        await add_history(core, live, count, 48 * HOUR)
+        everything = live.row.text_bytes
+        lock = live.lock = WatchedLock()
+        read, size = core.agents.messages.read, core.notes.size
+
+        async def counted_read(agent_id: str, sequences: Iterable[int]) -> list[Message]:
+            wanted = list(sequences)
+            lock.count += len(wanted) if lock.locked() else 0
+            return await read(agent_id, wanted)
+
+        async def counted_size(live: LiveAgent, numbers: Sequence[int]) -> int:
+            lock.count += len(numbers)
+            return await size(live, numbers)
+
+        core.agents.messages.read, core.notes.size = counted_read, counted_size  # type: ignore[method-assign]
+        changed = await keep(memory, agent_id, message_ttl=24 * HOUR, note_ttl=24 * HOUR)
+        assert (changed.message_count, changed.passage_count) == (count // 2, 300)
+        assert live.row.text_bytes == everything
+        working = asyncio.create_task(core.expiry._pass())
+        turns = 0
+        while not working.done():
+            await memory.turn(agent_id, f"weather {turns}")
+            turns += 1
+        await working
+        assert turns > 3
+        assert await rows_of(core, live) == Rows(count // 2 + turns, 300, 0)
+        texts = [f"weather {n}" for n in range(count // 2, count)] + [f"weather {n}" for n in range(turns)]
+        notes = [f"the weather {n}" for n in range(300, 600)]
+        assert live.row.text_bytes == sum(map(len, [*texts, *notes]))
+        assert not live.state.unfreed_messages
+        assert not live.state.unfreed_notes
+    assert 0 < lock.most <= 400
 
 
 async def test_a_kill_during_the_pass_loses_and_keeps_nothing_else(tmp_path: Path, milvus_uri: str) -> None:

@@ -75,7 +75,9 @@ class AgentUsage:
                     return
                 for start in range(0, row.message_count, _TEXTS):
                     numbers = range(start, min(start + _TEXTS, row.message_count))
-                    found = await self._agents.messages.read(live.id, numbers)
+                    found = await self._agents.messages.read(
+                        live.id, [n for n in numbers if n not in live.state.forgotten]
+                    )
                     size += sum(text_size(message.text, message.function_call) for message in found)
                 for start in range(0, row.next_note, _TEXTS):
                     numbers = range(start, min(start + _TEXTS, row.next_note))

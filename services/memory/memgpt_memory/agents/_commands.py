@@ -142,7 +142,20 @@ class ForgetMessages:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Forget messages and delete notes whose time to live has ended; missing ones are not an error.
+    """Forget messages and delete notes whose time to live has ended. Their bytes count until `FreeBytes`.
+
+    Attributes:
+        messages: Sequences of the messages.
+        notes: Numbers of the notes.
+    """
+
+    messages: Set[int]
+    notes: Set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class FreeBytes:
+    """Count the bytes of messages and notes that have expired no longer.
 
     Attributes:
         messages: Sequences of the messages.
@@ -150,9 +163,9 @@ class Expire:
         freed: Bytes of their texts.
     """
 
-    messages: Set[int]
-    notes: Set[int]
-    freed: int = 0
+    messages: Sequence[int]
+    notes: Sequence[int]
+    freed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +321,7 @@ Command = (
     | CountBytes
     | ForgetMessages
     | Expire
+    | FreeBytes
     | AttachSource
     | DetachSource
     | PutToolServer

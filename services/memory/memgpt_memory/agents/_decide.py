@@ -28,6 +28,7 @@ from memgpt_memory.agents._commands import (
     EndTurn,
     Expire,
     ForgetMessages,
+    FreeBytes,
     InsertNotes,
     NoteTurn,
     PutToolServer,
@@ -40,6 +41,7 @@ from memgpt_memory.agents._commands import (
 )
 from memgpt_memory.agents._draft import Draft, Transition
 from memgpt_memory.agents._lifetimes import lifetime_records
+from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._rewinds import Rewind
 from memgpt_memory.agents._rows import NoteInsertion, SharedRef, TurnState
 from memgpt_memory.agents._settings import settings_etag
@@ -194,6 +196,7 @@ def _(command: CountBytes, draft: Draft) -> bool:
     if draft.row.text_bytes is not None:
         return False
     draft.row.text_bytes = command.size
+    draft.set(unfreed_messages=Ranges(), unfreed_notes=Ranges())  # not counted
     return True
 
 
@@ -210,10 +213,24 @@ def _(command: ForgetMessages, draft: Draft) -> bool:
 
 @_apply.register
 def _(command: Expire, draft: Draft) -> None:
+    before = draft.before
     if command.messages:
-        draft.set(forgotten=draft.before.forgotten.add(command.messages))
+        new = Ranges().add(command.messages).minus(before.forgotten)
+        draft.set(
+            forgotten=before.forgotten.union(new.pieces), unfreed_messages=before.unfreed_messages.union(new.pieces)
+        )
     if command.notes:
+        new = Ranges().add(command.notes).minus(before.dead_notes)
         draft.delete_notes(command.notes)
+        draft.set(unfreed_notes=before.unfreed_notes.union(new.pieces))
+
+
+@_apply.register
+def _(command: FreeBytes, draft: Draft) -> None:
+    if command.messages:
+        draft.set(unfreed_messages=draft.before.unfreed_messages.minus(Ranges().add(command.messages)))
+    if command.notes:
+        draft.set(unfreed_notes=draft.before.unfreed_notes.minus(Ranges().add(command.notes)))
     draft.free(command.freed)
 
 

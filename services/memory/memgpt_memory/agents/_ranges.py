@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import islice
 
 
 class Ranges:
@@ -44,6 +45,24 @@ class Ranges:
             else:
                 merged.append((start, end))
         return Ranges(merged)
+
+    def minus(self, others: Ranges) -> Ranges:
+        """Return the numbers that are not in `others`."""
+        left: list[tuple[int, int]] = []
+        for start, end in self._ranges:
+            for first, stop in others.pieces[max(bisect_right(others._starts, start) - 1, 0) :]:
+                if first >= end:
+                    break
+                if first > start:
+                    left.append((start, first))
+                start = max(start, stop)
+            if start < end:
+                left.append((start, end))
+        return Ranges(left)
+
+    def first(self, count: int) -> list[int]:
+        """Return the lowest numbers, at most `count`."""
+        return list(islice((number for start, end in self._ranges for number in range(start, end)), count))
 
     def dump(self) -> str:
         """Return the set as text; the empty set gives the empty text."""

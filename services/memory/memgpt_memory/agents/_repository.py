@@ -188,11 +188,11 @@ class AgentRepository:
         await self._records.delete([id_ for id_ in texts if id_ not in used])
         notes = await self.passages.ids(row.tenant, live.id)
         numbers = {id_: _number(id_, live.id, "n") for id_ in notes}
-        dead = live.state.dead_notes
+        dead = live.state.dead_notes.minus(live.state.unfreed_notes)
         gone = [id_ for id_, number in numbers.items() if number >= row.next_note or number in dead]
         await self.passages.delete(row.tenant, live.id, gone, unread=True)
         await self.messages.delete_from(live.id, row.message_count)
-        await self.messages.delete_sequences(live.id, live.state.forgotten.pieces)
+        await self.messages.delete_sequences(live.id, live.state.forgotten.minus(live.state.unfreed_messages).pieces)
 
     async def tidy(self, work: Awaitable[object]) -> None:
         """Run a cleanup of invisible rows; a failure only costs space until their owner is deleted."""

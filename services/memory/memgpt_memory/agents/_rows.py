@@ -128,6 +128,8 @@ class AgentRow(StoredModel):
     dead_notes: TextRef = TextRef()
     rewinds: TextRef = TextRef()
     forgotten: TextRef = TextRef()
+    unfreed_messages: TextRef = TextRef()
+    unfreed_notes: TextRef = TextRef()
     blocks: list[BlockRef] = Field(default=[])
     shared: list[SharedRef] = Field(default=[])
     message_count: int = 0

@@ -33,6 +33,8 @@ class AgentState:
         dead_notes: Numbers of deleted notes.
         rewinds: Messages that were taken back.
         forgotten: Sequences of messages that were forgotten; their rows are deleted after they appear here.
+        unfreed_messages: Those of `forgotten` whose bytes still count; their rows are kept until they do not.
+        unfreed_notes: Those of `dead_notes` whose bytes still count; their rows are kept until they do not.
     """
 
     id: str
@@ -48,6 +50,8 @@ class AgentState:
     dead_notes: Ranges = field(default_factory=Ranges)
     rewinds: Rewinds = field(default_factory=Rewinds)
     forgotten: Ranges = field(default_factory=Ranges)
+    unfreed_messages: Ranges = field(default_factory=Ranges)
+    unfreed_notes: Ranges = field(default_factory=Ranges)
 
     @property
     def turn(self) -> AgentTurn:
@@ -162,6 +166,8 @@ TEXT_FIELDS: Mapping[str, TextField] = {
     "dead_notes": TextField("dead", Ranges.dump, Ranges.parse),
     "rewinds": TextField("rewinds", Rewinds.dump, Rewinds.parse),
     "forgotten": TextField("forgotten", Ranges.dump, Ranges.parse),
+    "unfreed_messages": TextField("unfreed", Ranges.dump, Ranges.parse),
+    "unfreed_notes": TextField("unfreed_notes", Ranges.dump, Ranges.parse),
 }
 """By field name, which the state and the agent's row share; the row says which version of the text is current."""
 

@@ -1,8 +1,10 @@
 """The end of messages and notes whose time to live has passed.
 
 Before an agent is read, a commit hides what has expired since, as if it had been forgotten and deleted; so every read
-agrees on what exists. A background task hides what nobody reads, and deletes the rows of what is hidden. It finds them
-by their times, so that what a failure or a crash interrupts is completed by its next pass.
+agrees on what exists. It reads the times of rows, but not their texts, so that it is short however much expires at
+once. A background task hides what nobody reads; then it subtracts the bytes of what is hidden from the agent's use and
+deletes the rows, a batch at a time, so that turns continue in between. The agent's row says which bytes still count,
+and rows are found by their times, so that what a failure or a crash interrupts is completed by its next pass.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from memgpt_runtime.errors import NotFound, ServiceError
 
-from memgpt_memory.agents import AgentNotes, Agents, Expire, LiveAgent
+from memgpt_memory.agents import AgentNotes, Agents, Expire, FreeBytes, LiveAgent, Ranges
 from memgpt_memory.clock import now
 from memgpt_memory.messages import Message, Role, text_size
 from memgpt_memory.recall._recall import Recall
@@ -65,6 +68,7 @@ class Expiry:
         self._notes = notes
         self._recall = recall
         self._looks: dict[str, _Look] = {}
+        self._hiding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unremoved: set[str] = set()
         self._found_all = False
         self._wake = asyncio.Event()
@@ -97,6 +101,9 @@ class Expiry:
             live: The agent.
             any_lifetime: Whether something was hidden under a time to live that may have been changed or unset since.
         """
+        with suppress(NotFound):  # deleted in the meantime
+            while not live.row.deleting and (live.state.unfreed_messages or live.state.unfreed_notes):
+                await run_to_end(self._free_batch(live))
         repository, row = self._agents.repository, live.row
         if row.message_ttl or (any_lifetime and live.state.forgotten):
             before = now() - row.message_ttl + 1
@@ -155,65 +162,93 @@ class Expiry:
         return look is None or look.lifetimes != lifetimes or look.due <= now()
 
     async def _hide(self, live: LiveAgent) -> None:
-        async with live.lock:
-            await self._agents.repository.settle(live)
-            if not self._is_due(live):  # another reader was first
-                return
-            row, time = live.row, now()
-            horizon = time + min(_HORIZON, *(ttl for ttl in (row.message_ttl, row.note_ttl) if ttl))
-            messages, next_message = await self._expired_messages(live, time, horizon)
-            notes, next_note = await self._expired_notes(live, time, horizon)
-            if messages or notes:
-                freed = sum([text_size(one.text, one.function_call) async for one in self._read(live, messages)])
-                for batch in _batches(sorted(notes)):
-                    freed += await self._notes.size(live, batch)
-                await self._agents.repository.commit(live, Expire(messages, notes, freed))
-                self._unremoved.add(live.id)
-                self._wake.set()
-            self._looks[live.id] = _Look((row.message_ttl, row.note_ttl), min(next_message, next_note))
+        # Readers at the same time wait for the first, whatever the number of rows that it looks at.
+        async with self._hiding.setdefault(live.id, asyncio.Lock()):
+            while self._is_due(live):
+                row, time = live.row, now()
+                lifetimes = row.message_ttl, row.note_ttl
+                horizon = time + min(_HORIZON, *(ttl for ttl in lifetimes if ttl))
+                messages: Sequence[RowTime] = ()
+                notes: Sequence[RowTime] = ()
+                if row.message_ttl:
+                    messages = await self._agents.messages.times(live.id, horizon - row.message_ttl)
+                if row.note_ttl:
+                    notes = await self._note_times(live, horizon - row.note_ttl)
+                async with live.lock:
+                    await self._agents.repository.settle(live)
+                    if (live.row.message_ttl, live.row.note_ttl) == lifetimes and not live.row.deleting:
+                        await self._hide_rows(live, messages, notes, time, horizon)
+                        return
 
-    async def _expired_messages(self, live: LiveAgent, time: int, horizon: int) -> tuple[set[int], int]:
+    async def _hide_rows(
+        self, live: LiveAgent, messages: Sequence[RowTime], notes: Sequence[RowTime], time: int, horizon: int
+    ) -> None:
+        """Hide those of the rows that had expired at a time, and note when the next may expire. Hold `live.lock`."""
+        row, next_message, next_note = live.row, horizon, horizon
+        old_messages: set[int] = set()
+        old_notes: set[int] = set()
+        if row.message_ttl:
+            old_messages, next_message = await self._expired_messages(live, messages, time)
+        if row.note_ttl:
+            dead = live.state.dead_notes
+            visible = [one for one in notes if one.sequence < row.next_note and one.sequence not in dead]
+            old_notes, following = _split(visible, time - row.note_ttl)
+            next_note = following + row.note_ttl
+        if old_messages or old_notes:
+            await self._agents.repository.commit(live, Expire(old_messages, old_notes))
+            self._unremoved.add(live.id)
+            self._wake.set()
+        self._looks[live.id] = _Look((row.message_ttl, row.note_ttl), min(next_message, next_note, horizon))
+
+    async def _expired_messages(self, live: LiveAgent, rows: Sequence[RowTime], time: int) -> tuple[set[int], int]:
         """Return the sequences of messages that expired, and when the next may expire."""
         ttl, state = live.row.message_ttl, live.state
-        if not ttl:
-            return set(), horizon
         end = live.row.message_count if live.running is None else live.running.first_sequence
-        rows = await self._agents.messages.times(live.id, horizon - ttl)
         visible = [one for one in rows if one.sequence < live.row.message_count and one.sequence not in state.forgotten]
         old, following = _split(visible, time - ttl)
         expired = {one for one in old if one < end}
         if len(expired) < len(old):
             following = -ttl  # those of the running turn expire when it ends
-        return expired | await self._other_halves(live, expired), min(following + ttl, horizon)
+        return expired | await self._other_halves(live, expired), following + ttl
 
-    async def _expired_notes(self, live: LiveAgent, time: int, horizon: int) -> tuple[set[int], int]:
-        """Return the numbers of notes that expired, and when the next may expire."""
-        ttl, dead = live.row.note_ttl, live.state.dead_notes
-        if not ttl:
-            return set(), horizon
-        rows = await self._note_times(live, horizon - ttl)
-        visible = [one for one in rows if one.sequence < live.row.next_note and one.sequence not in dead]
-        old, following = _split(visible, time - ttl)
-        return old, min(following + ttl, horizon)
+    async def _free_batch(self, live: LiveAgent) -> None:
+        """Subtract the bytes of some of what is hidden from the agent's use."""
+        async with live.lock:
+            await self._agents.repository.settle(live)
+            messages = live.state.unfreed_messages.first(_BATCH)
+            notes = live.state.unfreed_notes.first(_BATCH)
+            if live.row.deleting or not (messages or notes):
+                return
+            read = await self._agents.messages.read(live.id, messages) if messages else []
+            freed = sum(text_size(one.text, one.function_call) for one in read)
+            if notes:
+                freed += await self._notes.size(live, notes)
+            await self._agents.repository.commit(live, FreeBytes(messages, notes, freed))
 
     async def _note_times(self, live: LiveAgent, before: int) -> Sequence[RowTime]:
         condition = all_of(Equals("version", ""), Between("created", end=before))
         return await self._agents.passages.find(live.row.tenant, live.id, condition, RowTime)
 
     async def _other_halves(self, live: LiveAgent, expired: set[int]) -> set[int]:
-        """Return the result of each call and the call of each result among messages, where only one of them expired."""
+        """Return the result of each call and the call of each result among messages, where only one of them expired.
+
+        A call is near its result, so only messages near one that stays are read.
+        """
+        gone = live.state.forgotten.add(expired)
+        kept = Ranges([(0, live.row.message_count)]).minus(gone)
+        near = [(max(start - _NEAR, 0), end + _NEAR) for start, end in kept.pieces]
+        edge = Ranges().union(near).minus(kept)
         halves: dict[tuple[str, str], int] = {}
-        async for message in self._read(live, expired):
+        async for message in self._read(live, (one for one in sorted(expired) if one in edge)):
             for key in _calls(message):
                 if halves.pop(key, None) is None:
                     halves[key] = message.sequence
+        beside = Ranges().union((max(one - _NEAR, 0), one + _NEAR) for one in halves.values()).minus(gone)
+        others = (one for start, end in beside.pieces for one in range(start, min(end, live.row.message_count)))
         found: set[int] = set()
-        for key, sequence in halves.items():
-            near = range(max(sequence - _NEAR, 0), min(sequence + _NEAR, live.row.message_count))
-            others = [one for one in near if one not in expired and one not in live.state.forgotten]
-            async for message in self._read(live, others):
-                if key in _calls(message):
-                    found.add(message.sequence)
+        async for message in self._read(live, others):
+            if any(key in halves for key in _calls(message)):
+                found.add(message.sequence)
         return found
 
     async def _read(self, live: LiveAgent, sequences: Iterable[int]) -> AsyncIterator[Message]:
