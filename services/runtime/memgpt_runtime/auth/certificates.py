@@ -37,13 +37,13 @@ class Certificates:
         return bool(self._exact or self._prefixes)
 
     def find(self, names: Iterable[str]) -> Principal | None:
-        """Return the principal of a certificate with these names, or None."""
+        """Return the principal of a certificate with these names, or None; their order does not count."""
         names = list(names)
-        for name in names:
-            if name in self._exact:
-                return replace(self._exact[name], credential_id=name, credential_name=name)
-        for name in names:
-            for prefix, principal in self._prefixes:
+        for name, principal in self._exact.items():
+            if name in names:
+                return replace(principal, credential_id=name, credential_name=name)
+        for prefix, principal in self._prefixes:
+            for name in names:
                 if name.startswith(prefix):
                     return replace(principal, credential_id=name, credential_name=name)
         return None

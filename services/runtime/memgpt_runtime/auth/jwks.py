@@ -74,24 +74,31 @@ class Jwks:
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
-    async def find(self, key_id: str) -> IssuerKey | None:
+    async def find(self, key_id: str, *, instead_of: IssuerKey | None = None) -> IssuerKey | None:
         """Return a key; None if the provider has none with this id.
+
+        Args:
+            key_id: Its id.
+            instead_of: A key with this id that does not fit; None is returned unless the keys were read again since.
 
         Raises:
             Unavailable: The keys could never be read.
         """
         age = time.monotonic() - self._read_at
-        if age > LIFETIME_SECONDS or (key_id not in self._keys and age > AGAIN_SECONDS):
+        known = self._keys.get(key_id)
+        missing = known is None or known is instead_of
+        if age > LIFETIME_SECONDS or (missing and age > AGAIN_SECONDS):
             reading = self._begin()
-            if key_id not in self._keys:
+            if missing:
                 await asyncio.shield(reading)
-        elif key_id not in self._keys and self._reading is not None:
+        elif missing and self._reading is not None:
             await asyncio.shield(self._reading)
         if not self._keys:
             raise reasons.service_unavailable(
                 "the keys of the token's issuer cannot be read; retry later", service="jwks", retry_after=AGAIN_SECONDS
             )
-        return self._keys.get(key_id)
+        found = self._keys.get(key_id)
+        return None if found is instead_of else found
 
     async def close(self) -> None:
         """Stop reading."""

@@ -12,8 +12,12 @@ import jwt
 from memgpt.config import ConfigError, ServerSettings
 
 from memgpt_runtime import reasons
-from memgpt_runtime.auth.jwks import Jwks
+from memgpt_runtime.auth.jwks import IssuerKey, Jwks
+from memgpt_runtime.errors import Unauthenticated
 from memgpt_runtime.principal import CredentialKind, Principal, Role, is_tenant
+
+_BY_ANOTHER_KEY = (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError)
+"""Errors of a token that was signed by another key than the one with its id."""
 
 VERIFIED_SECONDS = 60.0
 """Seconds for which a verified token is remembered: so long is a key accepted that the issuer has withdrawn."""
@@ -71,9 +75,20 @@ class JwtTokens:
         key = await self._jwks.find(key_id)
         if key is None:
             raise reasons.credential_invalid("the token's issuer has no key with the id in its header")
+        try:
+            claims = self._decode(token, key)
+        except _BY_ANOTHER_KEY as error:
+            # The provider may have another key with this id by now, or with none.
+            key = await self._jwks.find(key_id, instead_of=key)
+            if key is None:
+                raise _rejected(error) from None
+            claims = self._decode(token, key, last=True)
+        return self._principal(claims)
+
+    def _decode(self, token: str, key: IssuerKey, *, last: bool = False) -> Mapping[str, Any]:
         settings = self._settings
         try:
-            claims = jwt.decode(
+            claims: Mapping[str, Any] = jwt.decode(
                 token,
                 key.key,
                 algorithms=[name for name in settings.jwt_algorithms if key.fits(name)],
@@ -85,8 +100,10 @@ class JwtTokens:
         except jwt.ExpiredSignatureError:
             raise reasons.credential_expired("the token has expired; get a new one") from None
         except jwt.PyJWTError as error:
-            raise reasons.credential_invalid(f"the token was rejected: {_why(error)}") from None
-        return self._principal(claims)
+            if isinstance(error, _BY_ANOTHER_KEY) and not last:
+                raise
+            raise _rejected(error) from None
+        return claims
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
         settings = self._settings
@@ -141,6 +158,10 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
 def _text(claim: Any) -> str:
     """Return a claim as text that can be encoded: JSON may contain surrogates without a partner."""
     return str(claim)[:_MOST_NAME_CHARS].encode(errors="replace").decode()
+
+
+def _rejected(error: jwt.PyJWTError) -> Unauthenticated:
+    return reasons.credential_invalid(f"the token was rejected: {_why(error)}")
 
 
 def _why(error: jwt.PyJWTError) -> str:

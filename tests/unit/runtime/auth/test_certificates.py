@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 from memgpt.config import ConfigError
 from memgpt_runtime.auth.certificates import Certificates, certificate_names
@@ -26,6 +28,17 @@ def test_names_are_mapped_exactly_before_by_prefix() -> None:
     assert certificates.find(["agent"]).role is Role.SERVICE  # type: ignore[union-attr]
     assert certificates.find(["agent2", "spiffe://corp/"]) is None
     assert certificates.find([]) is None
+
+
+def test_of_several_entries_for_one_certificate_the_first_counts() -> None:
+    certificates = Certificates(["corp/* acme reader", "lab/* globex user", "lab/b acme admin", "corp/a acme user"])
+    for names, expected in (
+        (["corp/a", "lab/b", "corp/c"], "lab/b"),
+        (["lab/c", "corp/a"], "corp/a"),
+        (["lab/c", "corp/c"], "corp/c"),
+    ):
+        for order in permutations(names):
+            assert certificates.find(order).credential_id == expected  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("entry", ["", "name", "name tenant", "name Tenant user", "name acme king", "name acme USER"])

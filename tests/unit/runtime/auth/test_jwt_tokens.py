@@ -147,6 +147,30 @@ async def test_a_new_key_is_found_and_unknown_ones_do_not_flood_the_provider(mon
         await tokens.close()
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+async def test_a_key_that_replaces_another_with_the_same_id_is_found(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    with Issuer() as issuer:
+        issuer.add("only")
+        tokens = _tokens(issuer)
+        former = issuer.token("only")
+        assert await tokens.check(former)
+        issuer.add("only", algorithm)
+        assert await tokens.check(issuer.token("only"))
+        assert issuer.reads == 2
+        assert await _reason(tokens, f"{former[:-4]}AAAA") == "CREDENTIAL_INVALID"
+        monkeypatch.setattr(jwks, "AGAIN_SECONDS", 3600.0)
+        reads = issuer.reads
+        stranger = Issuer()
+        stranger.add("only", algorithm)
+        for _ in range(20):
+            assert await _reason(tokens, stranger.token("only")) == "CREDENTIAL_INVALID"
+        assert issuer.reads == reads
+        await tokens.close()
+
+
 async def test_keys_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
     with Issuer() as issuer:
