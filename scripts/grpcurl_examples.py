@@ -66,12 +66,14 @@ _SAMPLES: Mapping[str, object] = {
     "FileManifest.name": "tides.txt",
     "FileVersion.name": "tides.txt",
     "GetTenantRequest.name": "acme",
+    "Source.name": "notes",
     "Header.name": "tides.txt",
 }
 
 # What a request says beyond what is required, by message.
 _BEYOND: Mapping[str, Mapping[str, object]] = {
     "Agent": {"agent_id": IDS["agent_id"], "name": "Ada"},
+    "Source": {"source_id": IDS["source_id"], "name": "notes"},
     "BlockEdit": {"value": "Lives in Brest."},
     "CallToolRequest": {"name": "roll_dice", "arguments": '{"count": 2}', "idempotency_key": "turn-1-1"},
     "CreateAgentRequest": {"name": "Ada", "persona": "memgpt_doc"},

@@ -97,7 +97,7 @@ class Grpcurl(Runner):
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
-            process.stdin.write("\n".join(map(json.dumps, requests)))
+            process.stdin.write("\n".join(json.dumps(_with_plain_mask(request)) for request in requests))
             process.stdin.close()
             lines: list[str] = []
             for line in process.stdout:
@@ -108,6 +108,12 @@ class Grpcurl(Runner):
             problem = process.stderr.read()
         if process.returncode:
             raise _call_error(problem)
+
+
+def _with_plain_mask(request: Json) -> Json:
+    """Write a field mask as the message that it is: grpcurl reads no other form."""
+    mask = request.get("updateMask")
+    return request if mask is None else {**request, "updateMask": {"paths": mask.split(",")}}
 
 
 def _call_error(text: str) -> CallError:

@@ -123,6 +123,7 @@ def test_setup(run: Commands) -> None:
     "list sources",
     "list loads",
     "show source",
+    "rename source",
     "delete file",
     "delete source",
 )
@@ -140,7 +141,10 @@ def test_sources(run: Commands, suite: Suite, tea: Path) -> None:
     assert "tea.txt" in run("show", "source", "tea")
     assert "eighty degrees" in run("show", "source", "tea", "--file", "tea.txt")
     run("delete", "file", "said.md", "--data-source", "all")
-    run("delete", "source", "all")
+    assert "Data source all is now everything." in run("rename", "source", "all", "everything")
+    run("rename", "source", "everything", "tea", code=1)
+    assert "everything" in {json.loads(line)["source_name"] for line in run("list", "loads", "--json").splitlines()}
+    run("delete", "source", "everything")
 
 
 @uses("run", "ask", "attach", "detach", "list agents", "rename agent", "update agent", "delete agent")

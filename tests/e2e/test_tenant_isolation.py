@@ -26,6 +26,7 @@ from memgpt.memory.v1 import source_service_pb2 as source_pb
 from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.block_pb2 import BlockEdit
 from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_HUMAN
+from memgpt.memory.v1.source_pb2 import Source
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.status import from_rpc_error
@@ -233,6 +234,12 @@ class Tenant:
 
     def _calls_of_source(self) -> Iterator[Callable[[str], Any]]:
         manifest = FileManifest(name="a.txt", size=1, sha256=bytes(32).hex())
+        yield lambda id_: self.ask(
+            "UpdateSource",
+            agent_pb.UpdateSourceRequest(
+                source=Source(source_id=id_, name="taken"), update_mask=FieldMask(paths=["name"])
+            ),
+        )
         yield lambda id_: self.ask("DeleteSource", agent_pb.DeleteSourceRequest(source_id=id_))
         yield lambda id_: self.load("CreateLoad", loader_pb.CreateLoadRequest(source_id=id_, files=[manifest]))
         yield lambda id_: self.load("ListLoads", loader_pb.ListLoadsRequest(source_id=id_))

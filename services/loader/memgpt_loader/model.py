@@ -207,3 +207,5 @@ class LoadRecord:
     """Etag of the version that was read; a write fails if the record has changed. Empty writes unconditionally."""
     update_time: dt.datetime = _LONG_AGO
     """Time of the last write in UTC, by Memory's clock."""
+    source_name: str = ""
+    """Current name of the source; empty if Memory does not tell it."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.common.v1.file_note_pb2 import FILE_NOTE_KIND_SCANNED_PAGE, FileNote
+from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import source_pb2
 from memgpt.memory.v1 import source_service_pb2 as pb
@@ -19,6 +22,7 @@ from tests.integration.memory.client import (
     ABORTED,
     INVALID,
     NOT_FOUND,
+    TAKEN,
     Memory,
     batch,
     finish,
@@ -264,6 +268,111 @@ async def test_deleting_a_source_takes_it_from_every_agent(memory: Memory) -> No
     with refused(NOT_FOUND, "SOURCE_NOT_FOUND"):
         await memory.sources.DeleteSource(pb.DeleteSourceRequest(source_id=source.source_id))
     assert (await memory.source("goes")).source_id != source.source_id
+
+
+async def rename(memory: Memory, source_id: str, name: str, etag: str = "") -> source_pb2.Source:
+    asked = pb.UpdateSourceRequest(
+        source=source_pb2.Source(source_id=source_id, name=name, etag=etag), update_mask=FieldMask(paths=["name"])
+    )
+    return (await memory.sources.UpdateSource(asked)).source  # type: ignore[no-any-return]
+
+
+async def test_a_renamed_source_is_the_same_source(memory: Memory) -> None:
+    source = await memory.source("tides", description="of Brest")
+    await memory.load(source.source_id, "a.txt", ["High water comes twice a day."])
+    agent = await memory.agent("sailor")
+    await memory.sources.AttachSource(pb.AttachSourceRequest(agent_id=agent.agent_id, source_id=source.source_id))
+    renamed = await rename(memory, source.source_id, "currents", source.etag)
+    assert (renamed.source_id, renamed.name, renamed.description) == (source.source_id, "currents", "of Brest")
+    assert renamed.etag != source.etag
+    read = (await memory.sources.GetSource(pb.GetSourceRequest(name="currents"))).source
+    assert read == renamed
+    with refused(NOT_FOUND):
+        await memory.sources.GetSource(pb.GetSourceRequest(name="tides"))
+    found = (await memory.agents.GetAgent(state.GetAgentRequest(agent_id=agent.agent_id))).agent
+    assert [each.source_name for each in found.attachments] == ["currents"]
+    for scope in ({"agent_id": agent.agent_id}, {"source_id": source.source_id}):
+        hits = (await memory.page("high water", **scope)).hits
+        assert [hit.passage.citation.source_name for hit in hits] == ["currents"]
+    again = await memory.source("tides")
+    assert again.source_id != source.source_id, "the former name is free"
+
+
+async def test_a_source_is_renamed_while_it_is_loaded(memory: Memory) -> None:
+    source = await memory.source("tides")
+    record = pb.LoadRecord(load_id="load_1", source_id=source.source_id, state=b"state")
+    stored = (await memory.sources.PutLoadRecord(pb.PutLoadRecordRequest(record=record))).record
+    assert stored.source_name == "tides"
+    paper = version("a.txt", ["before", "after"])
+    renamed = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[pb.UpsertPassagesRequest]:
+        yield header(source.source_id, paper)
+        yield batch(["before"])
+        await rename(memory, source.source_id, "currents")
+        renamed.set()
+        yield batch(["after"], 1)
+        yield finish(2)
+
+    await memory.sources.UpsertPassages(pieces())
+    assert renamed.is_set()
+    hits = (await memory.page("before", source_id=source.source_id)).hits
+    assert {hit.passage.citation.source_name for hit in hits} == {"currents"}
+    for read in (
+        (await memory.sources.GetLoadRecord(pb.GetLoadRecordRequest(load_id="load_1"))).record,
+        (await memory.sources.ListLoadRecords(pb.ListLoadRecordsRequest())).records[0],
+    ):
+        assert (read.source_name, read.state) == ("currents", b"state")
+
+
+async def test_names_that_a_source_cannot_get(memory: Memory) -> None:
+    source, other = await memory.source("tides"), await memory.source("winds")
+    with refused(TAKEN):
+        await rename(memory, source.source_id, "winds")
+    for bad in ("", " tides", "a" * 129, "a\u200bb"):
+        with refused(INVALID):
+            await rename(memory, source.source_id, bad)
+    with refused(ABORTED):
+        await rename(memory, source.source_id, "currents", "s99")
+    with refused(NOT_FOUND):
+        await rename(memory, "source_none", "currents")
+    for paths in ([], ["passage_count"], ["name", "source_id"]):
+        asked = pb.UpdateSourceRequest(source=source, update_mask=FieldMask(paths=paths))
+        with refused(INVALID):
+            await memory.sources.UpdateSource(asked)
+    assert await rename(memory, source.source_id, "tides") == await get(memory, source.source_id), "its own name"
+    described = source_pb2.Source(source_id=other.source_id, description="of Brest")
+    asked = pb.UpdateSourceRequest(source=described, update_mask=FieldMask(paths=["description"]))
+    changed = (await memory.sources.UpdateSource(asked)).source
+    assert (changed.name, changed.description) == ("winds", "of Brest")
+
+
+async def test_names_that_are_exchanged_at_once_have_one_owner(memory: Memory) -> None:
+    sources = [await memory.source(f"source {number}") for number in range(4)]
+    for turn in range(5):
+        ends = await asyncio.gather(
+            *(rename(memory, each.source_id, f"name {turn}") for each in sources),
+            *(rename(memory, sources[0].source_id, f"free {turn} {number}") for number in range(3)),
+            return_exceptions=True,
+        )
+        assert sum(not isinstance(end, BaseException) for end in ends[:4]) >= 1
+        for each in sources:
+            current = await get(memory, each.source_id)
+            by_name = (await memory.sources.GetSource(pb.GetSourceRequest(name=current.name))).source
+            assert by_name.source_id == each.source_id
+
+
+async def test_a_deletion_and_a_renaming_at_once_end_in_a_deletion(memory: Memory) -> None:
+    for number in range(5):
+        source = await memory.source(f"source {number}")
+        await asyncio.gather(
+            memory.sources.DeleteSource(pb.DeleteSourceRequest(source_id=source.source_id)),
+            *(rename(memory, source.source_id, f"name {number} {turn}") for turn in range(3)),
+            return_exceptions=True,
+        )
+        with refused(NOT_FOUND):
+            await memory.sources.GetSource(pb.GetSourceRequest(source_id=source.source_id))
+    assert not (await memory.sources.ListSources(pb.ListSourcesRequest())).sources
 
 
 async def test_sources_are_listed_in_order_of_creation(memory: Memory) -> None:

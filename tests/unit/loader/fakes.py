@@ -71,7 +71,7 @@ class FakeMemory:
         self.files.get(source_id, {}).pop(name, None)
         self.passages.pop((source_id, name), None)
 
-    async def put_record(self, record: LoadRecord) -> str:
+    async def put_record(self, record: LoadRecord) -> LoadRecord:
         if self.record_failures:
             raise self.record_failures.pop(0)
         former = self.load_records.get(record.load_id)
@@ -81,7 +81,7 @@ class FakeMemory:
         written = dt.datetime.now(dt.UTC)
         self.load_records[record.load_id] = replace(record, etag=str(self.writes), update_time=written)
         self.recorded.set()
-        return str(self.writes)
+        return self.load_records[record.load_id]
 
     async def find_record(self, load_id: str) -> LoadRecord | None:
         return self.load_records.get(load_id)

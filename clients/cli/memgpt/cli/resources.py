@@ -321,6 +321,14 @@ def rename_agent(ui: Ui, memgpt: MemGPT, name: str, new_name: str) -> None:
     ui.line(f"Agent {name} is now {agent.name}.", "green")
 
 
+def rename_source(ui: Ui, memgpt: MemGPT, name: str, new_name: str) -> None:
+    """Give a data source another name."""
+    source = memgpt.sources.find(name)
+    former = source.name
+    source.rename(new_name)
+    ui.line(f"Data source {former} is now {source.name}.", "green")
+
+
 def update_agent(ui: Ui, memgpt: MemGPT, name: str, message_ttl: str, note_ttl: str) -> None:
     """Change how long an agent keeps its messages and notes; an empty text keeps the setting."""
     given = {"message_ttl": parse_ttl(message_ttl), "note_ttl": parse_ttl(note_ttl)}

@@ -32,6 +32,10 @@ class SourceRpcs(ServicerBase):
             sources=page.sources, next_page_token=page.next_page_token, total_size=page.total_size
         )
 
+    async def UpdateSource(self, request: pb.UpdateSourceRequest, context: Any) -> pb.UpdateSourceResponse:
+        asked = source_service_pb2.UpdateSourceRequest(source=request.source, update_mask=request.update_mask)
+        return pb.UpdateSourceResponse(source=(await call(self._memory.sources.UpdateSource(asked))).source)
+
     async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Any) -> pb.DeleteSourceResponse:
         asked = source_service_pb2.DeleteSourceRequest(
             source_id=request.source_id, request_id=request.request_id or new_id("req")

@@ -94,7 +94,9 @@ class LoadLeases:
         while True:
             live.load.holder, live.load.lease_time = "" if release else self._spool.name, None
             try:
-                live.etag = await self._memory.put_record(_record_of(live.load, live.etag))
+                stored_record = await self._memory.put_record(_record_of(live.load, live.etag))
+                live.etag = stored_record.etag
+                live.load.source_name = stored_record.source_name or live.load.source_name
                 break
             except Aborted:
                 # The response to an earlier write may have been lost, or another Loader has added a result.

@@ -71,7 +71,7 @@ def from_record(record: LoadRecord, tenant: str) -> Load:
             load_id=record.load_id,
             tenant=tenant,
             source_id=record.source_id,
-            source_name=document["source"],
+            source_name=record.source_name or document["source"],
             request_id=record.request_id,
             digest=document["digest"],
             files={file[0]: _file(file) for file in document["files"]},

@@ -144,9 +144,14 @@ class LoadRegistry:
     async def list(self, source_id: str, page_size: int, page_token: str) -> tuple[list[Load], str]:
         """Return a page of loads, the latest first, and the token of the next page."""
         page, token = await self._memory.list_records(source_id, page_size, page_token)
-        live = self._live
-        loads = [live[each.load_id].load if each.load_id in live else self._leases.load_of(each) for each in page]
-        return loads, token
+        return [self._newest(record) for record in page], token
+
+    def _newest(self, record: LoadRecord) -> Load:
+        live = self._live.get(record.load_id)
+        if live is None:
+            return self._leases.load_of(record)
+        live.load.source_name = record.source_name or live.load.source_name
+        return live.load
 
     async def upload(self, load_id: str, name: str, chunks: AsyncIterator[bytes]) -> LoadFile:
         """Receive a file's bytes, and start working on it.

@@ -110,7 +110,7 @@ class MemoryClient:
     async def delete_file(self, source_id: str, name: str) -> None:
         await _call(self._stub.DeleteFile(source_service_pb2.DeleteFileRequest(source_id=source_id, name=name)))
 
-    async def put_record(self, record: LoadRecord) -> str:
+    async def put_record(self, record: LoadRecord) -> LoadRecord:
         message = source_service_pb2.LoadRecord(
             load_id=record.load_id,
             source_id=record.source_id,
@@ -118,9 +118,8 @@ class MemoryClient:
             state=record.state,
             etag=record.etag,
         )
-        return (
-            await _call(self._stub.PutLoadRecord(source_service_pb2.PutLoadRecordRequest(record=message)))
-        ).record.etag
+        request = source_service_pb2.PutLoadRecordRequest(record=message)
+        return _to_record((await _call(self._stub.PutLoadRecord(request))).record)
 
     async def find_record(self, load_id: str) -> LoadRecord | None:
         return await self._find_record(source_service_pb2.GetLoadRecordRequest(load_id=load_id))
@@ -251,5 +250,12 @@ def _header(source_id: str, version: FileVersion) -> Request.Header:
 
 
 def _to_record(record: source_service_pb2.LoadRecord) -> LoadRecord:
-    written = record.update_time.ToDatetime(dt.UTC)
-    return LoadRecord(record.load_id, record.source_id, record.request_id, record.state, record.etag, written)
+    return LoadRecord(
+        record.load_id,
+        record.source_id,
+        record.request_id,
+        record.state,
+        record.etag,
+        record.update_time.ToDatetime(dt.UTC),
+        record.source_name,
+    )

@@ -52,8 +52,8 @@ class Memory(Protocol):
         """Delete a file with its passages. Idempotent."""
         ...
 
-    async def put_record(self, record: LoadRecord) -> str:
-        """Write the record of a load, and return its new etag; `Aborted` if `record.etag` is set and outdated."""
+    async def put_record(self, record: LoadRecord) -> LoadRecord:
+        """Write the record of a load, and return it as stored; `Aborted` if `record.etag` is set and outdated."""
         ...
 
     async def find_record(self, load_id: str) -> LoadRecord | None:

@@ -61,6 +61,7 @@ class _View:
         end: The number at which the agent's notes end.
         dead: Numbers of deleted notes.
         versions: The versions of files that belong to it, by their ids, each with its source.
+        source_names: The names of the sources, by their ids.
     """
 
     tenant: str
@@ -70,6 +71,7 @@ class _View:
     end: int
     dead: Ranges
     versions: Mapping[str, tuple[str, VisibleVersion]]
+    source_names: Mapping[str, str]
 
     @property
     def _timed(self) -> bool:
@@ -157,7 +159,9 @@ class _View:
 
     def passage(self, row: PassageRow) -> Passage:
         """Convert a row to a passage; a document's passage has the time and the tags of its file."""
-        return passage_of(row, self.versions[row.version][1] if row.version else None)
+        if not row.version:
+            return passage_of(row)
+        return passage_of(row, self.versions[row.version][1], self.source_names[row.owner])
 
 
 class Archive:
@@ -303,6 +307,7 @@ class Archive:
                 for file, version in source.visible
                 if version.stamp <= pinned and wanted.takes(source.id, file.name, version)
             },
+            {source.id: source.row.name for source in sources},
         )
 
     async def _read(self, view: _View, hits: list[HeadHit]) -> list[Passage | None]:

@@ -357,8 +357,14 @@ def document_row(
     )
 
 
-def passage_of(row: PassageRow, file: VisibleVersion | None = None) -> Passage:
-    """Convert a row to a passage; a document's passage has the time and the tags of its file."""
+def passage_of(row: PassageRow, file: VisibleVersion | None = None, source_name: str = "") -> Passage:
+    """Convert a row to a passage.
+
+    Args:
+        row: The row.
+        file: The file of a document's passage, which then has its time and its tags.
+        source_name: The name of the file's source; its row has the one at the time of loading.
+    """
     head = json.loads(row.head) if row.head else {}
     cite = head.get("cite")
     return Passage(
@@ -366,6 +372,6 @@ def passage_of(row: PassageRow, file: VisibleVersion | None = None) -> Passage:
         text=row.text,
         created=row.created if file is None else file.created,
         agent_id="" if cite else row.owner,
-        citation=Citation(row.owner, *cite) if cite else None,
+        citation=Citation(row.owner, source_name or cite[0], *cite[1:]) if cite else None,
         tags=tuple(head.get("tags", ()) if file is None else file.tags),
     )

@@ -30,7 +30,7 @@ from memgpt_memory.clock import now
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Context, Servicer
+from memgpt_memory.rpc._base import Context, Servicer, check_mask
 from memgpt_memory.turns import Edit, Grant, Part, Step, TurnRequest, write_time, write_times
 
 _PAUSE_SECONDS = 150.0
@@ -119,12 +119,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.UpdateAgentResponse:
         core = self._core
         paths = list(request.update_mask.paths)
-        wrong = [path for path in paths if path not in _UPDATABLE]
-        if wrong or not paths:
-            raise reasons.invalid_field(
-                f"update_mask must name some of {', '.join(_UPDATABLE)}, not {', '.join(wrong) or 'nothing'}",
-                field="update_mask",
-            )
+        check_mask(request.update_mask, _UPDATABLE)
         changes = {path: getattr(request.agent, path) for path in paths if path != "tags"}
         if "tags" in paths:
             changes["tags"] = list(dict.fromkeys(request.agent.tags))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
 
@@ -49,3 +51,17 @@ class Servicer:
 
     def _next(self, request: Message, after: str) -> str:
         return self._token(request, {"after": after} if after else None)
+
+
+def check_mask(mask: FieldMask, updatable: Collection[str]) -> None:
+    """Reject the mask of an update that names nothing, or something else than the fields that can be updated.
+
+    Raises:
+        InvalidArgument: It does.
+    """
+    wrong = [path for path in mask.paths if path not in updatable]
+    if wrong or not mask.paths:
+        raise reasons.invalid_field(
+            f"update_mask must name some of {', '.join(updatable)}, not {', '.join(wrong) or 'nothing'}",
+            field="update_mask",
+        )

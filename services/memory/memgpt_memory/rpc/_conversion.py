@@ -310,6 +310,7 @@ def source(core: Core, live: LiveSource) -> source_pb2.Source:
         embedding_model=core.sources.embedding_model,
         create_time=timestamp(live.row.created),
         update_time=timestamp(live.updated),
+        etag=live.row.etag,
     )
 
 

@@ -9,11 +9,14 @@ from memgpt.memory.v1 import source_service_pb2_grpc
 from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.validation import validate
 
 from memgpt_memory.passages import NewPassage
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Context, Servicer
+from memgpt_memory.rpc._base import Context, Servicer, check_mask
 from memgpt_memory.sources import FileVersion, LoadRecord
+
+_UPDATABLE = ("name", "description")
 
 
 class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
@@ -48,6 +51,16 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
             next_page_token=self._next(request, page.next_token),
             total_size=page.total,
         )
+
+    async def UpdateSource(self, request: pb.UpdateSourceRequest, context: Context) -> pb.UpdateSourceResponse:
+        core, paths = self._core, list(request.update_mask.paths)
+        check_mask(request.update_mask, _UPDATABLE)
+        changes: dict[str, str] = {path: getattr(request.source, path) for path in paths}
+        # The constraints are those of the requests that create and read a source, and are declared only there.
+        validate(pb.GetSourceRequest(source_id=request.source.source_id))
+        validate(pb.CreateSourceRequest(**{"name": "unchanged", **changes}))
+        live = await core.sources.update(tenant(), request.source.source_id, changes, request.source.etag)
+        return pb.UpdateSourceResponse(source=convert.source(core, live))
 
     async def DeleteSource(self, request: pb.DeleteSourceRequest, context: Context) -> pb.DeleteSourceResponse:
         core, owner = self._core, tenant()
@@ -151,4 +164,5 @@ def _load(record: LoadRecord) -> pb.LoadRecord:
         state=record.state,
         etag=record.etag,
         update_time=convert.timestamp(record.updated),
+        source_name=record.source_name,
     )

@@ -23,6 +23,13 @@ def source_deleted(source_id: str, name: str) -> NotFound:
     return reasons.source_not_found(f'source "{name}" was deleted in the meantime', source_id=source_id)
 
 
+def source_changed(etag: str) -> Aborted:
+    """The name or the description of a source has changed; `etag` is the current one."""
+    return reasons.etag_mismatch(
+        "the source has changed since it was read; read it again and retry", resource="source", etag=etag
+    )
+
+
 def unknown_load(load_id: str) -> NotFound:
     """No load has this id."""
     return reasons.load_not_found(f'unknown load "{load_id}"; list loads to see their ids', load_id=load_id)

@@ -80,6 +80,7 @@ class LiveSource:
         stale_files: Names of files whose rows must be read again for the same reason.
         switching: Names of files whose visible version is about to change.
         summary_lock: Held while the totals are written.
+        row_lock: Held while the row is changed.
         gate: Shared by writers of rows that belong to the source, and held alone to delete it.
     """
 
@@ -93,6 +94,7 @@ class LiveSource:
     stale_files: set[str] = field(default_factory=set)
     switching: set[str] = field(default_factory=set)
     summary_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    row_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     gate: ReadWriteLock = field(default_factory=ReadWriteLock)
     _visible: Sequence[tuple[FileRow, VisibleVersion]] | None = None
 

@@ -13,12 +13,13 @@ from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page
 from memgpt_memory.records import Record, Records, TextRows, key_of
 from memgpt_memory.sources._errors import load_changed, unknown_load, unknown_load_request
+from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """The Loader's record of a load; only the Loader reads `state`."""
+    """The Loader's record of a load; only the Loader reads `state`. `source_name` is the current one."""
 
     load_id: str
     source_id: str
@@ -26,10 +27,7 @@ class LoadRecord:
     state: bytes
     etag: str
     updated: int
-
-
-def _load_record(body: dict[str, Any], state: bytes) -> LoadRecord:
-    return LoadRecord(body["load"], body["source"], body["request"], state, f"v{body['version']}", body["updated"])
+    source_name: str = ""
 
 
 class LoadRecords:
@@ -61,7 +59,7 @@ class LoadRecords:
                 await self._records.put(Record(request_key, "loadrequest", tenant, record.source_id, now(), pointer))
             text = base64.b64encode(record.state).decode()
             stored = await self._rows.put(key, tenant, body, text, record.source_id)
-        return _load_record(stored, record.state)
+        return _load_record(stored, record.state, source)
 
     async def get(self, tenant: str, load_id: str) -> LoadRecord:
         """Read a record.
@@ -73,7 +71,7 @@ class LoadRecords:
         if found is None or not principal().may_use_source(found[0]["source"]):
             raise unknown_load(load_id)
         body, text = found
-        return _load_record(body, base64.b64decode(text))
+        return _load_record(body, base64.b64decode(text), await self._sources.find(body["source"]))
 
     async def get_by_request(self, tenant: str, request_id: str) -> LoadRecord:
         """Read the record of the load that a request created.
@@ -100,9 +98,16 @@ class LoadRecords:
         page = ids[start : start + size]
         more = start + size < len(ids)
         found = await self._rows.get_many([key_of("load", tenant, id_) for id_ in page], tenant)
-        items = [_load_record(body, base64.b64decode(text)) for body, text in found]
+        sources = await self._sources.find_many([body["source"] for body, _ in found])
+        items = [_load_record(body, base64.b64decode(text), sources.get(body["source"])) for body, text in found]
         return Page(items, page[-1] if more else "", len(ids))
 
     @staticmethod
     def _request_key(tenant: str, request_id: str) -> str:
         return key_of("loadreq", tenant, request_id)
+
+
+def _load_record(body: dict[str, Any], state: bytes, source: LiveSource | None) -> LoadRecord:
+    name = source.row.name if source is not None else ""
+    etag = f"v{body['version']}"
+    return LoadRecord(body["load"], body["source"], body["request"], state, etag, body["updated"], name)

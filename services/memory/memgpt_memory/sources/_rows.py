@@ -9,13 +9,19 @@ from memgpt_memory.records import StoredModel
 
 
 class SourceRow(StoredModel):
-    """A source."""
+    """A source; `version` grows with every change of its name or description."""
 
     tenant: str
     name: str
     description: str = ""
     created: int
     deleting: bool = False
+    version: int = 0
+
+    @property
+    def etag(self) -> str:
+        """An etag that changes with the name and the description."""
+        return f"s{self.version}"
 
 
 class FileRow(StoredModel):

@@ -1,8 +1,8 @@
-"""The sources of every tenant: create, find, list and delete them."""
+"""The sources of every tenant: create, find, list, rename and delete them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from memgpt_runtime.context import principal
 from memgpt_runtime.errors import Reason
@@ -13,7 +13,7 @@ from memgpt_memory.passages import Passages
 from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.restrictions import check_may_create, permitted_ids
-from memgpt_memory.sources._errors import unknown_source, unknown_source_name
+from memgpt_memory.sources._errors import source_changed, unknown_source, unknown_source_name
 from memgpt_memory.sources._files import SourceFiles, summary_record
 from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._rows import SourceRow
@@ -68,11 +68,11 @@ class Sources:
             return existing
         async with (
             self._quotas.reserve(tenant, sources=1),
-            self._names.claim(tenant, "source", name, source_id, self._exists),
+            self._names.claim(tenant, "source", name, source_id, self._called(name)),
         ):
             row = SourceRow(tenant=tenant, name=name, description=description, created=now())
             live = LiveSource(source_id, row, complete=True)
-            await self._put(source_id, row, summary_record(live))
+            await self._put(_source_record(source_id, row), summary_record(live))
             # An entry that is in use already stays, since two would overwrite each other.
             live = self._cache.setdefault(source_id, live)
             self._quotas.note(tenant, source_id, None, live.amounts)
@@ -133,6 +133,55 @@ class Sources:
             found += [(id_, source.amounts) for id_, source in live.items()]
         return found
 
+    async def update(self, tenant: str, source_id: str, changes: Mapping[str, str], etag: str) -> LiveSource:
+        """Change the name or the description of a source.
+
+        Args:
+            tenant: The tenant that owns it.
+            source_id: The source.
+            changes: New values of `name` and `description`.
+            etag: The etag that was read; empty to skip the check.
+
+        Raises:
+            Aborted: The name or the description has changed since.
+            AlreadyExists: Another source has the name.
+            InvalidArgument: The name is blank, or holds what cannot be seen.
+            NotFound: There is no such source.
+        """
+        live = await self.get(tenant, source_id)
+        async with live.writing():  # a deletion lists the names that it releases
+            if "name" not in changes:
+                await self._change(live, changes, etag)
+                return live
+            name = changes["name"]
+            async with self._names.claim(tenant, "source", name, source_id, self._called(name)):
+                former = await self._change(live, changes, etag)
+            if former != name:
+                await self._names.release(tenant, "source", former, source_id)
+        return live
+
+    async def _change(self, live: LiveSource, changes: Mapping[str, str], etag: str) -> str:
+        """Write changes of the row, and return the name that the source had before."""
+        async with live.row_lock:
+            await self._settle(live)
+            row = live.row
+            if row.deleting:
+                raise unknown_source(live.id)
+            if etag and etag != row.etag:
+                raise source_changed(row.etag)
+            changed = row.model_copy(update={**changes, "version": row.version + 1})
+            await run_to_end(self._write_row(live, changed))
+            return row.name
+
+    async def _write_row(self, live: LiveSource, row: SourceRow, *others: Record) -> None:
+        """Write the row of a source, after others. Hold its lock."""
+        try:
+            await self._put(*others, _source_record(live.id, row))
+        except BaseException:
+            live.stale = True
+            raise
+        live.row = row
+
     async def delete(self, tenant: str, source_id: str) -> None:
         """Delete a source with its passages. The first write hides it; the rest is deleted even after a crash.
 
@@ -142,14 +191,9 @@ class Sources:
         live = (await self._load([source_id])).get(source_id)
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, source_id)
-            row = live.row.model_copy(update={"deleting": True})
-            async with self._journal.beginning("source", source_id) as journal:
-                try:
-                    await run_to_end(self._records.put(journal, _source_record(source_id, row)))
-                except BaseException:
-                    live.stale = True
-                    raise
-            live.row = row
+            async with live.row_lock, self._journal.beginning("source", source_id) as journal:
+                row = live.row.model_copy(update={"deleting": True})
+                await run_to_end(self._write_row(live, row, journal))
             self._quotas.note(tenant, source_id, live.amounts, None)
         await run_to_end(self._purge(live))
 
@@ -208,11 +252,17 @@ class Sources:
         if live.stale_files:
             await self.files.settle(live)
 
-    async def _put(self, source_id: str, row: SourceRow, *others: Record) -> None:
-        await self._records.put(_source_record(source_id, row), *others)
+    async def _put(self, *records: Record) -> None:
+        await self._records.put(*records)
 
-    async def _exists(self, source_id: str) -> bool:
-        return await self.find(source_id) is not None
+    def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
+        """Return whether a source exists and has this name: a crash may leave the claim of another."""
+
+        async def called(source_id: str) -> bool:
+            live = await self.find(source_id)
+            return live is not None and live.row.name == name
+
+        return called
 
     async def _purge(self, live: LiveSource) -> None:
         """Delete all rows of a source marked as deleted; its own row goes last, so that a crash leaves the mark."""

@@ -193,6 +193,19 @@ def rename_agent(
         resources.rename_agent(ui, memgpt, name, new_name)
 
 
+@rename_app.command("source")
+def rename_source(
+    name: Annotated[str, typer.Argument(help="Name or id of the data source.", show_default=False)],
+    new_name: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+) -> None:
+    """Give a data source another name; agents that it is attached to keep it."""
+    from memgpt.cli import resources
+
+    ui = open_ui()
+    with connected(ui) as memgpt:
+        resources.rename_source(ui, memgpt, name, new_name)
+
+
 @update_app.command("agent")
 def update_agent(name: Name, message_ttl: MessageTtl = "", note_ttl: NoteTtl = "") -> None:
     """Change how long an agent keeps its messages and notes; older ones are forgotten."""

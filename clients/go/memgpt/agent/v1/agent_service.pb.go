@@ -1887,6 +1887,107 @@ func (x *ListSourcesResponse) GetTotalSize() int64 {
 	return 0
 }
 
+// Request of UpdateSource.
+type UpdateSourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source: `source_id` identifies it, and the fields named by `update_mask` are written.
+	Source *v1.Source `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// `name`, `description`, or both; other paths are INVALID_ARGUMENT.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSourceRequest) Reset() {
+	*x = UpdateSourceRequest{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSourceRequest) ProtoMessage() {}
+
+func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
+func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *UpdateSourceRequest) GetSource() *v1.Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *UpdateSourceRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// Response of UpdateSource.
+type UpdateSourceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source after the call.
+	Source        *v1.Source `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSourceResponse) Reset() {
+	*x = UpdateSourceResponse{}
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSourceResponse) ProtoMessage() {}
+
+func (x *UpdateSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSourceResponse.ProtoReflect.Descriptor instead.
+func (*UpdateSourceResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *UpdateSourceResponse) GetSource() *v1.Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
 // Request of DeleteSource.
 type DeleteSourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1900,7 +2001,7 @@ type DeleteSourceRequest struct {
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[28]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2013,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[28]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2026,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{28}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteSourceRequest) GetSourceId() string {
@@ -1951,7 +2052,7 @@ type DeleteSourceResponse struct {
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[29]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2064,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[29]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2077,7 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{29}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{31}
 }
 
 // A message of the context window with its token count.
@@ -1993,7 +2094,7 @@ type ContextMessage struct {
 
 func (x *ContextMessage) Reset() {
 	*x = ContextMessage{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[30]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2106,7 @@ func (x *ContextMessage) String() string {
 func (*ContextMessage) ProtoMessage() {}
 
 func (x *ContextMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[30]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2119,7 @@ func (x *ContextMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextMessage.ProtoReflect.Descriptor instead.
 func (*ContextMessage) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{30}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ContextMessage) GetMessage() *v1.Message {
@@ -2046,7 +2147,7 @@ type GetContextRequest struct {
 
 func (x *GetContextRequest) Reset() {
 	*x = GetContextRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[31]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2159,7 @@ func (x *GetContextRequest) String() string {
 func (*GetContextRequest) ProtoMessage() {}
 
 func (x *GetContextRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[31]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2172,7 @@ func (x *GetContextRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetContextRequest.ProtoReflect.Descriptor instead.
 func (*GetContextRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{31}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetContextRequest) GetAgentId() string {
@@ -2100,7 +2201,7 @@ type ContextTokens struct {
 
 func (x *ContextTokens) Reset() {
 	*x = ContextTokens{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[32]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2213,7 @@ func (x *ContextTokens) String() string {
 func (*ContextTokens) ProtoMessage() {}
 
 func (x *ContextTokens) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[32]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2226,7 @@ func (x *ContextTokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContextTokens.ProtoReflect.Descriptor instead.
 func (*ContextTokens) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{32}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ContextTokens) GetInstructions() int32 {
@@ -2188,7 +2289,7 @@ type GetContextResponse struct {
 
 func (x *GetContextResponse) Reset() {
 	*x = GetContextResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[33]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2301,7 @@ func (x *GetContextResponse) String() string {
 func (*GetContextResponse) ProtoMessage() {}
 
 func (x *GetContextResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[33]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2314,7 @@ func (x *GetContextResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetContextResponse.ProtoReflect.Descriptor instead.
 func (*GetContextResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{33}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetContextResponse) GetAgent() *v1.Agent {
@@ -2285,7 +2386,7 @@ type SetBlockRequest struct {
 
 func (x *SetBlockRequest) Reset() {
 	*x = SetBlockRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[34]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2398,7 @@ func (x *SetBlockRequest) String() string {
 func (*SetBlockRequest) ProtoMessage() {}
 
 func (x *SetBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[34]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2411,7 @@ func (x *SetBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBlockRequest.ProtoReflect.Descriptor instead.
 func (*SetBlockRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{34}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SetBlockRequest) GetAgentId() string {
@@ -2338,7 +2439,7 @@ type SetBlockResponse struct {
 
 func (x *SetBlockResponse) Reset() {
 	*x = SetBlockResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[35]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2451,7 @@ func (x *SetBlockResponse) String() string {
 func (*SetBlockResponse) ProtoMessage() {}
 
 func (x *SetBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[35]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2464,7 @@ func (x *SetBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBlockResponse.ProtoReflect.Descriptor instead.
 func (*SetBlockResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{35}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetBlockResponse) GetBlock() *v1.Block {
@@ -2386,7 +2487,7 @@ type DeleteBlockRequest struct {
 
 func (x *DeleteBlockRequest) Reset() {
 	*x = DeleteBlockRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[36]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2499,7 @@ func (x *DeleteBlockRequest) String() string {
 func (*DeleteBlockRequest) ProtoMessage() {}
 
 func (x *DeleteBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[36]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2512,7 @@ func (x *DeleteBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlockRequest.ProtoReflect.Descriptor instead.
 func (*DeleteBlockRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{36}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteBlockRequest) GetAgentId() string {
@@ -2437,7 +2538,7 @@ type DeleteBlockResponse struct {
 
 func (x *DeleteBlockResponse) Reset() {
 	*x = DeleteBlockResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[37]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2550,7 @@ func (x *DeleteBlockResponse) String() string {
 func (*DeleteBlockResponse) ProtoMessage() {}
 
 func (x *DeleteBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[37]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2563,7 @@ func (x *DeleteBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBlockResponse.ProtoReflect.Descriptor instead.
 func (*DeleteBlockResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{37}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{39}
 }
 
 // Request of Summarize.
@@ -2478,7 +2579,7 @@ type SummarizeRequest struct {
 
 func (x *SummarizeRequest) Reset() {
 	*x = SummarizeRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[38]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2591,7 @@ func (x *SummarizeRequest) String() string {
 func (*SummarizeRequest) ProtoMessage() {}
 
 func (x *SummarizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[38]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2604,7 @@ func (x *SummarizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummarizeRequest.ProtoReflect.Descriptor instead.
 func (*SummarizeRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{38}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SummarizeRequest) GetAgentId() string {
@@ -2533,7 +2634,7 @@ type SummarizeResponse struct {
 
 func (x *SummarizeResponse) Reset() {
 	*x = SummarizeResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[39]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2646,7 @@ func (x *SummarizeResponse) String() string {
 func (*SummarizeResponse) ProtoMessage() {}
 
 func (x *SummarizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[39]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2659,7 @@ func (x *SummarizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummarizeResponse.ProtoReflect.Descriptor instead.
 func (*SummarizeResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{39}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SummarizeResponse) GetEvictedCount() int32 {
@@ -2592,7 +2693,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[40]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2705,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[40]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2718,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{40}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UndoRequest) GetAgentId() string {
@@ -2652,7 +2753,7 @@ type UndoResponse struct {
 
 func (x *UndoResponse) Reset() {
 	*x = UndoResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[41]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2765,7 @@ func (x *UndoResponse) String() string {
 func (*UndoResponse) ProtoMessage() {}
 
 func (x *UndoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[41]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2778,7 @@ func (x *UndoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoResponse.ProtoReflect.Descriptor instead.
 func (*UndoResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{41}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UndoResponse) GetRemovedCount() int32 {
@@ -2710,7 +2811,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[42]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2722,7 +2823,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[42]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2735,7 +2836,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{42}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RetryRequest) GetAgentId() string {
@@ -2798,7 +2899,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[43]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +2911,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[43]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +2924,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{43}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RetryResponse) GetEvent() *TurnEvent {
@@ -2848,7 +2949,7 @@ type RethinkRequest struct {
 
 func (x *RethinkRequest) Reset() {
 	*x = RethinkRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[44]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +2961,7 @@ func (x *RethinkRequest) String() string {
 func (*RethinkRequest) ProtoMessage() {}
 
 func (x *RethinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[44]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +2974,7 @@ func (x *RethinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RethinkRequest.ProtoReflect.Descriptor instead.
 func (*RethinkRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{44}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RethinkRequest) GetAgentId() string {
@@ -2908,7 +3009,7 @@ type RethinkResponse struct {
 
 func (x *RethinkResponse) Reset() {
 	*x = RethinkResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[45]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2920,7 +3021,7 @@ func (x *RethinkResponse) String() string {
 func (*RethinkResponse) ProtoMessage() {}
 
 func (x *RethinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[45]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2933,7 +3034,7 @@ func (x *RethinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RethinkResponse.ProtoReflect.Descriptor instead.
 func (*RethinkResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{45}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RethinkResponse) GetMessage() *v1.Message {
@@ -2958,7 +3059,7 @@ type RewriteRequest struct {
 
 func (x *RewriteRequest) Reset() {
 	*x = RewriteRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[46]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3071,7 @@ func (x *RewriteRequest) String() string {
 func (*RewriteRequest) ProtoMessage() {}
 
 func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[46]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3084,7 @@ func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewriteRequest.ProtoReflect.Descriptor instead.
 func (*RewriteRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{46}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RewriteRequest) GetAgentId() string {
@@ -3018,7 +3119,7 @@ type RewriteResponse struct {
 
 func (x *RewriteResponse) Reset() {
 	*x = RewriteResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[47]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3131,7 @@ func (x *RewriteResponse) String() string {
 func (*RewriteResponse) ProtoMessage() {}
 
 func (x *RewriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[47]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3144,7 @@ func (x *RewriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewriteResponse.ProtoReflect.Descriptor instead.
 func (*RewriteResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{47}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RewriteResponse) GetMessage() *v1.Message {
@@ -3069,7 +3170,7 @@ type PutProfileRequest struct {
 
 func (x *PutProfileRequest) Reset() {
 	*x = PutProfileRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[48]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3182,7 @@ func (x *PutProfileRequest) String() string {
 func (*PutProfileRequest) ProtoMessage() {}
 
 func (x *PutProfileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[48]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3195,7 @@ func (x *PutProfileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProfileRequest.ProtoReflect.Descriptor instead.
 func (*PutProfileRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{48}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutProfileRequest) GetKind() v1.ProfileKind {
@@ -3129,7 +3230,7 @@ type PutProfileResponse struct {
 
 func (x *PutProfileResponse) Reset() {
 	*x = PutProfileResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[49]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3242,7 @@ func (x *PutProfileResponse) String() string {
 func (*PutProfileResponse) ProtoMessage() {}
 
 func (x *PutProfileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[49]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3255,7 @@ func (x *PutProfileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutProfileResponse.ProtoReflect.Descriptor instead.
 func (*PutProfileResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{49}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PutProfileResponse) GetProfile() *v1.Profile {
@@ -3177,7 +3278,7 @@ type GetProfileRequest struct {
 
 func (x *GetProfileRequest) Reset() {
 	*x = GetProfileRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[50]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3290,7 @@ func (x *GetProfileRequest) String() string {
 func (*GetProfileRequest) ProtoMessage() {}
 
 func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[50]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3303,7 @@ func (x *GetProfileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProfileRequest.ProtoReflect.Descriptor instead.
 func (*GetProfileRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{50}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetProfileRequest) GetKind() v1.ProfileKind {
@@ -3230,7 +3331,7 @@ type GetProfileResponse struct {
 
 func (x *GetProfileResponse) Reset() {
 	*x = GetProfileResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[51]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3242,7 +3343,7 @@ func (x *GetProfileResponse) String() string {
 func (*GetProfileResponse) ProtoMessage() {}
 
 func (x *GetProfileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[51]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3255,7 +3356,7 @@ func (x *GetProfileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProfileResponse.ProtoReflect.Descriptor instead.
 func (*GetProfileResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{51}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetProfileResponse) GetProfile() *v1.Profile {
@@ -3281,7 +3382,7 @@ type ListProfilesRequest struct {
 
 func (x *ListProfilesRequest) Reset() {
 	*x = ListProfilesRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[52]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3394,7 @@ func (x *ListProfilesRequest) String() string {
 func (*ListProfilesRequest) ProtoMessage() {}
 
 func (x *ListProfilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[52]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3407,7 @@ func (x *ListProfilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProfilesRequest.ProtoReflect.Descriptor instead.
 func (*ListProfilesRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{52}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListProfilesRequest) GetKind() v1.ProfileKind {
@@ -3343,7 +3444,7 @@ type ListProfilesResponse struct {
 
 func (x *ListProfilesResponse) Reset() {
 	*x = ListProfilesResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[53]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3456,7 @@ func (x *ListProfilesResponse) String() string {
 func (*ListProfilesResponse) ProtoMessage() {}
 
 func (x *ListProfilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[53]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3469,7 @@ func (x *ListProfilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProfilesResponse.ProtoReflect.Descriptor instead.
 func (*ListProfilesResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{53}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListProfilesResponse) GetProfiles() []*v1.Profile {
@@ -3398,7 +3499,7 @@ type DeleteProfileRequest struct {
 
 func (x *DeleteProfileRequest) Reset() {
 	*x = DeleteProfileRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[54]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3511,7 @@ func (x *DeleteProfileRequest) String() string {
 func (*DeleteProfileRequest) ProtoMessage() {}
 
 func (x *DeleteProfileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[54]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3524,7 @@ func (x *DeleteProfileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProfileRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProfileRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{54}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DeleteProfileRequest) GetKind() v1.ProfileKind {
@@ -3449,7 +3550,7 @@ type DeleteProfileResponse struct {
 
 func (x *DeleteProfileResponse) Reset() {
 	*x = DeleteProfileResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[55]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +3562,7 @@ func (x *DeleteProfileResponse) String() string {
 func (*DeleteProfileResponse) ProtoMessage() {}
 
 func (x *DeleteProfileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[55]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +3575,7 @@ func (x *DeleteProfileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProfileResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProfileResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{55}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{57}
 }
 
 // Request of GetModel.
@@ -3486,7 +3587,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[56]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3599,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[56]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3612,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{56}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{58}
 }
 
 // Response of GetModel.
@@ -3533,7 +3634,7 @@ type GetModelResponse struct {
 
 func (x *GetModelResponse) Reset() {
 	*x = GetModelResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[57]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3545,7 +3646,7 @@ func (x *GetModelResponse) String() string {
 func (*GetModelResponse) ProtoMessage() {}
 
 func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[57]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3558,7 +3659,7 @@ func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelResponse.ProtoReflect.Descriptor instead.
 func (*GetModelResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{57}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetModelResponse) GetModel() string {
@@ -3609,7 +3710,7 @@ type RegisterToolsRequest struct {
 
 func (x *RegisterToolsRequest) Reset() {
 	*x = RegisterToolsRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[58]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3621,7 +3722,7 @@ func (x *RegisterToolsRequest) String() string {
 func (*RegisterToolsRequest) ProtoMessage() {}
 
 func (x *RegisterToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[58]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3634,7 +3735,7 @@ func (x *RegisterToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterToolsRequest.ProtoReflect.Descriptor instead.
 func (*RegisterToolsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{58}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RegisterToolsRequest) GetAgentId() string {
@@ -3662,7 +3763,7 @@ type RegisterToolsResponse struct {
 
 func (x *RegisterToolsResponse) Reset() {
 	*x = RegisterToolsResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[59]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3775,7 @@ func (x *RegisterToolsResponse) String() string {
 func (*RegisterToolsResponse) ProtoMessage() {}
 
 func (x *RegisterToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[59]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3788,7 @@ func (x *RegisterToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterToolsResponse.ProtoReflect.Descriptor instead.
 func (*RegisterToolsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{59}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RegisterToolsResponse) GetServer() *v1.ToolServer {
@@ -3708,7 +3809,7 @@ type ListToolsRequest struct {
 
 func (x *ListToolsRequest) Reset() {
 	*x = ListToolsRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[60]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3720,7 +3821,7 @@ func (x *ListToolsRequest) String() string {
 func (*ListToolsRequest) ProtoMessage() {}
 
 func (x *ListToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[60]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3733,7 +3834,7 @@ func (x *ListToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListToolsRequest.ProtoReflect.Descriptor instead.
 func (*ListToolsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{60}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListToolsRequest) GetAgentId() string {
@@ -3754,7 +3855,7 @@ type ListToolsResponse struct {
 
 func (x *ListToolsResponse) Reset() {
 	*x = ListToolsResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[61]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3766,7 +3867,7 @@ func (x *ListToolsResponse) String() string {
 func (*ListToolsResponse) ProtoMessage() {}
 
 func (x *ListToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[61]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3779,7 +3880,7 @@ func (x *ListToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListToolsResponse.ProtoReflect.Descriptor instead.
 func (*ListToolsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{61}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListToolsResponse) GetServers() []*v1.ToolServer {
@@ -3802,7 +3903,7 @@ type UnregisterToolsRequest struct {
 
 func (x *UnregisterToolsRequest) Reset() {
 	*x = UnregisterToolsRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[62]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3814,7 +3915,7 @@ func (x *UnregisterToolsRequest) String() string {
 func (*UnregisterToolsRequest) ProtoMessage() {}
 
 func (x *UnregisterToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[62]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3827,7 +3928,7 @@ func (x *UnregisterToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnregisterToolsRequest.ProtoReflect.Descriptor instead.
 func (*UnregisterToolsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{62}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *UnregisterToolsRequest) GetAgentId() string {
@@ -3853,7 +3954,7 @@ type UnregisterToolsResponse struct {
 
 func (x *UnregisterToolsResponse) Reset() {
 	*x = UnregisterToolsResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[63]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3865,7 +3966,7 @@ func (x *UnregisterToolsResponse) String() string {
 func (*UnregisterToolsResponse) ProtoMessage() {}
 
 func (x *UnregisterToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[63]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3878,7 +3979,7 @@ func (x *UnregisterToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnregisterToolsResponse.ProtoReflect.Descriptor instead.
 func (*UnregisterToolsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{63}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{65}
 }
 
 // Request of SetHeartbeat.
@@ -3896,7 +3997,7 @@ type SetHeartbeatRequest struct {
 
 func (x *SetHeartbeatRequest) Reset() {
 	*x = SetHeartbeatRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[64]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3908,7 +4009,7 @@ func (x *SetHeartbeatRequest) String() string {
 func (*SetHeartbeatRequest) ProtoMessage() {}
 
 func (x *SetHeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[64]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3921,7 +4022,7 @@ func (x *SetHeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*SetHeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{64}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SetHeartbeatRequest) GetAgentId() string {
@@ -3956,7 +4057,7 @@ type SetHeartbeatResponse struct {
 
 func (x *SetHeartbeatResponse) Reset() {
 	*x = SetHeartbeatResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[65]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3968,7 +4069,7 @@ func (x *SetHeartbeatResponse) String() string {
 func (*SetHeartbeatResponse) ProtoMessage() {}
 
 func (x *SetHeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[65]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3981,7 +4082,7 @@ func (x *SetHeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*SetHeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{65}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetHeartbeatResponse) GetHeartbeat() *Heartbeat {
@@ -4002,7 +4103,7 @@ type ListHeartbeatsRequest struct {
 
 func (x *ListHeartbeatsRequest) Reset() {
 	*x = ListHeartbeatsRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[66]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4115,7 @@ func (x *ListHeartbeatsRequest) String() string {
 func (*ListHeartbeatsRequest) ProtoMessage() {}
 
 func (x *ListHeartbeatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[66]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4128,7 @@ func (x *ListHeartbeatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHeartbeatsRequest.ProtoReflect.Descriptor instead.
 func (*ListHeartbeatsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{66}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListHeartbeatsRequest) GetAgentId() string {
@@ -4052,7 +4153,7 @@ type ListHeartbeatsResponse struct {
 
 func (x *ListHeartbeatsResponse) Reset() {
 	*x = ListHeartbeatsResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[67]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4064,7 +4165,7 @@ func (x *ListHeartbeatsResponse) String() string {
 func (*ListHeartbeatsResponse) ProtoMessage() {}
 
 func (x *ListHeartbeatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[67]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4077,7 +4178,7 @@ func (x *ListHeartbeatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHeartbeatsResponse.ProtoReflect.Descriptor instead.
 func (*ListHeartbeatsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{67}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListHeartbeatsResponse) GetHeartbeats() []*Heartbeat {
@@ -4114,7 +4215,7 @@ type CancelHeartbeatRequest struct {
 
 func (x *CancelHeartbeatRequest) Reset() {
 	*x = CancelHeartbeatRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[68]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4126,7 +4227,7 @@ func (x *CancelHeartbeatRequest) String() string {
 func (*CancelHeartbeatRequest) ProtoMessage() {}
 
 func (x *CancelHeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[68]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4139,7 +4240,7 @@ func (x *CancelHeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelHeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*CancelHeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{68}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *CancelHeartbeatRequest) GetAgentId() string {
@@ -4165,7 +4266,7 @@ type CancelHeartbeatResponse struct {
 
 func (x *CancelHeartbeatResponse) Reset() {
 	*x = CancelHeartbeatResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[69]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4177,7 +4278,7 @@ func (x *CancelHeartbeatResponse) String() string {
 func (*CancelHeartbeatResponse) ProtoMessage() {}
 
 func (x *CancelHeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[69]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4190,7 +4291,7 @@ func (x *CancelHeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelHeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*CancelHeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{69}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{71}
 }
 
 // Request of SetHeartbeatLimits.
@@ -4206,7 +4307,7 @@ type SetHeartbeatLimitsRequest struct {
 
 func (x *SetHeartbeatLimitsRequest) Reset() {
 	*x = SetHeartbeatLimitsRequest{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[70]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4319,7 @@ func (x *SetHeartbeatLimitsRequest) String() string {
 func (*SetHeartbeatLimitsRequest) ProtoMessage() {}
 
 func (x *SetHeartbeatLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[70]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4332,7 @@ func (x *SetHeartbeatLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHeartbeatLimitsRequest.ProtoReflect.Descriptor instead.
 func (*SetHeartbeatLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{70}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SetHeartbeatLimitsRequest) GetAgentId() string {
@@ -4259,7 +4360,7 @@ type SetHeartbeatLimitsResponse struct {
 
 func (x *SetHeartbeatLimitsResponse) Reset() {
 	*x = SetHeartbeatLimitsResponse{}
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[71]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4271,7 +4372,7 @@ func (x *SetHeartbeatLimitsResponse) String() string {
 func (*SetHeartbeatLimitsResponse) ProtoMessage() {}
 
 func (x *SetHeartbeatLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[71]
+	mi := &file_memgpt_agent_v1_agent_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4284,7 +4385,7 @@ func (x *SetHeartbeatLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHeartbeatLimitsResponse.ProtoReflect.Descriptor instead.
 func (*SetHeartbeatLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{71}
+	return file_memgpt_agent_v1_agent_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SetHeartbeatLimitsResponse) GetLimits() *HeartbeatLimits {
@@ -4431,7 +4532,13 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\asources\x18\x01 \x03(\v2\x18.memgpt.memory.v1.SourceR\asources\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x03R\ttotalSize\"y\n" +
+	"total_size\x18\x03 \x01(\x03R\ttotalSize\"\x94\x01\n" +
+	"\x13UpdateSourceRequest\x128\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06source\x12C\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"updateMask\"H\n" +
+	"\x14UpdateSourceResponse\x120\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"y\n" +
 	"\x13DeleteSourceRequest\x129\n" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12'\n" +
 	"\n" +
@@ -4586,7 +4693,7 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x18SYSTEM_EVENT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SYSTEM_EVENT_LOGIN\x10\x01\x12\x1a\n" +
 	"\x16SYSTEM_EVENT_HEARTBEAT\x10\x02\x12\x1f\n" +
-	"\x1bSYSTEM_EVENT_MEMORY_WARNING\x10\x032\x8b\x1a\n" +
+	"\x1bSYSTEM_EVENT_MEMORY_WARNING\x10\x032\xee\x1a\n" +
 	"\fAgentService\x12^\n" +
 	"\vCreateAgent\x12#.memgpt.agent.v1.CreateAgentRequest\x1a$.memgpt.agent.v1.CreateAgentResponse\"\x04\xa0\xbb\x18\x03\x12U\n" +
 	"\bGetAgent\x12 .memgpt.agent.v1.GetAgentRequest\x1a!.memgpt.agent.v1.GetAgentResponse\"\x04\xa0\xbb\x18\x02\x12[\n" +
@@ -4605,6 +4712,7 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\fAttachSource\x12$.memgpt.agent.v1.AttachSourceRequest\x1a%.memgpt.agent.v1.AttachSourceResponse\"\x04\xa0\xbb\x18\x03\x12a\n" +
 	"\fDetachSource\x12$.memgpt.agent.v1.DetachSourceRequest\x1a%.memgpt.agent.v1.DetachSourceResponse\"\x04\xa0\xbb\x18\x03\x12^\n" +
 	"\vListSources\x12#.memgpt.agent.v1.ListSourcesRequest\x1a$.memgpt.agent.v1.ListSourcesResponse\"\x04\xa0\xbb\x18\x02\x12a\n" +
+	"\fUpdateSource\x12$.memgpt.agent.v1.UpdateSourceRequest\x1a%.memgpt.agent.v1.UpdateSourceResponse\"\x04\xa0\xbb\x18\x03\x12a\n" +
 	"\fDeleteSource\x12$.memgpt.agent.v1.DeleteSourceRequest\x1a%.memgpt.agent.v1.DeleteSourceResponse\"\x04\xa0\xbb\x18\x04\x12[\n" +
 	"\n" +
 	"GetContext\x12\".memgpt.agent.v1.GetContextRequest\x1a#.memgpt.agent.v1.GetContextResponse\"\x04\xa0\xbb\x18\x02\x12U\n" +
@@ -4644,7 +4752,7 @@ func file_memgpt_agent_v1_agent_service_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_agent_v1_agent_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_memgpt_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_memgpt_agent_v1_agent_service_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_memgpt_agent_v1_agent_service_proto_goTypes = []any{
 	(SystemEvent)(0),                   // 0: memgpt.agent.v1.SystemEvent
 	(*CreateAgentRequest)(nil),         // 1: memgpt.agent.v1.CreateAgentRequest
@@ -4675,192 +4783,199 @@ var file_memgpt_agent_v1_agent_service_proto_goTypes = []any{
 	(*DetachSourceResponse)(nil),       // 26: memgpt.agent.v1.DetachSourceResponse
 	(*ListSourcesRequest)(nil),         // 27: memgpt.agent.v1.ListSourcesRequest
 	(*ListSourcesResponse)(nil),        // 28: memgpt.agent.v1.ListSourcesResponse
-	(*DeleteSourceRequest)(nil),        // 29: memgpt.agent.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),       // 30: memgpt.agent.v1.DeleteSourceResponse
-	(*ContextMessage)(nil),             // 31: memgpt.agent.v1.ContextMessage
-	(*GetContextRequest)(nil),          // 32: memgpt.agent.v1.GetContextRequest
-	(*ContextTokens)(nil),              // 33: memgpt.agent.v1.ContextTokens
-	(*GetContextResponse)(nil),         // 34: memgpt.agent.v1.GetContextResponse
-	(*SetBlockRequest)(nil),            // 35: memgpt.agent.v1.SetBlockRequest
-	(*SetBlockResponse)(nil),           // 36: memgpt.agent.v1.SetBlockResponse
-	(*DeleteBlockRequest)(nil),         // 37: memgpt.agent.v1.DeleteBlockRequest
-	(*DeleteBlockResponse)(nil),        // 38: memgpt.agent.v1.DeleteBlockResponse
-	(*SummarizeRequest)(nil),           // 39: memgpt.agent.v1.SummarizeRequest
-	(*SummarizeResponse)(nil),          // 40: memgpt.agent.v1.SummarizeResponse
-	(*UndoRequest)(nil),                // 41: memgpt.agent.v1.UndoRequest
-	(*UndoResponse)(nil),               // 42: memgpt.agent.v1.UndoResponse
-	(*RetryRequest)(nil),               // 43: memgpt.agent.v1.RetryRequest
-	(*RetryResponse)(nil),              // 44: memgpt.agent.v1.RetryResponse
-	(*RethinkRequest)(nil),             // 45: memgpt.agent.v1.RethinkRequest
-	(*RethinkResponse)(nil),            // 46: memgpt.agent.v1.RethinkResponse
-	(*RewriteRequest)(nil),             // 47: memgpt.agent.v1.RewriteRequest
-	(*RewriteResponse)(nil),            // 48: memgpt.agent.v1.RewriteResponse
-	(*PutProfileRequest)(nil),          // 49: memgpt.agent.v1.PutProfileRequest
-	(*PutProfileResponse)(nil),         // 50: memgpt.agent.v1.PutProfileResponse
-	(*GetProfileRequest)(nil),          // 51: memgpt.agent.v1.GetProfileRequest
-	(*GetProfileResponse)(nil),         // 52: memgpt.agent.v1.GetProfileResponse
-	(*ListProfilesRequest)(nil),        // 53: memgpt.agent.v1.ListProfilesRequest
-	(*ListProfilesResponse)(nil),       // 54: memgpt.agent.v1.ListProfilesResponse
-	(*DeleteProfileRequest)(nil),       // 55: memgpt.agent.v1.DeleteProfileRequest
-	(*DeleteProfileResponse)(nil),      // 56: memgpt.agent.v1.DeleteProfileResponse
-	(*GetModelRequest)(nil),            // 57: memgpt.agent.v1.GetModelRequest
-	(*GetModelResponse)(nil),           // 58: memgpt.agent.v1.GetModelResponse
-	(*RegisterToolsRequest)(nil),       // 59: memgpt.agent.v1.RegisterToolsRequest
-	(*RegisterToolsResponse)(nil),      // 60: memgpt.agent.v1.RegisterToolsResponse
-	(*ListToolsRequest)(nil),           // 61: memgpt.agent.v1.ListToolsRequest
-	(*ListToolsResponse)(nil),          // 62: memgpt.agent.v1.ListToolsResponse
-	(*UnregisterToolsRequest)(nil),     // 63: memgpt.agent.v1.UnregisterToolsRequest
-	(*UnregisterToolsResponse)(nil),    // 64: memgpt.agent.v1.UnregisterToolsResponse
-	(*SetHeartbeatRequest)(nil),        // 65: memgpt.agent.v1.SetHeartbeatRequest
-	(*SetHeartbeatResponse)(nil),       // 66: memgpt.agent.v1.SetHeartbeatResponse
-	(*ListHeartbeatsRequest)(nil),      // 67: memgpt.agent.v1.ListHeartbeatsRequest
-	(*ListHeartbeatsResponse)(nil),     // 68: memgpt.agent.v1.ListHeartbeatsResponse
-	(*CancelHeartbeatRequest)(nil),     // 69: memgpt.agent.v1.CancelHeartbeatRequest
-	(*CancelHeartbeatResponse)(nil),    // 70: memgpt.agent.v1.CancelHeartbeatResponse
-	(*SetHeartbeatLimitsRequest)(nil),  // 71: memgpt.agent.v1.SetHeartbeatLimitsRequest
-	(*SetHeartbeatLimitsResponse)(nil), // 72: memgpt.agent.v1.SetHeartbeatLimitsResponse
-	(*v1.BlockEdit)(nil),               // 73: memgpt.memory.v1.BlockEdit
-	(*durationpb.Duration)(nil),        // 74: google.protobuf.Duration
-	(*v1.Agent)(nil),                   // 75: memgpt.memory.v1.Agent
-	(*fieldmaskpb.FieldMask)(nil),      // 76: google.protobuf.FieldMask
-	(*v1.AgentPiece)(nil),              // 77: memgpt.memory.v1.AgentPiece
-	(*v1.SharedBlockLabel)(nil),        // 78: memgpt.memory.v1.SharedBlockLabel
-	(*TurnEvent)(nil),                  // 79: memgpt.agent.v1.TurnEvent
-	(*v1.Turn)(nil),                    // 80: memgpt.memory.v1.Turn
-	(*v1.Source)(nil),                  // 81: memgpt.memory.v1.Source
-	(*v1.Message)(nil),                 // 82: memgpt.memory.v1.Message
-	(*v1.Block)(nil),                   // 83: memgpt.memory.v1.Block
-	(v1.ProfileKind)(0),                // 84: memgpt.memory.v1.ProfileKind
-	(*v1.Profile)(nil),                 // 85: memgpt.memory.v1.Profile
-	(*v1.ToolServer)(nil),              // 86: memgpt.memory.v1.ToolServer
-	(*Heartbeat)(nil),                  // 87: memgpt.agent.v1.Heartbeat
-	(*HeartbeatLimits)(nil),            // 88: memgpt.agent.v1.HeartbeatLimits
-	(*timestamppb.Timestamp)(nil),      // 89: google.protobuf.Timestamp
+	(*UpdateSourceRequest)(nil),        // 29: memgpt.agent.v1.UpdateSourceRequest
+	(*UpdateSourceResponse)(nil),       // 30: memgpt.agent.v1.UpdateSourceResponse
+	(*DeleteSourceRequest)(nil),        // 31: memgpt.agent.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),       // 32: memgpt.agent.v1.DeleteSourceResponse
+	(*ContextMessage)(nil),             // 33: memgpt.agent.v1.ContextMessage
+	(*GetContextRequest)(nil),          // 34: memgpt.agent.v1.GetContextRequest
+	(*ContextTokens)(nil),              // 35: memgpt.agent.v1.ContextTokens
+	(*GetContextResponse)(nil),         // 36: memgpt.agent.v1.GetContextResponse
+	(*SetBlockRequest)(nil),            // 37: memgpt.agent.v1.SetBlockRequest
+	(*SetBlockResponse)(nil),           // 38: memgpt.agent.v1.SetBlockResponse
+	(*DeleteBlockRequest)(nil),         // 39: memgpt.agent.v1.DeleteBlockRequest
+	(*DeleteBlockResponse)(nil),        // 40: memgpt.agent.v1.DeleteBlockResponse
+	(*SummarizeRequest)(nil),           // 41: memgpt.agent.v1.SummarizeRequest
+	(*SummarizeResponse)(nil),          // 42: memgpt.agent.v1.SummarizeResponse
+	(*UndoRequest)(nil),                // 43: memgpt.agent.v1.UndoRequest
+	(*UndoResponse)(nil),               // 44: memgpt.agent.v1.UndoResponse
+	(*RetryRequest)(nil),               // 45: memgpt.agent.v1.RetryRequest
+	(*RetryResponse)(nil),              // 46: memgpt.agent.v1.RetryResponse
+	(*RethinkRequest)(nil),             // 47: memgpt.agent.v1.RethinkRequest
+	(*RethinkResponse)(nil),            // 48: memgpt.agent.v1.RethinkResponse
+	(*RewriteRequest)(nil),             // 49: memgpt.agent.v1.RewriteRequest
+	(*RewriteResponse)(nil),            // 50: memgpt.agent.v1.RewriteResponse
+	(*PutProfileRequest)(nil),          // 51: memgpt.agent.v1.PutProfileRequest
+	(*PutProfileResponse)(nil),         // 52: memgpt.agent.v1.PutProfileResponse
+	(*GetProfileRequest)(nil),          // 53: memgpt.agent.v1.GetProfileRequest
+	(*GetProfileResponse)(nil),         // 54: memgpt.agent.v1.GetProfileResponse
+	(*ListProfilesRequest)(nil),        // 55: memgpt.agent.v1.ListProfilesRequest
+	(*ListProfilesResponse)(nil),       // 56: memgpt.agent.v1.ListProfilesResponse
+	(*DeleteProfileRequest)(nil),       // 57: memgpt.agent.v1.DeleteProfileRequest
+	(*DeleteProfileResponse)(nil),      // 58: memgpt.agent.v1.DeleteProfileResponse
+	(*GetModelRequest)(nil),            // 59: memgpt.agent.v1.GetModelRequest
+	(*GetModelResponse)(nil),           // 60: memgpt.agent.v1.GetModelResponse
+	(*RegisterToolsRequest)(nil),       // 61: memgpt.agent.v1.RegisterToolsRequest
+	(*RegisterToolsResponse)(nil),      // 62: memgpt.agent.v1.RegisterToolsResponse
+	(*ListToolsRequest)(nil),           // 63: memgpt.agent.v1.ListToolsRequest
+	(*ListToolsResponse)(nil),          // 64: memgpt.agent.v1.ListToolsResponse
+	(*UnregisterToolsRequest)(nil),     // 65: memgpt.agent.v1.UnregisterToolsRequest
+	(*UnregisterToolsResponse)(nil),    // 66: memgpt.agent.v1.UnregisterToolsResponse
+	(*SetHeartbeatRequest)(nil),        // 67: memgpt.agent.v1.SetHeartbeatRequest
+	(*SetHeartbeatResponse)(nil),       // 68: memgpt.agent.v1.SetHeartbeatResponse
+	(*ListHeartbeatsRequest)(nil),      // 69: memgpt.agent.v1.ListHeartbeatsRequest
+	(*ListHeartbeatsResponse)(nil),     // 70: memgpt.agent.v1.ListHeartbeatsResponse
+	(*CancelHeartbeatRequest)(nil),     // 71: memgpt.agent.v1.CancelHeartbeatRequest
+	(*CancelHeartbeatResponse)(nil),    // 72: memgpt.agent.v1.CancelHeartbeatResponse
+	(*SetHeartbeatLimitsRequest)(nil),  // 73: memgpt.agent.v1.SetHeartbeatLimitsRequest
+	(*SetHeartbeatLimitsResponse)(nil), // 74: memgpt.agent.v1.SetHeartbeatLimitsResponse
+	(*v1.BlockEdit)(nil),               // 75: memgpt.memory.v1.BlockEdit
+	(*durationpb.Duration)(nil),        // 76: google.protobuf.Duration
+	(*v1.Agent)(nil),                   // 77: memgpt.memory.v1.Agent
+	(*fieldmaskpb.FieldMask)(nil),      // 78: google.protobuf.FieldMask
+	(*v1.AgentPiece)(nil),              // 79: memgpt.memory.v1.AgentPiece
+	(*v1.SharedBlockLabel)(nil),        // 80: memgpt.memory.v1.SharedBlockLabel
+	(*TurnEvent)(nil),                  // 81: memgpt.agent.v1.TurnEvent
+	(*v1.Turn)(nil),                    // 82: memgpt.memory.v1.Turn
+	(*v1.Source)(nil),                  // 83: memgpt.memory.v1.Source
+	(*v1.Message)(nil),                 // 84: memgpt.memory.v1.Message
+	(*v1.Block)(nil),                   // 85: memgpt.memory.v1.Block
+	(v1.ProfileKind)(0),                // 86: memgpt.memory.v1.ProfileKind
+	(*v1.Profile)(nil),                 // 87: memgpt.memory.v1.Profile
+	(*v1.ToolServer)(nil),              // 88: memgpt.memory.v1.ToolServer
+	(*Heartbeat)(nil),                  // 89: memgpt.agent.v1.Heartbeat
+	(*HeartbeatLimits)(nil),            // 90: memgpt.agent.v1.HeartbeatLimits
+	(*timestamppb.Timestamp)(nil),      // 91: google.protobuf.Timestamp
 }
 var file_memgpt_agent_v1_agent_service_proto_depIdxs = []int32{
-	73, // 0: memgpt.agent.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
-	74, // 1: memgpt.agent.v1.CreateAgentRequest.message_ttl:type_name -> google.protobuf.Duration
-	74, // 2: memgpt.agent.v1.CreateAgentRequest.note_ttl:type_name -> google.protobuf.Duration
-	75, // 3: memgpt.agent.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	75, // 4: memgpt.agent.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	75, // 5: memgpt.agent.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
-	75, // 6: memgpt.agent.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
-	76, // 7: memgpt.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	75, // 8: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
-	77, // 9: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
-	77, // 10: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
-	77, // 11: memgpt.agent.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
-	78, // 12: memgpt.agent.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
-	75, // 13: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	75, // 0: memgpt.agent.v1.CreateAgentRequest.blocks:type_name -> memgpt.memory.v1.BlockEdit
+	76, // 1: memgpt.agent.v1.CreateAgentRequest.message_ttl:type_name -> google.protobuf.Duration
+	76, // 2: memgpt.agent.v1.CreateAgentRequest.note_ttl:type_name -> google.protobuf.Duration
+	77, // 3: memgpt.agent.v1.CreateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	77, // 4: memgpt.agent.v1.GetAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	77, // 5: memgpt.agent.v1.ListAgentsResponse.agents:type_name -> memgpt.memory.v1.Agent
+	77, // 6: memgpt.agent.v1.UpdateAgentRequest.agent:type_name -> memgpt.memory.v1.Agent
+	78, // 7: memgpt.agent.v1.UpdateAgentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	77, // 8: memgpt.agent.v1.UpdateAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
+	79, // 9: memgpt.agent.v1.ExportAgentResponse.piece:type_name -> memgpt.memory.v1.AgentPiece
+	79, // 10: memgpt.agent.v1.ImportAgentRequest.piece:type_name -> memgpt.memory.v1.AgentPiece
+	79, // 11: memgpt.agent.v1.ImportAgentRequest.more_pieces:type_name -> memgpt.memory.v1.AgentPiece
+	80, // 12: memgpt.agent.v1.ImportAgentRequest.shared_blocks:type_name -> memgpt.memory.v1.SharedBlockLabel
+	77, // 13: memgpt.agent.v1.ImportAgentResponse.agent:type_name -> memgpt.memory.v1.Agent
 	0,  // 14: memgpt.agent.v1.SendMessageRequest.event:type_name -> memgpt.agent.v1.SystemEvent
-	79, // 15: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	79, // 16: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	80, // 17: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
-	80, // 18: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
-	75, // 19: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	75, // 20: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	81, // 21: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
-	82, // 22: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
-	75, // 23: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
-	83, // 24: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
-	31, // 25: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
-	33, // 26: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
-	73, // 27: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
-	83, // 28: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
-	79, // 29: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
-	82, // 30: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
-	82, // 31: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
-	84, // 32: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	85, // 33: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	84, // 34: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	85, // 35: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
-	84, // 36: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	85, // 37: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
-	84, // 38: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
-	86, // 39: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
-	86, // 40: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
-	87, // 41: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
-	87, // 42: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
-	87, // 43: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
-	88, // 44: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	89, // 45: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
-	88, // 46: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	88, // 47: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
-	1,  // 48: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
-	3,  // 49: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
-	5,  // 50: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
-	7,  // 51: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
-	9,  // 52: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
-	11, // 53: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
-	13, // 54: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
-	15, // 55: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
-	17, // 56: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
-	19, // 57: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
-	21, // 58: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
-	23, // 59: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
-	25, // 60: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
-	27, // 61: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
-	29, // 62: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
-	32, // 63: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
-	35, // 64: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
-	37, // 65: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
-	39, // 66: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
-	41, // 67: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
-	43, // 68: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
-	45, // 69: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
-	47, // 70: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
-	49, // 71: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
-	51, // 72: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
-	53, // 73: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
-	55, // 74: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
-	65, // 75: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
-	67, // 76: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
-	69, // 77: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
-	71, // 78: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
-	57, // 79: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
-	59, // 80: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
-	61, // 81: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
-	63, // 82: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
-	2,  // 83: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
-	4,  // 84: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
-	6,  // 85: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
-	8,  // 86: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
-	10, // 87: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
-	12, // 88: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
-	14, // 89: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
-	16, // 90: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
-	18, // 91: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
-	20, // 92: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
-	22, // 93: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
-	24, // 94: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
-	26, // 95: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
-	28, // 96: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
-	30, // 97: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
-	34, // 98: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
-	36, // 99: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
-	38, // 100: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
-	40, // 101: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
-	42, // 102: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
-	44, // 103: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
-	46, // 104: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
-	48, // 105: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
-	50, // 106: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
-	52, // 107: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
-	54, // 108: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
-	56, // 109: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
-	66, // 110: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
-	68, // 111: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
-	70, // 112: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
-	72, // 113: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
-	58, // 114: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
-	60, // 115: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
-	62, // 116: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
-	64, // 117: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
-	83, // [83:118] is the sub-list for method output_type
-	48, // [48:83] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	81, // 15: memgpt.agent.v1.SendMessageResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	81, // 16: memgpt.agent.v1.ResumeTurnResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	82, // 17: memgpt.agent.v1.CancelTurnResponse.turn:type_name -> memgpt.memory.v1.Turn
+	82, // 18: memgpt.agent.v1.ListTurnsResponse.turns:type_name -> memgpt.memory.v1.Turn
+	77, // 19: memgpt.agent.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	77, // 20: memgpt.agent.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	83, // 21: memgpt.agent.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
+	83, // 22: memgpt.agent.v1.UpdateSourceRequest.source:type_name -> memgpt.memory.v1.Source
+	78, // 23: memgpt.agent.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	83, // 24: memgpt.agent.v1.UpdateSourceResponse.source:type_name -> memgpt.memory.v1.Source
+	84, // 25: memgpt.agent.v1.ContextMessage.message:type_name -> memgpt.memory.v1.Message
+	77, // 26: memgpt.agent.v1.GetContextResponse.agent:type_name -> memgpt.memory.v1.Agent
+	85, // 27: memgpt.agent.v1.GetContextResponse.blocks:type_name -> memgpt.memory.v1.Block
+	33, // 28: memgpt.agent.v1.GetContextResponse.messages:type_name -> memgpt.agent.v1.ContextMessage
+	35, // 29: memgpt.agent.v1.GetContextResponse.tokens:type_name -> memgpt.agent.v1.ContextTokens
+	75, // 30: memgpt.agent.v1.SetBlockRequest.block:type_name -> memgpt.memory.v1.BlockEdit
+	85, // 31: memgpt.agent.v1.SetBlockResponse.block:type_name -> memgpt.memory.v1.Block
+	81, // 32: memgpt.agent.v1.RetryResponse.event:type_name -> memgpt.agent.v1.TurnEvent
+	84, // 33: memgpt.agent.v1.RethinkResponse.message:type_name -> memgpt.memory.v1.Message
+	84, // 34: memgpt.agent.v1.RewriteResponse.message:type_name -> memgpt.memory.v1.Message
+	86, // 35: memgpt.agent.v1.PutProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	87, // 36: memgpt.agent.v1.PutProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	86, // 37: memgpt.agent.v1.GetProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	87, // 38: memgpt.agent.v1.GetProfileResponse.profile:type_name -> memgpt.memory.v1.Profile
+	86, // 39: memgpt.agent.v1.ListProfilesRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	87, // 40: memgpt.agent.v1.ListProfilesResponse.profiles:type_name -> memgpt.memory.v1.Profile
+	86, // 41: memgpt.agent.v1.DeleteProfileRequest.kind:type_name -> memgpt.memory.v1.ProfileKind
+	88, // 42: memgpt.agent.v1.RegisterToolsResponse.server:type_name -> memgpt.memory.v1.ToolServer
+	88, // 43: memgpt.agent.v1.ListToolsResponse.servers:type_name -> memgpt.memory.v1.ToolServer
+	89, // 44: memgpt.agent.v1.SetHeartbeatRequest.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	89, // 45: memgpt.agent.v1.SetHeartbeatResponse.heartbeat:type_name -> memgpt.agent.v1.Heartbeat
+	89, // 46: memgpt.agent.v1.ListHeartbeatsResponse.heartbeats:type_name -> memgpt.agent.v1.Heartbeat
+	90, // 47: memgpt.agent.v1.ListHeartbeatsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	91, // 48: memgpt.agent.v1.ListHeartbeatsResponse.paused_until:type_name -> google.protobuf.Timestamp
+	90, // 49: memgpt.agent.v1.SetHeartbeatLimitsRequest.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	90, // 50: memgpt.agent.v1.SetHeartbeatLimitsResponse.limits:type_name -> memgpt.agent.v1.HeartbeatLimits
+	1,  // 51: memgpt.agent.v1.AgentService.CreateAgent:input_type -> memgpt.agent.v1.CreateAgentRequest
+	3,  // 52: memgpt.agent.v1.AgentService.GetAgent:input_type -> memgpt.agent.v1.GetAgentRequest
+	5,  // 53: memgpt.agent.v1.AgentService.ListAgents:input_type -> memgpt.agent.v1.ListAgentsRequest
+	7,  // 54: memgpt.agent.v1.AgentService.UpdateAgent:input_type -> memgpt.agent.v1.UpdateAgentRequest
+	9,  // 55: memgpt.agent.v1.AgentService.DeleteAgent:input_type -> memgpt.agent.v1.DeleteAgentRequest
+	11, // 56: memgpt.agent.v1.AgentService.ExportAgent:input_type -> memgpt.agent.v1.ExportAgentRequest
+	13, // 57: memgpt.agent.v1.AgentService.ImportAgent:input_type -> memgpt.agent.v1.ImportAgentRequest
+	15, // 58: memgpt.agent.v1.AgentService.SendMessage:input_type -> memgpt.agent.v1.SendMessageRequest
+	17, // 59: memgpt.agent.v1.AgentService.ResumeTurn:input_type -> memgpt.agent.v1.ResumeTurnRequest
+	19, // 60: memgpt.agent.v1.AgentService.CancelTurn:input_type -> memgpt.agent.v1.CancelTurnRequest
+	21, // 61: memgpt.agent.v1.AgentService.ListTurns:input_type -> memgpt.agent.v1.ListTurnsRequest
+	23, // 62: memgpt.agent.v1.AgentService.AttachSource:input_type -> memgpt.agent.v1.AttachSourceRequest
+	25, // 63: memgpt.agent.v1.AgentService.DetachSource:input_type -> memgpt.agent.v1.DetachSourceRequest
+	27, // 64: memgpt.agent.v1.AgentService.ListSources:input_type -> memgpt.agent.v1.ListSourcesRequest
+	29, // 65: memgpt.agent.v1.AgentService.UpdateSource:input_type -> memgpt.agent.v1.UpdateSourceRequest
+	31, // 66: memgpt.agent.v1.AgentService.DeleteSource:input_type -> memgpt.agent.v1.DeleteSourceRequest
+	34, // 67: memgpt.agent.v1.AgentService.GetContext:input_type -> memgpt.agent.v1.GetContextRequest
+	37, // 68: memgpt.agent.v1.AgentService.SetBlock:input_type -> memgpt.agent.v1.SetBlockRequest
+	39, // 69: memgpt.agent.v1.AgentService.DeleteBlock:input_type -> memgpt.agent.v1.DeleteBlockRequest
+	41, // 70: memgpt.agent.v1.AgentService.Summarize:input_type -> memgpt.agent.v1.SummarizeRequest
+	43, // 71: memgpt.agent.v1.AgentService.Undo:input_type -> memgpt.agent.v1.UndoRequest
+	45, // 72: memgpt.agent.v1.AgentService.Retry:input_type -> memgpt.agent.v1.RetryRequest
+	47, // 73: memgpt.agent.v1.AgentService.Rethink:input_type -> memgpt.agent.v1.RethinkRequest
+	49, // 74: memgpt.agent.v1.AgentService.Rewrite:input_type -> memgpt.agent.v1.RewriteRequest
+	51, // 75: memgpt.agent.v1.AgentService.PutProfile:input_type -> memgpt.agent.v1.PutProfileRequest
+	53, // 76: memgpt.agent.v1.AgentService.GetProfile:input_type -> memgpt.agent.v1.GetProfileRequest
+	55, // 77: memgpt.agent.v1.AgentService.ListProfiles:input_type -> memgpt.agent.v1.ListProfilesRequest
+	57, // 78: memgpt.agent.v1.AgentService.DeleteProfile:input_type -> memgpt.agent.v1.DeleteProfileRequest
+	67, // 79: memgpt.agent.v1.AgentService.SetHeartbeat:input_type -> memgpt.agent.v1.SetHeartbeatRequest
+	69, // 80: memgpt.agent.v1.AgentService.ListHeartbeats:input_type -> memgpt.agent.v1.ListHeartbeatsRequest
+	71, // 81: memgpt.agent.v1.AgentService.CancelHeartbeat:input_type -> memgpt.agent.v1.CancelHeartbeatRequest
+	73, // 82: memgpt.agent.v1.AgentService.SetHeartbeatLimits:input_type -> memgpt.agent.v1.SetHeartbeatLimitsRequest
+	59, // 83: memgpt.agent.v1.AgentService.GetModel:input_type -> memgpt.agent.v1.GetModelRequest
+	61, // 84: memgpt.agent.v1.AgentService.RegisterTools:input_type -> memgpt.agent.v1.RegisterToolsRequest
+	63, // 85: memgpt.agent.v1.AgentService.ListTools:input_type -> memgpt.agent.v1.ListToolsRequest
+	65, // 86: memgpt.agent.v1.AgentService.UnregisterTools:input_type -> memgpt.agent.v1.UnregisterToolsRequest
+	2,  // 87: memgpt.agent.v1.AgentService.CreateAgent:output_type -> memgpt.agent.v1.CreateAgentResponse
+	4,  // 88: memgpt.agent.v1.AgentService.GetAgent:output_type -> memgpt.agent.v1.GetAgentResponse
+	6,  // 89: memgpt.agent.v1.AgentService.ListAgents:output_type -> memgpt.agent.v1.ListAgentsResponse
+	8,  // 90: memgpt.agent.v1.AgentService.UpdateAgent:output_type -> memgpt.agent.v1.UpdateAgentResponse
+	10, // 91: memgpt.agent.v1.AgentService.DeleteAgent:output_type -> memgpt.agent.v1.DeleteAgentResponse
+	12, // 92: memgpt.agent.v1.AgentService.ExportAgent:output_type -> memgpt.agent.v1.ExportAgentResponse
+	14, // 93: memgpt.agent.v1.AgentService.ImportAgent:output_type -> memgpt.agent.v1.ImportAgentResponse
+	16, // 94: memgpt.agent.v1.AgentService.SendMessage:output_type -> memgpt.agent.v1.SendMessageResponse
+	18, // 95: memgpt.agent.v1.AgentService.ResumeTurn:output_type -> memgpt.agent.v1.ResumeTurnResponse
+	20, // 96: memgpt.agent.v1.AgentService.CancelTurn:output_type -> memgpt.agent.v1.CancelTurnResponse
+	22, // 97: memgpt.agent.v1.AgentService.ListTurns:output_type -> memgpt.agent.v1.ListTurnsResponse
+	24, // 98: memgpt.agent.v1.AgentService.AttachSource:output_type -> memgpt.agent.v1.AttachSourceResponse
+	26, // 99: memgpt.agent.v1.AgentService.DetachSource:output_type -> memgpt.agent.v1.DetachSourceResponse
+	28, // 100: memgpt.agent.v1.AgentService.ListSources:output_type -> memgpt.agent.v1.ListSourcesResponse
+	30, // 101: memgpt.agent.v1.AgentService.UpdateSource:output_type -> memgpt.agent.v1.UpdateSourceResponse
+	32, // 102: memgpt.agent.v1.AgentService.DeleteSource:output_type -> memgpt.agent.v1.DeleteSourceResponse
+	36, // 103: memgpt.agent.v1.AgentService.GetContext:output_type -> memgpt.agent.v1.GetContextResponse
+	38, // 104: memgpt.agent.v1.AgentService.SetBlock:output_type -> memgpt.agent.v1.SetBlockResponse
+	40, // 105: memgpt.agent.v1.AgentService.DeleteBlock:output_type -> memgpt.agent.v1.DeleteBlockResponse
+	42, // 106: memgpt.agent.v1.AgentService.Summarize:output_type -> memgpt.agent.v1.SummarizeResponse
+	44, // 107: memgpt.agent.v1.AgentService.Undo:output_type -> memgpt.agent.v1.UndoResponse
+	46, // 108: memgpt.agent.v1.AgentService.Retry:output_type -> memgpt.agent.v1.RetryResponse
+	48, // 109: memgpt.agent.v1.AgentService.Rethink:output_type -> memgpt.agent.v1.RethinkResponse
+	50, // 110: memgpt.agent.v1.AgentService.Rewrite:output_type -> memgpt.agent.v1.RewriteResponse
+	52, // 111: memgpt.agent.v1.AgentService.PutProfile:output_type -> memgpt.agent.v1.PutProfileResponse
+	54, // 112: memgpt.agent.v1.AgentService.GetProfile:output_type -> memgpt.agent.v1.GetProfileResponse
+	56, // 113: memgpt.agent.v1.AgentService.ListProfiles:output_type -> memgpt.agent.v1.ListProfilesResponse
+	58, // 114: memgpt.agent.v1.AgentService.DeleteProfile:output_type -> memgpt.agent.v1.DeleteProfileResponse
+	68, // 115: memgpt.agent.v1.AgentService.SetHeartbeat:output_type -> memgpt.agent.v1.SetHeartbeatResponse
+	70, // 116: memgpt.agent.v1.AgentService.ListHeartbeats:output_type -> memgpt.agent.v1.ListHeartbeatsResponse
+	72, // 117: memgpt.agent.v1.AgentService.CancelHeartbeat:output_type -> memgpt.agent.v1.CancelHeartbeatResponse
+	74, // 118: memgpt.agent.v1.AgentService.SetHeartbeatLimits:output_type -> memgpt.agent.v1.SetHeartbeatLimitsResponse
+	60, // 119: memgpt.agent.v1.AgentService.GetModel:output_type -> memgpt.agent.v1.GetModelResponse
+	62, // 120: memgpt.agent.v1.AgentService.RegisterTools:output_type -> memgpt.agent.v1.RegisterToolsResponse
+	64, // 121: memgpt.agent.v1.AgentService.ListTools:output_type -> memgpt.agent.v1.ListToolsResponse
+	66, // 122: memgpt.agent.v1.AgentService.UnregisterTools:output_type -> memgpt.agent.v1.UnregisterToolsResponse
+	87, // [87:123] is the sub-list for method output_type
+	51, // [51:87] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_agent_v1_agent_service_proto_init() }
@@ -4884,7 +4999,7 @@ func file_memgpt_agent_v1_agent_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_agent_v1_agent_service_proto_rawDesc), len(file_memgpt_agent_v1_agent_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   72,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

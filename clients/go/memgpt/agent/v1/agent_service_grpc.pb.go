@@ -33,6 +33,7 @@ const (
 	AgentService_AttachSource_FullMethodName       = "/memgpt.agent.v1.AgentService/AttachSource"
 	AgentService_DetachSource_FullMethodName       = "/memgpt.agent.v1.AgentService/DetachSource"
 	AgentService_ListSources_FullMethodName        = "/memgpt.agent.v1.AgentService/ListSources"
+	AgentService_UpdateSource_FullMethodName       = "/memgpt.agent.v1.AgentService/UpdateSource"
 	AgentService_DeleteSource_FullMethodName       = "/memgpt.agent.v1.AgentService/DeleteSource"
 	AgentService_GetContext_FullMethodName         = "/memgpt.agent.v1.AgentService/GetContext"
 	AgentService_SetBlock_FullMethodName           = "/memgpt.agent.v1.AgentService/SetBlock"
@@ -109,6 +110,10 @@ type AgentServiceClient interface {
 	DetachSource(ctx context.Context, in *DetachSourceRequest, opts ...grpc.CallOption) (*DetachSourceResponse, error)
 	// Lists all sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(ctx context.Context, in *ListSourcesRequest, opts ...grpc.CallOption) (*ListSourcesResponse, error)
+	// Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+	// loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+	// is set and the name or the description has changed since it was read.
+	UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*UpdateSourceResponse, error)
 	// Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
 	DeleteSource(ctx context.Context, in *DeleteSourceRequest, opts ...grpc.CallOption) (*DeleteSourceResponse, error)
 	// Returns the current content of the agent's context window, with token counts by category and message. Read-only.
@@ -344,6 +349,16 @@ func (c *agentServiceClient) ListSources(ctx context.Context, in *ListSourcesReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListSourcesResponse)
 	err := c.cc.Invoke(ctx, AgentService_ListSources_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*UpdateSourceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateSourceResponse)
+	err := c.cc.Invoke(ctx, AgentService_UpdateSource_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -622,6 +637,10 @@ type AgentServiceServer interface {
 	DetachSource(context.Context, *DetachSourceRequest) (*DetachSourceResponse, error)
 	// Lists all sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error)
+	// Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+	// loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+	// is set and the name or the description has changed since it was read.
+	UpdateSource(context.Context, *UpdateSourceRequest) (*UpdateSourceResponse, error)
 	// Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
 	DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error)
 	// Returns the current content of the agent's context window, with token counts by category and message. Read-only.
@@ -734,6 +753,9 @@ func (UnimplementedAgentServiceServer) DetachSource(context.Context, *DetachSour
 }
 func (UnimplementedAgentServiceServer) ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSources not implemented")
+}
+func (UnimplementedAgentServiceServer) UpdateSource(context.Context, *UpdateSourceRequest) (*UpdateSourceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateSource not implemented")
 }
 func (UnimplementedAgentServiceServer) DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteSource not implemented")
@@ -1035,6 +1057,24 @@ func _AgentService_ListSources_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServiceServer).ListSources(ctx, req.(*ListSourcesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_UpdateSource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateSourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).UpdateSource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_UpdateSource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).UpdateSource(ctx, req.(*UpdateSourceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1456,6 +1496,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSources",
 			Handler:    _AgentService_ListSources_Handler,
+		},
+		{
+			MethodName: "UpdateSource",
+			Handler:    _AgentService_UpdateSource_Handler,
 		},
 		{
 			MethodName: "DeleteSource",

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -387,6 +388,107 @@ func (x *ListSourcesResponse) GetTotalSize() int64 {
 	return 0
 }
 
+// Request of UpdateSource.
+type UpdateSourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source: `source_id` identifies it, and the fields named by `update_mask` are written.
+	Source *Source `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// `name`, `description`, or both; other paths are INVALID_ARGUMENT.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSourceRequest) Reset() {
+	*x = UpdateSourceRequest{}
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSourceRequest) ProtoMessage() {}
+
+func (x *UpdateSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSourceRequest.ProtoReflect.Descriptor instead.
+func (*UpdateSourceRequest) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateSourceRequest) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *UpdateSourceRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// Response of UpdateSource.
+type UpdateSourceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source after the call.
+	Source        *Source `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSourceResponse) Reset() {
+	*x = UpdateSourceResponse{}
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSourceResponse) ProtoMessage() {}
+
+func (x *UpdateSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSourceResponse.ProtoReflect.Descriptor instead.
+func (*UpdateSourceResponse) Descriptor() ([]byte, []int) {
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UpdateSourceResponse) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
 // Request of DeleteSource.
 type DeleteSourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -400,7 +502,7 @@ type DeleteSourceRequest struct {
 
 func (x *DeleteSourceRequest) Reset() {
 	*x = DeleteSourceRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[6]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +514,7 @@ func (x *DeleteSourceRequest) String() string {
 func (*DeleteSourceRequest) ProtoMessage() {}
 
 func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[6]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +527,7 @@ func (x *DeleteSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSourceRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{6}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteSourceRequest) GetSourceId() string {
@@ -451,7 +553,7 @@ type DeleteSourceResponse struct {
 
 func (x *DeleteSourceResponse) Reset() {
 	*x = DeleteSourceResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[7]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +565,7 @@ func (x *DeleteSourceResponse) String() string {
 func (*DeleteSourceResponse) ProtoMessage() {}
 
 func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[7]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +578,7 @@ func (x *DeleteSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSourceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSourceResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{7}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{9}
 }
 
 // Request of ListFiles.
@@ -494,7 +596,7 @@ type ListFilesRequest struct {
 
 func (x *ListFilesRequest) Reset() {
 	*x = ListFilesRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[8]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +608,7 @@ func (x *ListFilesRequest) String() string {
 func (*ListFilesRequest) ProtoMessage() {}
 
 func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[8]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +621,7 @@ func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilesRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{8}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListFilesRequest) GetSourceId() string {
@@ -558,7 +660,7 @@ type ListFilesResponse struct {
 
 func (x *ListFilesResponse) Reset() {
 	*x = ListFilesResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[9]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +672,7 @@ func (x *ListFilesResponse) String() string {
 func (*ListFilesResponse) ProtoMessage() {}
 
 func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[9]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +685,7 @@ func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilesResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{9}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListFilesResponse) GetFiles() []*SourceFile {
@@ -620,7 +722,7 @@ type DeleteFileRequest struct {
 
 func (x *DeleteFileRequest) Reset() {
 	*x = DeleteFileRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[10]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +734,7 @@ func (x *DeleteFileRequest) String() string {
 func (*DeleteFileRequest) ProtoMessage() {}
 
 func (x *DeleteFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[10]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +747,7 @@ func (x *DeleteFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteFileRequest.ProtoReflect.Descriptor instead.
 func (*DeleteFileRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{10}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteFileRequest) GetSourceId() string {
@@ -671,7 +773,7 @@ type DeleteFileResponse struct {
 
 func (x *DeleteFileResponse) Reset() {
 	*x = DeleteFileResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[11]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +785,7 @@ func (x *DeleteFileResponse) String() string {
 func (*DeleteFileResponse) ProtoMessage() {}
 
 func (x *DeleteFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[11]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +798,7 @@ func (x *DeleteFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteFileResponse.ProtoReflect.Descriptor instead.
 func (*DeleteFileResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{11}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{13}
 }
 
 // Request of UpsertPassages.
@@ -716,7 +818,7 @@ type UpsertPassagesRequest struct {
 
 func (x *UpsertPassagesRequest) Reset() {
 	*x = UpsertPassagesRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[12]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +830,7 @@ func (x *UpsertPassagesRequest) String() string {
 func (*UpsertPassagesRequest) ProtoMessage() {}
 
 func (x *UpsertPassagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[12]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +843,7 @@ func (x *UpsertPassagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertPassagesRequest.ProtoReflect.Descriptor instead.
 func (*UpsertPassagesRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{12}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpsertPassagesRequest) GetPiece() isUpsertPassagesRequest_Piece {
@@ -816,7 +918,7 @@ type UpsertPassagesResponse struct {
 
 func (x *UpsertPassagesResponse) Reset() {
 	*x = UpsertPassagesResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[13]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +930,7 @@ func (x *UpsertPassagesResponse) String() string {
 func (*UpsertPassagesResponse) ProtoMessage() {}
 
 func (x *UpsertPassagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[13]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +943,7 @@ func (x *UpsertPassagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertPassagesResponse.ProtoReflect.Descriptor instead.
 func (*UpsertPassagesResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{13}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpsertPassagesResponse) GetFile() *SourceFile {
@@ -871,7 +973,7 @@ type AttachSourceRequest struct {
 
 func (x *AttachSourceRequest) Reset() {
 	*x = AttachSourceRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[14]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +985,7 @@ func (x *AttachSourceRequest) String() string {
 func (*AttachSourceRequest) ProtoMessage() {}
 
 func (x *AttachSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[14]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +998,7 @@ func (x *AttachSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachSourceRequest.ProtoReflect.Descriptor instead.
 func (*AttachSourceRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{14}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AttachSourceRequest) GetAgentId() string {
@@ -924,7 +1026,7 @@ type AttachSourceResponse struct {
 
 func (x *AttachSourceResponse) Reset() {
 	*x = AttachSourceResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[15]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1038,7 @@ func (x *AttachSourceResponse) String() string {
 func (*AttachSourceResponse) ProtoMessage() {}
 
 func (x *AttachSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[15]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1051,7 @@ func (x *AttachSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachSourceResponse.ProtoReflect.Descriptor instead.
 func (*AttachSourceResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{15}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AttachSourceResponse) GetAgent() *Agent {
@@ -972,7 +1074,7 @@ type DetachSourceRequest struct {
 
 func (x *DetachSourceRequest) Reset() {
 	*x = DetachSourceRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[16]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1086,7 @@ func (x *DetachSourceRequest) String() string {
 func (*DetachSourceRequest) ProtoMessage() {}
 
 func (x *DetachSourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[16]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1099,7 @@ func (x *DetachSourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachSourceRequest.ProtoReflect.Descriptor instead.
 func (*DetachSourceRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{16}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DetachSourceRequest) GetAgentId() string {
@@ -1025,7 +1127,7 @@ type DetachSourceResponse struct {
 
 func (x *DetachSourceResponse) Reset() {
 	*x = DetachSourceResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[17]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1139,7 @@ func (x *DetachSourceResponse) String() string {
 func (*DetachSourceResponse) ProtoMessage() {}
 
 func (x *DetachSourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[17]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1152,7 @@ func (x *DetachSourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachSourceResponse.ProtoReflect.Descriptor instead.
 func (*DetachSourceResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{17}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DetachSourceResponse) GetAgent() *Agent {
@@ -1074,14 +1176,16 @@ type LoadRecord struct {
 	// Changes with every write. Send it with a write to make sure that nothing has changed since the read.
 	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
 	// When it was last written.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Current name of the source. Only set in responses.
+	SourceName    string `protobuf:"bytes,7,opt,name=source_name,json=sourceName,proto3" json:"source_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoadRecord) Reset() {
 	*x = LoadRecord{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[18]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1197,7 @@ func (x *LoadRecord) String() string {
 func (*LoadRecord) ProtoMessage() {}
 
 func (x *LoadRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[18]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1210,7 @@ func (x *LoadRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadRecord.ProtoReflect.Descriptor instead.
 func (*LoadRecord) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{18}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LoadRecord) GetLoadId() string {
@@ -1151,6 +1255,13 @@ func (x *LoadRecord) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *LoadRecord) GetSourceName() string {
+	if x != nil {
+		return x.SourceName
+	}
+	return ""
+}
+
 // Request of PutLoadRecord.
 type PutLoadRecordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1162,7 +1273,7 @@ type PutLoadRecordRequest struct {
 
 func (x *PutLoadRecordRequest) Reset() {
 	*x = PutLoadRecordRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[19]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1285,7 @@ func (x *PutLoadRecordRequest) String() string {
 func (*PutLoadRecordRequest) ProtoMessage() {}
 
 func (x *PutLoadRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[19]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1298,7 @@ func (x *PutLoadRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLoadRecordRequest.ProtoReflect.Descriptor instead.
 func (*PutLoadRecordRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{19}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutLoadRecordRequest) GetRecord() *LoadRecord {
@@ -1208,7 +1319,7 @@ type PutLoadRecordResponse struct {
 
 func (x *PutLoadRecordResponse) Reset() {
 	*x = PutLoadRecordResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[20]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1331,7 @@ func (x *PutLoadRecordResponse) String() string {
 func (*PutLoadRecordResponse) ProtoMessage() {}
 
 func (x *PutLoadRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[20]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1344,7 @@ func (x *PutLoadRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutLoadRecordResponse.ProtoReflect.Descriptor instead.
 func (*PutLoadRecordResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{20}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PutLoadRecordResponse) GetRecord() *LoadRecord {
@@ -1259,7 +1370,7 @@ type GetLoadRecordRequest struct {
 
 func (x *GetLoadRecordRequest) Reset() {
 	*x = GetLoadRecordRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[21]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1382,7 @@ func (x *GetLoadRecordRequest) String() string {
 func (*GetLoadRecordRequest) ProtoMessage() {}
 
 func (x *GetLoadRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[21]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1395,7 @@ func (x *GetLoadRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLoadRecordRequest.ProtoReflect.Descriptor instead.
 func (*GetLoadRecordRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{21}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetLoadRecordRequest) GetKey() isGetLoadRecordRequest_Key {
@@ -1341,7 +1452,7 @@ type GetLoadRecordResponse struct {
 
 func (x *GetLoadRecordResponse) Reset() {
 	*x = GetLoadRecordResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[22]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1464,7 @@ func (x *GetLoadRecordResponse) String() string {
 func (*GetLoadRecordResponse) ProtoMessage() {}
 
 func (x *GetLoadRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[22]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1477,7 @@ func (x *GetLoadRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLoadRecordResponse.ProtoReflect.Descriptor instead.
 func (*GetLoadRecordResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{22}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetLoadRecordResponse) GetRecord() *LoadRecord {
@@ -1392,7 +1503,7 @@ type ListLoadRecordsRequest struct {
 
 func (x *ListLoadRecordsRequest) Reset() {
 	*x = ListLoadRecordsRequest{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[23]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1515,7 @@ func (x *ListLoadRecordsRequest) String() string {
 func (*ListLoadRecordsRequest) ProtoMessage() {}
 
 func (x *ListLoadRecordsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[23]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1528,7 @@ func (x *ListLoadRecordsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadRecordsRequest.ProtoReflect.Descriptor instead.
 func (*ListLoadRecordsRequest) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{23}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListLoadRecordsRequest) GetSourceId() string {
@@ -1454,7 +1565,7 @@ type ListLoadRecordsResponse struct {
 
 func (x *ListLoadRecordsResponse) Reset() {
 	*x = ListLoadRecordsResponse{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[24]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1577,7 @@ func (x *ListLoadRecordsResponse) String() string {
 func (*ListLoadRecordsResponse) ProtoMessage() {}
 
 func (x *ListLoadRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[24]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1590,7 @@ func (x *ListLoadRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLoadRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListLoadRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{24}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListLoadRecordsResponse) GetRecords() []*LoadRecord {
@@ -1512,7 +1623,7 @@ type UpsertPassagesRequest_Header struct {
 
 func (x *UpsertPassagesRequest_Header) Reset() {
 	*x = UpsertPassagesRequest_Header{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[25]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1635,7 @@ func (x *UpsertPassagesRequest_Header) String() string {
 func (*UpsertPassagesRequest_Header) ProtoMessage() {}
 
 func (x *UpsertPassagesRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[25]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1648,7 @@ func (x *UpsertPassagesRequest_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertPassagesRequest_Header.ProtoReflect.Descriptor instead.
 func (*UpsertPassagesRequest_Header) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{12, 0}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{14, 0}
 }
 
 func (x *UpsertPassagesRequest_Header) GetSourceId() string {
@@ -1572,7 +1683,7 @@ type UpsertPassagesRequest_Batch struct {
 
 func (x *UpsertPassagesRequest_Batch) Reset() {
 	*x = UpsertPassagesRequest_Batch{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[26]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1695,7 @@ func (x *UpsertPassagesRequest_Batch) String() string {
 func (*UpsertPassagesRequest_Batch) ProtoMessage() {}
 
 func (x *UpsertPassagesRequest_Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[26]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1708,7 @@ func (x *UpsertPassagesRequest_Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertPassagesRequest_Batch.ProtoReflect.Descriptor instead.
 func (*UpsertPassagesRequest_Batch) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{12, 1}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{14, 1}
 }
 
 func (x *UpsertPassagesRequest_Batch) GetPassages() []*NewPassage {
@@ -1622,7 +1733,7 @@ type UpsertPassagesRequest_Finish struct {
 
 func (x *UpsertPassagesRequest_Finish) Reset() {
 	*x = UpsertPassagesRequest_Finish{}
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[27]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1745,7 @@ func (x *UpsertPassagesRequest_Finish) String() string {
 func (*UpsertPassagesRequest_Finish) ProtoMessage() {}
 
 func (x *UpsertPassagesRequest_Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[27]
+	mi := &file_memgpt_memory_v1_source_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1758,7 @@ func (x *UpsertPassagesRequest_Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertPassagesRequest_Finish.ProtoReflect.Descriptor instead.
 func (*UpsertPassagesRequest_Finish) Descriptor() ([]byte, []int) {
-	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{12, 2}
+	return file_memgpt_memory_v1_source_service_proto_rawDescGZIP(), []int{14, 2}
 }
 
 func (x *UpsertPassagesRequest_Finish) GetDocumentCount() int32 {
@@ -1675,7 +1786,7 @@ var File_memgpt_memory_v1_source_service_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\n" +
-	"%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a memgpt/common/v1/file_note.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n" +
+	"%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a memgpt/common/v1/file_note.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n" +
 	"\x13CreateSourceRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n" +
@@ -1699,7 +1810,13 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\asources\x18\x01 \x03(\v2\x18.memgpt.memory.v1.SourceR\asources\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"total_size\x18\x03 \x01(\x03R\ttotalSize\"y\n" +
+	"total_size\x18\x03 \x01(\x03R\ttotalSize\"\x94\x01\n" +
+	"\x13UpdateSourceRequest\x128\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06source\x12C\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\n" +
+	"updateMask\"H\n" +
+	"\x14UpdateSourceResponse\x120\n" +
+	"\x06source\x18\x01 \x01(\v2\x18.memgpt.memory.v1.SourceR\x06source\"y\n" +
 	"\x13DeleteSourceRequest\x129\n" +
 	"\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\x12'\n" +
 	"\n" +
@@ -1748,7 +1865,7 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x129\n" +
 	"\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bsourceId\"E\n" +
 	"\x14DetachSourceResponse\x12-\n" +
-	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xa2\x02\n" +
+	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\"\xcd\x02\n" +
 	"\n" +
 	"LoadRecord\x125\n" +
 	"\aload_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x129\n" +
@@ -1758,7 +1875,9 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x05state\x12\x1b\n" +
 	"\x04etag\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"T\n" +
+	"updateTime\x12)\n" +
+	"\vsource_name\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\n" +
+	"sourceName\"T\n" +
 	"\x14PutLoadRecordRequest\x12<\n" +
 	"\x06record\x18\x01 \x01(\v2\x1c.memgpt.memory.v1.LoadRecordB\x06\xbaH\x03\xc8\x01\x01R\x06record\"M\n" +
 	"\x15PutLoadRecordResponse\x124\n" +
@@ -1778,11 +1897,13 @@ const file_memgpt_memory_v1_source_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\tpageToken\"y\n" +
 	"\x17ListLoadRecordsResponse\x126\n" +
 	"\arecords\x18\x01 \x03(\v2\x1c.memgpt.memory.v1.LoadRecordR\arecords\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcf\t\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb4\n" +
+	"\n" +
 	"\rSourceService\x12c\n" +
 	"\fCreateSource\x12%.memgpt.memory.v1.CreateSourceRequest\x1a&.memgpt.memory.v1.CreateSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n" +
 	"\tGetSource\x12\".memgpt.memory.v1.GetSourceRequest\x1a#.memgpt.memory.v1.GetSourceResponse\"\x04\xa0\xbb\x18\x02\x12`\n" +
 	"\vListSources\x12$.memgpt.memory.v1.ListSourcesRequest\x1a%.memgpt.memory.v1.ListSourcesResponse\"\x04\xa0\xbb\x18\x02\x12c\n" +
+	"\fUpdateSource\x12%.memgpt.memory.v1.UpdateSourceRequest\x1a&.memgpt.memory.v1.UpdateSourceResponse\"\x04\xa0\xbb\x18\x06\x12c\n" +
 	"\fDeleteSource\x12%.memgpt.memory.v1.DeleteSourceRequest\x1a&.memgpt.memory.v1.DeleteSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n" +
 	"\tListFiles\x12\".memgpt.memory.v1.ListFilesRequest\x1a#.memgpt.memory.v1.ListFilesResponse\"\x04\xa0\xbb\x18\x02\x12]\n" +
 	"\n" +
@@ -1807,7 +1928,7 @@ func file_memgpt_memory_v1_source_service_proto_rawDescGZIP() []byte {
 	return file_memgpt_memory_v1_source_service_proto_rawDescData
 }
 
-var file_memgpt_memory_v1_source_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_memgpt_memory_v1_source_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_memgpt_memory_v1_source_service_proto_goTypes = []any{
 	(*CreateSourceRequest)(nil),          // 0: memgpt.memory.v1.CreateSourceRequest
 	(*CreateSourceResponse)(nil),         // 1: memgpt.memory.v1.CreateSourceResponse
@@ -1815,84 +1936,92 @@ var file_memgpt_memory_v1_source_service_proto_goTypes = []any{
 	(*GetSourceResponse)(nil),            // 3: memgpt.memory.v1.GetSourceResponse
 	(*ListSourcesRequest)(nil),           // 4: memgpt.memory.v1.ListSourcesRequest
 	(*ListSourcesResponse)(nil),          // 5: memgpt.memory.v1.ListSourcesResponse
-	(*DeleteSourceRequest)(nil),          // 6: memgpt.memory.v1.DeleteSourceRequest
-	(*DeleteSourceResponse)(nil),         // 7: memgpt.memory.v1.DeleteSourceResponse
-	(*ListFilesRequest)(nil),             // 8: memgpt.memory.v1.ListFilesRequest
-	(*ListFilesResponse)(nil),            // 9: memgpt.memory.v1.ListFilesResponse
-	(*DeleteFileRequest)(nil),            // 10: memgpt.memory.v1.DeleteFileRequest
-	(*DeleteFileResponse)(nil),           // 11: memgpt.memory.v1.DeleteFileResponse
-	(*UpsertPassagesRequest)(nil),        // 12: memgpt.memory.v1.UpsertPassagesRequest
-	(*UpsertPassagesResponse)(nil),       // 13: memgpt.memory.v1.UpsertPassagesResponse
-	(*AttachSourceRequest)(nil),          // 14: memgpt.memory.v1.AttachSourceRequest
-	(*AttachSourceResponse)(nil),         // 15: memgpt.memory.v1.AttachSourceResponse
-	(*DetachSourceRequest)(nil),          // 16: memgpt.memory.v1.DetachSourceRequest
-	(*DetachSourceResponse)(nil),         // 17: memgpt.memory.v1.DetachSourceResponse
-	(*LoadRecord)(nil),                   // 18: memgpt.memory.v1.LoadRecord
-	(*PutLoadRecordRequest)(nil),         // 19: memgpt.memory.v1.PutLoadRecordRequest
-	(*PutLoadRecordResponse)(nil),        // 20: memgpt.memory.v1.PutLoadRecordResponse
-	(*GetLoadRecordRequest)(nil),         // 21: memgpt.memory.v1.GetLoadRecordRequest
-	(*GetLoadRecordResponse)(nil),        // 22: memgpt.memory.v1.GetLoadRecordResponse
-	(*ListLoadRecordsRequest)(nil),       // 23: memgpt.memory.v1.ListLoadRecordsRequest
-	(*ListLoadRecordsResponse)(nil),      // 24: memgpt.memory.v1.ListLoadRecordsResponse
-	(*UpsertPassagesRequest_Header)(nil), // 25: memgpt.memory.v1.UpsertPassagesRequest.Header
-	(*UpsertPassagesRequest_Batch)(nil),  // 26: memgpt.memory.v1.UpsertPassagesRequest.Batch
-	(*UpsertPassagesRequest_Finish)(nil), // 27: memgpt.memory.v1.UpsertPassagesRequest.Finish
-	(*Source)(nil),                       // 28: memgpt.memory.v1.Source
-	(*SourceFile)(nil),                   // 29: memgpt.memory.v1.SourceFile
-	(*Agent)(nil),                        // 30: memgpt.memory.v1.Agent
-	(*timestamppb.Timestamp)(nil),        // 31: google.protobuf.Timestamp
-	(*FileVersion)(nil),                  // 32: memgpt.memory.v1.FileVersion
-	(*NewPassage)(nil),                   // 33: memgpt.memory.v1.NewPassage
-	(*v1.FileNote)(nil),                  // 34: memgpt.common.v1.FileNote
+	(*UpdateSourceRequest)(nil),          // 6: memgpt.memory.v1.UpdateSourceRequest
+	(*UpdateSourceResponse)(nil),         // 7: memgpt.memory.v1.UpdateSourceResponse
+	(*DeleteSourceRequest)(nil),          // 8: memgpt.memory.v1.DeleteSourceRequest
+	(*DeleteSourceResponse)(nil),         // 9: memgpt.memory.v1.DeleteSourceResponse
+	(*ListFilesRequest)(nil),             // 10: memgpt.memory.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),            // 11: memgpt.memory.v1.ListFilesResponse
+	(*DeleteFileRequest)(nil),            // 12: memgpt.memory.v1.DeleteFileRequest
+	(*DeleteFileResponse)(nil),           // 13: memgpt.memory.v1.DeleteFileResponse
+	(*UpsertPassagesRequest)(nil),        // 14: memgpt.memory.v1.UpsertPassagesRequest
+	(*UpsertPassagesResponse)(nil),       // 15: memgpt.memory.v1.UpsertPassagesResponse
+	(*AttachSourceRequest)(nil),          // 16: memgpt.memory.v1.AttachSourceRequest
+	(*AttachSourceResponse)(nil),         // 17: memgpt.memory.v1.AttachSourceResponse
+	(*DetachSourceRequest)(nil),          // 18: memgpt.memory.v1.DetachSourceRequest
+	(*DetachSourceResponse)(nil),         // 19: memgpt.memory.v1.DetachSourceResponse
+	(*LoadRecord)(nil),                   // 20: memgpt.memory.v1.LoadRecord
+	(*PutLoadRecordRequest)(nil),         // 21: memgpt.memory.v1.PutLoadRecordRequest
+	(*PutLoadRecordResponse)(nil),        // 22: memgpt.memory.v1.PutLoadRecordResponse
+	(*GetLoadRecordRequest)(nil),         // 23: memgpt.memory.v1.GetLoadRecordRequest
+	(*GetLoadRecordResponse)(nil),        // 24: memgpt.memory.v1.GetLoadRecordResponse
+	(*ListLoadRecordsRequest)(nil),       // 25: memgpt.memory.v1.ListLoadRecordsRequest
+	(*ListLoadRecordsResponse)(nil),      // 26: memgpt.memory.v1.ListLoadRecordsResponse
+	(*UpsertPassagesRequest_Header)(nil), // 27: memgpt.memory.v1.UpsertPassagesRequest.Header
+	(*UpsertPassagesRequest_Batch)(nil),  // 28: memgpt.memory.v1.UpsertPassagesRequest.Batch
+	(*UpsertPassagesRequest_Finish)(nil), // 29: memgpt.memory.v1.UpsertPassagesRequest.Finish
+	(*Source)(nil),                       // 30: memgpt.memory.v1.Source
+	(*fieldmaskpb.FieldMask)(nil),        // 31: google.protobuf.FieldMask
+	(*SourceFile)(nil),                   // 32: memgpt.memory.v1.SourceFile
+	(*Agent)(nil),                        // 33: memgpt.memory.v1.Agent
+	(*timestamppb.Timestamp)(nil),        // 34: google.protobuf.Timestamp
+	(*FileVersion)(nil),                  // 35: memgpt.memory.v1.FileVersion
+	(*NewPassage)(nil),                   // 36: memgpt.memory.v1.NewPassage
+	(*v1.FileNote)(nil),                  // 37: memgpt.common.v1.FileNote
 }
 var file_memgpt_memory_v1_source_service_proto_depIdxs = []int32{
-	28, // 0: memgpt.memory.v1.CreateSourceResponse.source:type_name -> memgpt.memory.v1.Source
-	28, // 1: memgpt.memory.v1.GetSourceResponse.source:type_name -> memgpt.memory.v1.Source
-	28, // 2: memgpt.memory.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
-	29, // 3: memgpt.memory.v1.ListFilesResponse.files:type_name -> memgpt.memory.v1.SourceFile
-	25, // 4: memgpt.memory.v1.UpsertPassagesRequest.header:type_name -> memgpt.memory.v1.UpsertPassagesRequest.Header
-	26, // 5: memgpt.memory.v1.UpsertPassagesRequest.batch:type_name -> memgpt.memory.v1.UpsertPassagesRequest.Batch
-	27, // 6: memgpt.memory.v1.UpsertPassagesRequest.finish:type_name -> memgpt.memory.v1.UpsertPassagesRequest.Finish
-	29, // 7: memgpt.memory.v1.UpsertPassagesResponse.file:type_name -> memgpt.memory.v1.SourceFile
-	30, // 8: memgpt.memory.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	30, // 9: memgpt.memory.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
-	31, // 10: memgpt.memory.v1.LoadRecord.update_time:type_name -> google.protobuf.Timestamp
-	18, // 11: memgpt.memory.v1.PutLoadRecordRequest.record:type_name -> memgpt.memory.v1.LoadRecord
-	18, // 12: memgpt.memory.v1.PutLoadRecordResponse.record:type_name -> memgpt.memory.v1.LoadRecord
-	18, // 13: memgpt.memory.v1.GetLoadRecordResponse.record:type_name -> memgpt.memory.v1.LoadRecord
-	18, // 14: memgpt.memory.v1.ListLoadRecordsResponse.records:type_name -> memgpt.memory.v1.LoadRecord
-	32, // 15: memgpt.memory.v1.UpsertPassagesRequest.Header.version:type_name -> memgpt.memory.v1.FileVersion
-	33, // 16: memgpt.memory.v1.UpsertPassagesRequest.Batch.passages:type_name -> memgpt.memory.v1.NewPassage
-	34, // 17: memgpt.memory.v1.UpsertPassagesRequest.Finish.notes:type_name -> memgpt.common.v1.FileNote
-	0,  // 18: memgpt.memory.v1.SourceService.CreateSource:input_type -> memgpt.memory.v1.CreateSourceRequest
-	2,  // 19: memgpt.memory.v1.SourceService.GetSource:input_type -> memgpt.memory.v1.GetSourceRequest
-	4,  // 20: memgpt.memory.v1.SourceService.ListSources:input_type -> memgpt.memory.v1.ListSourcesRequest
-	6,  // 21: memgpt.memory.v1.SourceService.DeleteSource:input_type -> memgpt.memory.v1.DeleteSourceRequest
-	8,  // 22: memgpt.memory.v1.SourceService.ListFiles:input_type -> memgpt.memory.v1.ListFilesRequest
-	10, // 23: memgpt.memory.v1.SourceService.DeleteFile:input_type -> memgpt.memory.v1.DeleteFileRequest
-	12, // 24: memgpt.memory.v1.SourceService.UpsertPassages:input_type -> memgpt.memory.v1.UpsertPassagesRequest
-	14, // 25: memgpt.memory.v1.SourceService.AttachSource:input_type -> memgpt.memory.v1.AttachSourceRequest
-	16, // 26: memgpt.memory.v1.SourceService.DetachSource:input_type -> memgpt.memory.v1.DetachSourceRequest
-	19, // 27: memgpt.memory.v1.SourceService.PutLoadRecord:input_type -> memgpt.memory.v1.PutLoadRecordRequest
-	21, // 28: memgpt.memory.v1.SourceService.GetLoadRecord:input_type -> memgpt.memory.v1.GetLoadRecordRequest
-	23, // 29: memgpt.memory.v1.SourceService.ListLoadRecords:input_type -> memgpt.memory.v1.ListLoadRecordsRequest
-	1,  // 30: memgpt.memory.v1.SourceService.CreateSource:output_type -> memgpt.memory.v1.CreateSourceResponse
-	3,  // 31: memgpt.memory.v1.SourceService.GetSource:output_type -> memgpt.memory.v1.GetSourceResponse
-	5,  // 32: memgpt.memory.v1.SourceService.ListSources:output_type -> memgpt.memory.v1.ListSourcesResponse
-	7,  // 33: memgpt.memory.v1.SourceService.DeleteSource:output_type -> memgpt.memory.v1.DeleteSourceResponse
-	9,  // 34: memgpt.memory.v1.SourceService.ListFiles:output_type -> memgpt.memory.v1.ListFilesResponse
-	11, // 35: memgpt.memory.v1.SourceService.DeleteFile:output_type -> memgpt.memory.v1.DeleteFileResponse
-	13, // 36: memgpt.memory.v1.SourceService.UpsertPassages:output_type -> memgpt.memory.v1.UpsertPassagesResponse
-	15, // 37: memgpt.memory.v1.SourceService.AttachSource:output_type -> memgpt.memory.v1.AttachSourceResponse
-	17, // 38: memgpt.memory.v1.SourceService.DetachSource:output_type -> memgpt.memory.v1.DetachSourceResponse
-	20, // 39: memgpt.memory.v1.SourceService.PutLoadRecord:output_type -> memgpt.memory.v1.PutLoadRecordResponse
-	22, // 40: memgpt.memory.v1.SourceService.GetLoadRecord:output_type -> memgpt.memory.v1.GetLoadRecordResponse
-	24, // 41: memgpt.memory.v1.SourceService.ListLoadRecords:output_type -> memgpt.memory.v1.ListLoadRecordsResponse
-	30, // [30:42] is the sub-list for method output_type
-	18, // [18:30] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	30, // 0: memgpt.memory.v1.CreateSourceResponse.source:type_name -> memgpt.memory.v1.Source
+	30, // 1: memgpt.memory.v1.GetSourceResponse.source:type_name -> memgpt.memory.v1.Source
+	30, // 2: memgpt.memory.v1.ListSourcesResponse.sources:type_name -> memgpt.memory.v1.Source
+	30, // 3: memgpt.memory.v1.UpdateSourceRequest.source:type_name -> memgpt.memory.v1.Source
+	31, // 4: memgpt.memory.v1.UpdateSourceRequest.update_mask:type_name -> google.protobuf.FieldMask
+	30, // 5: memgpt.memory.v1.UpdateSourceResponse.source:type_name -> memgpt.memory.v1.Source
+	32, // 6: memgpt.memory.v1.ListFilesResponse.files:type_name -> memgpt.memory.v1.SourceFile
+	27, // 7: memgpt.memory.v1.UpsertPassagesRequest.header:type_name -> memgpt.memory.v1.UpsertPassagesRequest.Header
+	28, // 8: memgpt.memory.v1.UpsertPassagesRequest.batch:type_name -> memgpt.memory.v1.UpsertPassagesRequest.Batch
+	29, // 9: memgpt.memory.v1.UpsertPassagesRequest.finish:type_name -> memgpt.memory.v1.UpsertPassagesRequest.Finish
+	32, // 10: memgpt.memory.v1.UpsertPassagesResponse.file:type_name -> memgpt.memory.v1.SourceFile
+	33, // 11: memgpt.memory.v1.AttachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	33, // 12: memgpt.memory.v1.DetachSourceResponse.agent:type_name -> memgpt.memory.v1.Agent
+	34, // 13: memgpt.memory.v1.LoadRecord.update_time:type_name -> google.protobuf.Timestamp
+	20, // 14: memgpt.memory.v1.PutLoadRecordRequest.record:type_name -> memgpt.memory.v1.LoadRecord
+	20, // 15: memgpt.memory.v1.PutLoadRecordResponse.record:type_name -> memgpt.memory.v1.LoadRecord
+	20, // 16: memgpt.memory.v1.GetLoadRecordResponse.record:type_name -> memgpt.memory.v1.LoadRecord
+	20, // 17: memgpt.memory.v1.ListLoadRecordsResponse.records:type_name -> memgpt.memory.v1.LoadRecord
+	35, // 18: memgpt.memory.v1.UpsertPassagesRequest.Header.version:type_name -> memgpt.memory.v1.FileVersion
+	36, // 19: memgpt.memory.v1.UpsertPassagesRequest.Batch.passages:type_name -> memgpt.memory.v1.NewPassage
+	37, // 20: memgpt.memory.v1.UpsertPassagesRequest.Finish.notes:type_name -> memgpt.common.v1.FileNote
+	0,  // 21: memgpt.memory.v1.SourceService.CreateSource:input_type -> memgpt.memory.v1.CreateSourceRequest
+	2,  // 22: memgpt.memory.v1.SourceService.GetSource:input_type -> memgpt.memory.v1.GetSourceRequest
+	4,  // 23: memgpt.memory.v1.SourceService.ListSources:input_type -> memgpt.memory.v1.ListSourcesRequest
+	6,  // 24: memgpt.memory.v1.SourceService.UpdateSource:input_type -> memgpt.memory.v1.UpdateSourceRequest
+	8,  // 25: memgpt.memory.v1.SourceService.DeleteSource:input_type -> memgpt.memory.v1.DeleteSourceRequest
+	10, // 26: memgpt.memory.v1.SourceService.ListFiles:input_type -> memgpt.memory.v1.ListFilesRequest
+	12, // 27: memgpt.memory.v1.SourceService.DeleteFile:input_type -> memgpt.memory.v1.DeleteFileRequest
+	14, // 28: memgpt.memory.v1.SourceService.UpsertPassages:input_type -> memgpt.memory.v1.UpsertPassagesRequest
+	16, // 29: memgpt.memory.v1.SourceService.AttachSource:input_type -> memgpt.memory.v1.AttachSourceRequest
+	18, // 30: memgpt.memory.v1.SourceService.DetachSource:input_type -> memgpt.memory.v1.DetachSourceRequest
+	21, // 31: memgpt.memory.v1.SourceService.PutLoadRecord:input_type -> memgpt.memory.v1.PutLoadRecordRequest
+	23, // 32: memgpt.memory.v1.SourceService.GetLoadRecord:input_type -> memgpt.memory.v1.GetLoadRecordRequest
+	25, // 33: memgpt.memory.v1.SourceService.ListLoadRecords:input_type -> memgpt.memory.v1.ListLoadRecordsRequest
+	1,  // 34: memgpt.memory.v1.SourceService.CreateSource:output_type -> memgpt.memory.v1.CreateSourceResponse
+	3,  // 35: memgpt.memory.v1.SourceService.GetSource:output_type -> memgpt.memory.v1.GetSourceResponse
+	5,  // 36: memgpt.memory.v1.SourceService.ListSources:output_type -> memgpt.memory.v1.ListSourcesResponse
+	7,  // 37: memgpt.memory.v1.SourceService.UpdateSource:output_type -> memgpt.memory.v1.UpdateSourceResponse
+	9,  // 38: memgpt.memory.v1.SourceService.DeleteSource:output_type -> memgpt.memory.v1.DeleteSourceResponse
+	11, // 39: memgpt.memory.v1.SourceService.ListFiles:output_type -> memgpt.memory.v1.ListFilesResponse
+	13, // 40: memgpt.memory.v1.SourceService.DeleteFile:output_type -> memgpt.memory.v1.DeleteFileResponse
+	15, // 41: memgpt.memory.v1.SourceService.UpsertPassages:output_type -> memgpt.memory.v1.UpsertPassagesResponse
+	17, // 42: memgpt.memory.v1.SourceService.AttachSource:output_type -> memgpt.memory.v1.AttachSourceResponse
+	19, // 43: memgpt.memory.v1.SourceService.DetachSource:output_type -> memgpt.memory.v1.DetachSourceResponse
+	22, // 44: memgpt.memory.v1.SourceService.PutLoadRecord:output_type -> memgpt.memory.v1.PutLoadRecordResponse
+	24, // 45: memgpt.memory.v1.SourceService.GetLoadRecord:output_type -> memgpt.memory.v1.GetLoadRecordResponse
+	26, // 46: memgpt.memory.v1.SourceService.ListLoadRecords:output_type -> memgpt.memory.v1.ListLoadRecordsResponse
+	34, // [34:47] is the sub-list for method output_type
+	21, // [21:34] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_source_service_proto_init() }
@@ -1906,12 +2035,12 @@ func file_memgpt_memory_v1_source_service_proto_init() {
 		(*GetSourceRequest_SourceId)(nil),
 		(*GetSourceRequest_Name)(nil),
 	}
-	file_memgpt_memory_v1_source_service_proto_msgTypes[12].OneofWrappers = []any{
+	file_memgpt_memory_v1_source_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*UpsertPassagesRequest_Header_)(nil),
 		(*UpsertPassagesRequest_Batch_)(nil),
 		(*UpsertPassagesRequest_Finish_)(nil),
 	}
-	file_memgpt_memory_v1_source_service_proto_msgTypes[21].OneofWrappers = []any{
+	file_memgpt_memory_v1_source_service_proto_msgTypes[23].OneofWrappers = []any{
 		(*GetLoadRecordRequest_LoadId)(nil),
 		(*GetLoadRecordRequest_RequestId)(nil),
 	}
@@ -1921,7 +2050,7 @@ func file_memgpt_memory_v1_source_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_memory_v1_source_service_proto_rawDesc), len(file_memgpt_memory_v1_source_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

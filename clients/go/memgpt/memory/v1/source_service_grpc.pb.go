@@ -22,6 +22,7 @@ const (
 	SourceService_CreateSource_FullMethodName    = "/memgpt.memory.v1.SourceService/CreateSource"
 	SourceService_GetSource_FullMethodName       = "/memgpt.memory.v1.SourceService/GetSource"
 	SourceService_ListSources_FullMethodName     = "/memgpt.memory.v1.SourceService/ListSources"
+	SourceService_UpdateSource_FullMethodName    = "/memgpt.memory.v1.SourceService/UpdateSource"
 	SourceService_DeleteSource_FullMethodName    = "/memgpt.memory.v1.SourceService/DeleteSource"
 	SourceService_ListFiles_FullMethodName       = "/memgpt.memory.v1.SourceService/ListFiles"
 	SourceService_DeleteFile_FullMethodName      = "/memgpt.memory.v1.SourceService/DeleteFile"
@@ -45,6 +46,10 @@ type SourceServiceClient interface {
 	GetSource(ctx context.Context, in *GetSourceRequest, opts ...grpc.CallOption) (*GetSourceResponse, error)
 	// Lists sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(ctx context.Context, in *ListSourcesRequest, opts ...grpc.CallOption) (*ListSourcesResponse, error)
+	// Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+	// loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+	// is set and the name or the description has changed since it was read.
+	UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*UpdateSourceResponse, error)
 	// Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
 	// immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
 	// call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
@@ -105,6 +110,16 @@ func (c *sourceServiceClient) ListSources(ctx context.Context, in *ListSourcesRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListSourcesResponse)
 	err := c.cc.Invoke(ctx, SourceService_ListSources_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sourceServiceClient) UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*UpdateSourceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateSourceResponse)
+	err := c.cc.Invoke(ctx, SourceService_UpdateSource_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -216,6 +231,10 @@ type SourceServiceServer interface {
 	GetSource(context.Context, *GetSourceRequest) (*GetSourceResponse, error)
 	// Lists sources in order of creation, 50 per page by default, at most 1,000.
 	ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error)
+	// Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+	// loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+	// is set and the name or the description has changed since it was read.
+	UpdateSource(context.Context, *UpdateSourceRequest) (*UpdateSourceResponse, error)
 	// Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
 	// immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
 	// call is NOT_FOUND. Stored responses about the source are deleted as well: repeating such a request is NOT_FOUND.
@@ -260,6 +279,9 @@ func (UnimplementedSourceServiceServer) GetSource(context.Context, *GetSourceReq
 }
 func (UnimplementedSourceServiceServer) ListSources(context.Context, *ListSourcesRequest) (*ListSourcesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSources not implemented")
+}
+func (UnimplementedSourceServiceServer) UpdateSource(context.Context, *UpdateSourceRequest) (*UpdateSourceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateSource not implemented")
 }
 func (UnimplementedSourceServiceServer) DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteSource not implemented")
@@ -359,6 +381,24 @@ func _SourceService_ListSources_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SourceServiceServer).ListSources(ctx, req.(*ListSourcesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SourceService_UpdateSource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateSourceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SourceServiceServer).UpdateSource(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SourceService_UpdateSource_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SourceServiceServer).UpdateSource(ctx, req.(*UpdateSourceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -532,6 +572,10 @@ var SourceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListSources",
 			Handler:    _SourceService_ListSources_Handler,
+		},
+		{
+			MethodName: "UpdateSource",
+			Handler:    _SourceService_UpdateSource_Handler,
 		},
 		{
 			MethodName: "DeleteSource",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.client._async.calls import PAGE_SIZE, AsyncPage, AsyncPages, call
 from memgpt.client._ids import new_request_id
@@ -66,6 +68,14 @@ class AsyncSource:
         """Delete a file with its passages. Idempotent."""
         await self._client.memory.delete_file(self.source_id, name)
 
+    async def rename(self, name: str) -> None:
+        """Give the source another name; attached agents keep it.
+
+        Raises:
+            AlreadyExists: Another source has the name.
+        """
+        self.info = (await self._client.sources.update(self.source_id, {"name": name})).info
+
     async def delete(self) -> None:
         """Delete the source with its passages, and detach it from every agent."""
         await self._client.sources.delete(self.source_id)
@@ -106,6 +116,22 @@ class AsyncSources:
             known += f" and {len(sources) - _NAMED} more"
         remedy = f"known sources: {known}" if known else "none is loaded yet"
         raise NotFound(Reason.SOURCE_NOT_FOUND, f'unknown data source "{name}"; {remedy}')
+
+    async def update(self, source_id: str, fields: Mapping[str, str], etag: str = "") -> AsyncSource:
+        """Change the name or the description of a source.
+
+        Args:
+            source_id: Id of the source.
+            fields: `name`, `description`, or both, with the new values.
+            etag: Etag of the source as it was read; the change fails if it is outdated. Empty to change it in any case.
+
+        Raises:
+            Aborted: The etag is outdated.
+            AlreadyExists: Another source has the name.
+        """
+        changed = source_pb2.Source(source_id=source_id, etag=etag, **fields)
+        request = agent_pb.UpdateSourceRequest(source=changed, update_mask=FieldMask(paths=list(fields)))
+        return AsyncSource(self._client, (await call(self._stub.UpdateSource, request, CALL_TIMEOUT)).source)
 
     async def delete(self, source_id: str) -> None:
         """Delete a source with its passages, and detach it from every agent."""

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.client._ids import new_request_id
 from memgpt.client._sync.calls import PAGE_SIZE, Page, Pages, call
@@ -67,6 +69,14 @@ class Source:
         """Delete a file with its passages. Idempotent."""
         self._client.memory.delete_file(self.source_id, name)
 
+    def rename(self, name: str) -> None:
+        """Give the source another name; attached agents keep it.
+
+        Raises:
+            AlreadyExists: Another source has the name.
+        """
+        self.info = (self._client.sources.update(self.source_id, {"name": name})).info
+
     def delete(self) -> None:
         """Delete the source with its passages, and detach it from every agent."""
         self._client.sources.delete(self.source_id)
@@ -107,6 +117,22 @@ class Sources:
             known += f" and {len(sources) - _NAMED} more"
         remedy = f"known sources: {known}" if known else "none is loaded yet"
         raise NotFound(Reason.SOURCE_NOT_FOUND, f'unknown data source "{name}"; {remedy}')
+
+    def update(self, source_id: str, fields: Mapping[str, str], etag: str = "") -> Source:
+        """Change the name or the description of a source.
+
+        Args:
+            source_id: Id of the source.
+            fields: `name`, `description`, or both, with the new values.
+            etag: Etag of the source as it was read; the change fails if it is outdated. Empty to change it in any case.
+
+        Raises:
+            Aborted: The etag is outdated.
+            AlreadyExists: Another source has the name.
+        """
+        changed = source_pb2.Source(source_id=source_id, etag=etag, **fields)
+        request = agent_pb.UpdateSourceRequest(source=changed, update_mask=FieldMask(paths=list(fields)))
+        return Source(self._client, (call(self._stub.UpdateSource, request, CALL_TIMEOUT)).source)
 
     def delete(self, source_id: str) -> None:
         """Delete a source with its passages, and detach it from every agent."""

@@ -90,6 +90,11 @@ class AgentServiceStub:
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListSourcesRequest.SerializeToString,
                 response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListSourcesResponse.FromString,
                 _registered_method=True)
+        self.UpdateSource = channel.unary_unary(
+                '/memgpt.agent.v1.AgentService/UpdateSource',
+                request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UpdateSourceRequest.SerializeToString,
+                response_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UpdateSourceResponse.FromString,
+                _registered_method=True)
         self.DeleteSource = channel.unary_unary(
                 '/memgpt.agent.v1.AgentService/DeleteSource',
                 request_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.DeleteSourceRequest.SerializeToString,
@@ -313,6 +318,15 @@ class AgentServiceServicer:
 
     def ListSources(self, request, context):
         """Lists all sources in order of creation, 50 per page by default, at most 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSource(self, request, context):
+        """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+        loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+        is set and the name or the description has changed since it was read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -556,6 +570,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.ListSources,
                     request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListSourcesRequest.FromString,
                     response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'UpdateSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSource,
+                    request_deserializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UpdateSourceRequest.FromString,
+                    response_serializer=memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UpdateSourceResponse.SerializeToString,
             ),
             'DeleteSource': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSource,
@@ -1047,6 +1066,33 @@ class AgentService:
             '/memgpt.agent.v1.AgentService/ListSources',
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListSourcesRequest.SerializeToString,
             memgpt_dot_agent_dot_v1_dot_agent__service__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memgpt.agent.v1.AgentService/UpdateSource',
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UpdateSourceRequest.SerializeToString,
+            memgpt_dot_agent_dot_v1_dot_agent__service__pb2.UpdateSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

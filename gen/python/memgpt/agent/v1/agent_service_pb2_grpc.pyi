@@ -85,6 +85,11 @@ class AgentServiceStub:
     """Detaches a source from an agent. Idempotent."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListSourcesRequest, _agent_service_pb2.ListSourcesResponse]
     """Lists all sources in order of creation, 50 per page by default, at most 1,000."""
+    UpdateSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateSourceRequest, _agent_service_pb2.UpdateSourceResponse]
+    """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+    loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+    is set and the name or the description has changed since it was read.
+    """
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]
     """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]
@@ -213,6 +218,11 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Detaches a source from an agent. Idempotent."""
     ListSources: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListSourcesRequest, _agent_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists all sources in order of creation, 50 per page by default, at most 1,000."""
+    UpdateSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateSourceRequest, _agent_service_pb2.UpdateSourceResponse]  # type: ignore[assignment]
+    """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+    loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+    is set and the name or the description has changed since it was read.
+    """
     DeleteSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
     """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]  # type: ignore[assignment]
@@ -422,6 +432,17 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListSourcesResponse, _abc.Awaitable[_agent_service_pb2.ListSourcesResponse]]:
         """Lists all sources in order of creation, 50 per page by default, at most 1,000."""
+
+    @_abc_1.abstractmethod
+    def UpdateSource(
+        self,
+        request: _agent_service_pb2.UpdateSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_service_pb2.UpdateSourceResponse, _abc.Awaitable[_agent_service_pb2.UpdateSourceResponse]]:
+        """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+        loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+        is set and the name or the description has changed since it was read.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSource(

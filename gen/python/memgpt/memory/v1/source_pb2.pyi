@@ -35,6 +35,7 @@ class Source(_message.Message):
     EMBEDDING_MODEL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     source_id: _builtins.str
     """Identity: ASCII, sortable by creation time."""
     name: _builtins.str
@@ -49,6 +50,10 @@ class Source(_message.Message):
     """Number of visible files."""
     embedding_model: _builtins.str
     """Name of its embedding model."""
+    etag: _builtins.str
+    """Changes with every change of its name or description. Send it with an update to make sure that nothing has changed
+    since the read.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -69,10 +74,11 @@ class Source(_message.Message):
         embedding_model: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "document_count", b"document_count", "embedding_model", b"embedding_model", "file_count", b"file_count", "name", b"name", "passage_count", b"passage_count", "source_id", b"source_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "document_count", b"document_count", "embedding_model", b"embedding_model", "etag", b"etag", "file_count", b"file_count", "name", b"name", "passage_count", b"passage_count", "source_id", b"source_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from memgpt.common.v1 import audit_pb2 as memgpt_dot_common_dot_v1_dot_audit__pb2
 from memgpt.common.v1 import file_note_pb2 as memgpt_dot_common_dot_v1_dot_file__note__pb2
@@ -20,7 +21,7 @@ from memgpt.memory.v1 import agent_pb2 as memgpt_dot_memory_dot_v1_dot_agent__pb
 from memgpt.memory.v1 import source_pb2 as memgpt_dot_memory_dot_v1_dot_source__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a memgpt/common/v1/file_note.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n\x13\x43reateSourceRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12*\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\"H\n\x14\x43reateSourceResponse\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.SourceR\x06source\"\x7f\n\x10GetSourceRequest\x12;\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceId\x12 \n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"E\n\x11GetSourceResponse\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.SourceR\x06source\"c\n\x12ListSourcesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x90\x01\n\x13ListSourcesResponse\x12\x32\n\x07sources\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.SourceR\x07sources\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"y\n\x13\x44\x65leteSourceRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\x16\n\x14\x44\x65leteSourceResponse\"\x9c\x01\n\x10ListFilesRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x8e\x01\n\x11ListFilesResponse\x12\x32\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.SourceFileR\x05\x66iles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"n\n\x11\x44\x65leteFileRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\"\x14\n\x12\x44\x65leteFileResponse\"\xa2\x05\n\x15UpsertPassagesRequest\x12H\n\x06header\x18\x01 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.HeaderH\x00R\x06header\x12\x45\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32-.memgpt.memory.v1.UpsertPassagesRequest.BatchH\x00R\x05\x62\x61tch\x12H\n\x06\x66inish\x18\x03 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.FinishH\x00R\x06\x66inish\x1a\xaa\x01\n\x06Header\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12?\n\x07version\x18\x02 \x01(\x0b\x32\x1d.memgpt.memory.v1.FileVersionB\x06\xbaH\x03\xc8\x01\x01R\x07version\x12$\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x1aL\n\x05\x42\x61tch\x12\x43\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.NewPassageB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x08passages\x1a\xa2\x01\n\x06\x46inish\x12.\n\x0e\x64ocument_count\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\rdocumentCount\x12,\n\rpassage_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x0cpassageCount\x12:\n\x05notes\x18\x03 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteB\x08\xbaH\x05\x92\x01\x02\x10 R\x05notesB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"h\n\x16UpsertPassagesResponse\x12\x30\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.SourceFileR\x04\x66ile\x12\x1c\n\tunchanged\x18\x02 \x01(\x08R\tunchanged\"\x89\x01\n\x13\x41ttachSourceRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x39\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\"E\n\x14\x41ttachSourceResponse\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentR\x05\x61gent\"\x89\x01\n\x13\x44\x65tachSourceRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x39\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\"E\n\x14\x44\x65tachSourceResponse\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentR\x05\x61gent\"\xa2\x02\n\nLoadRecord\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x39\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1f\n\x05state\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x05state\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"T\n\x14PutLoadRecordRequest\x12<\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordB\x06\xbaH\x03\xc8\x01\x01R\x06record\"M\n\x15PutLoadRecordResponse\x12\x34\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\x8a\x01\n\x14GetLoadRecordRequest\x12\x37\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x06loadId\x12+\n\nrequest_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\trequestIdB\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"M\n\x15GetLoadRecordResponse\x12\x34\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\xa2\x01\n\x16ListLoadRecordsRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$R\x08sourceId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"y\n\x17ListLoadRecordsResponse\x12\x36\n\x07records\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordR\x07records\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcf\t\n\rSourceService\x12\x63\n\x0c\x43reateSource\x12%.memgpt.memory.v1.CreateSourceRequest\x1a&.memgpt.memory.v1.CreateSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n\tGetSource\x12\".memgpt.memory.v1.GetSourceRequest\x1a#.memgpt.memory.v1.GetSourceResponse\"\x04\xa0\xbb\x18\x02\x12`\n\x0bListSources\x12$.memgpt.memory.v1.ListSourcesRequest\x1a%.memgpt.memory.v1.ListSourcesResponse\"\x04\xa0\xbb\x18\x02\x12\x63\n\x0c\x44\x65leteSource\x12%.memgpt.memory.v1.DeleteSourceRequest\x1a&.memgpt.memory.v1.DeleteSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n\tListFiles\x12\".memgpt.memory.v1.ListFilesRequest\x1a#.memgpt.memory.v1.ListFilesResponse\"\x04\xa0\xbb\x18\x02\x12]\n\nDeleteFile\x12#.memgpt.memory.v1.DeleteFileRequest\x1a$.memgpt.memory.v1.DeleteFileResponse\"\x04\xa0\xbb\x18\x03\x12k\n\x0eUpsertPassages\x12\'.memgpt.memory.v1.UpsertPassagesRequest\x1a(.memgpt.memory.v1.UpsertPassagesResponse\"\x04\xa0\xbb\x18\x06(\x01\x12\x63\n\x0c\x41ttachSource\x12%.memgpt.memory.v1.AttachSourceRequest\x1a&.memgpt.memory.v1.AttachSourceResponse\"\x04\xa0\xbb\x18\x06\x12\x63\n\x0c\x44\x65tachSource\x12%.memgpt.memory.v1.DetachSourceRequest\x1a&.memgpt.memory.v1.DetachSourceResponse\"\x04\xa0\xbb\x18\x06\x12\x66\n\rPutLoadRecord\x12&.memgpt.memory.v1.PutLoadRecordRequest\x1a\'.memgpt.memory.v1.PutLoadRecordResponse\"\x04\xa0\xbb\x18\x06\x12j\n\rGetLoadRecord\x12&.memgpt.memory.v1.GetLoadRecordRequest\x1a\'.memgpt.memory.v1.GetLoadRecordResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12p\n\x0fListLoadRecords\x12(.memgpt.memory.v1.ListLoadRecordsRequest\x1a).memgpt.memory.v1.ListLoadRecordsResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x42\xfc\x01\n\x19io.memgptmilvus.memory.v1B\x12SourceServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%memgpt/memory/v1/source_service.proto\x12\x10memgpt.memory.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/common/v1/audit.proto\x1a memgpt/common/v1/file_note.proto\x1a!memgpt/common/v1/permission.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1dmemgpt/memory/v1/source.proto\"\x8a\x01\n\x13\x43reateSourceRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12*\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\"H\n\x14\x43reateSourceResponse\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.SourceR\x06source\"\x7f\n\x10GetSourceRequest\x12;\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x08sourceId\x12 \n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x04nameB\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"E\n\x11GetSourceResponse\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.SourceR\x06source\"c\n\x12ListSourcesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x90\x01\n\x13ListSourcesResponse\x12\x32\n\x07sources\x18\x01 \x03(\x0b\x32\x18.memgpt.memory.v1.SourceR\x07sources\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"\x94\x01\n\x13UpdateSourceRequest\x12\x38\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06source\x12\x43\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\nupdateMask\"H\n\x14UpdateSourceResponse\x12\x30\n\x06source\x18\x01 \x01(\x0b\x32\x18.memgpt.memory.v1.SourceR\x06source\"y\n\x13\x44\x65leteSourceRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12\'\n\nrequest_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\"\x16\n\x14\x44\x65leteSourceResponse\"\x9c\x01\n\x10ListFilesRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"\x8e\x01\n\x11ListFilesResponse\x12\x32\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.SourceFileR\x05\x66iles\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n\ntotal_size\x18\x03 \x01(\x03R\ttotalSize\"n\n\x11\x44\x65leteFileRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\"\x14\n\x12\x44\x65leteFileResponse\"\xa2\x05\n\x15UpsertPassagesRequest\x12H\n\x06header\x18\x01 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.HeaderH\x00R\x06header\x12\x45\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32-.memgpt.memory.v1.UpsertPassagesRequest.BatchH\x00R\x05\x62\x61tch\x12H\n\x06\x66inish\x18\x03 \x01(\x0b\x32..memgpt.memory.v1.UpsertPassagesRequest.FinishH\x00R\x06\x66inish\x1a\xaa\x01\n\x06Header\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12?\n\x07version\x18\x02 \x01(\x0b\x32\x1d.memgpt.memory.v1.FileVersionB\x06\xbaH\x03\xc8\x01\x01R\x07version\x12$\n\x04tags\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x04tags\x1aL\n\x05\x42\x61tch\x12\x43\n\x08passages\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.NewPassageB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07R\x08passages\x1a\xa2\x01\n\x06\x46inish\x12.\n\x0e\x64ocument_count\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\rdocumentCount\x12,\n\rpassage_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x0cpassageCount\x12:\n\x05notes\x18\x03 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteB\x08\xbaH\x05\x92\x01\x02\x10 R\x05notesB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01\"h\n\x16UpsertPassagesResponse\x12\x30\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.SourceFileR\x04\x66ile\x12\x1c\n\tunchanged\x18\x02 \x01(\x08R\tunchanged\"\x89\x01\n\x13\x41ttachSourceRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x39\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\"E\n\x14\x41ttachSourceResponse\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentR\x05\x61gent\"\x89\x01\n\x13\x44\x65tachSourceRequest\x12\x37\n\x08\x61gent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x61gentId\x12\x39\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\"E\n\x14\x44\x65tachSourceResponse\x12-\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentR\x05\x61gent\"\xcd\x02\n\nLoadRecord\x12\x35\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x06loadId\x12\x39\n\tsource_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x08sourceId\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x1f\n\x05state\x18\x04 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x05state\x12\x1b\n\x04\x65tag\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12)\n\x0bsource_name\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\nsourceName\"T\n\x14PutLoadRecordRequest\x12<\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordB\x06\xbaH\x03\xc8\x01\x01R\x06record\"M\n\x15PutLoadRecordResponse\x12\x34\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\x8a\x01\n\x14GetLoadRecordRequest\x12\x37\n\x07load_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$H\x00R\x06loadId\x12+\n\nrequest_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\trequestIdB\x0c\n\x03key\x12\x05\xbaH\x02\x08\x01\"M\n\x15GetLoadRecordResponse\x12\x34\n\x06record\x18\x01 \x01(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordR\x06record\"\xa2\x01\n\x16ListLoadRecordsRequest\x12\x39\n\tsource_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{0,64}$R\x08sourceId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@R\tpageToken\"y\n\x17ListLoadRecordsResponse\x12\x36\n\x07records\x18\x01 \x03(\x0b\x32\x1c.memgpt.memory.v1.LoadRecordR\x07records\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb4\n\n\rSourceService\x12\x63\n\x0c\x43reateSource\x12%.memgpt.memory.v1.CreateSourceRequest\x1a&.memgpt.memory.v1.CreateSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n\tGetSource\x12\".memgpt.memory.v1.GetSourceRequest\x1a#.memgpt.memory.v1.GetSourceResponse\"\x04\xa0\xbb\x18\x02\x12`\n\x0bListSources\x12$.memgpt.memory.v1.ListSourcesRequest\x1a%.memgpt.memory.v1.ListSourcesResponse\"\x04\xa0\xbb\x18\x02\x12\x63\n\x0cUpdateSource\x12%.memgpt.memory.v1.UpdateSourceRequest\x1a&.memgpt.memory.v1.UpdateSourceResponse\"\x04\xa0\xbb\x18\x06\x12\x63\n\x0c\x44\x65leteSource\x12%.memgpt.memory.v1.DeleteSourceRequest\x1a&.memgpt.memory.v1.DeleteSourceResponse\"\x04\xa0\xbb\x18\x06\x12Z\n\tListFiles\x12\".memgpt.memory.v1.ListFilesRequest\x1a#.memgpt.memory.v1.ListFilesResponse\"\x04\xa0\xbb\x18\x02\x12]\n\nDeleteFile\x12#.memgpt.memory.v1.DeleteFileRequest\x1a$.memgpt.memory.v1.DeleteFileResponse\"\x04\xa0\xbb\x18\x03\x12k\n\x0eUpsertPassages\x12\'.memgpt.memory.v1.UpsertPassagesRequest\x1a(.memgpt.memory.v1.UpsertPassagesResponse\"\x04\xa0\xbb\x18\x06(\x01\x12\x63\n\x0c\x41ttachSource\x12%.memgpt.memory.v1.AttachSourceRequest\x1a&.memgpt.memory.v1.AttachSourceResponse\"\x04\xa0\xbb\x18\x06\x12\x63\n\x0c\x44\x65tachSource\x12%.memgpt.memory.v1.DetachSourceRequest\x1a&.memgpt.memory.v1.DetachSourceResponse\"\x04\xa0\xbb\x18\x06\x12\x66\n\rPutLoadRecord\x12&.memgpt.memory.v1.PutLoadRecordRequest\x1a\'.memgpt.memory.v1.PutLoadRecordResponse\"\x04\xa0\xbb\x18\x06\x12j\n\rGetLoadRecord\x12&.memgpt.memory.v1.GetLoadRecordRequest\x1a\'.memgpt.memory.v1.GetLoadRecordResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x12p\n\x0fListLoadRecords\x12(.memgpt.memory.v1.ListLoadRecordsRequest\x1a).memgpt.memory.v1.ListLoadRecordsResponse\"\x08\xa0\xbb\x18\x06\xa8\xbb\x18\x01\x42\xfc\x01\n\x19io.memgptmilvus.memory.v1B\x12SourceServiceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +45,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSOURCESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTSOURCESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTSOURCESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200@'
+  _globals['_UPDATESOURCEREQUEST'].fields_by_name['source']._loaded_options = None
+  _globals['_UPDATESOURCEREQUEST'].fields_by_name['source']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATESOURCEREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATESOURCEREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\003\310\001\001'
   _globals['_DELETESOURCEREQUEST'].fields_by_name['source_id']._loaded_options = None
   _globals['_DELETESOURCEREQUEST'].fields_by_name['source_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_DELETESOURCEREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -92,6 +97,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADRECORD'].fields_by_name['state']._serialized_options = b'\272H\006z\004\030\200\200@'
   _globals['_LOADRECORD'].fields_by_name['etag']._loaded_options = None
   _globals['_LOADRECORD'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LOADRECORD'].fields_by_name['source_name']._loaded_options = None
+  _globals['_LOADRECORD'].fields_by_name['source_name']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_PUTLOADRECORDREQUEST'].fields_by_name['record']._loaded_options = None
   _globals['_PUTLOADRECORDREQUEST'].fields_by_name['record']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETLOADRECORDREQUEST'].oneofs_by_name['key']._loaded_options = None
@@ -112,6 +119,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCESERVICE'].methods_by_name['GetSource']._serialized_options = b'\240\273\030\002'
   _globals['_SOURCESERVICE'].methods_by_name['ListSources']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['ListSources']._serialized_options = b'\240\273\030\002'
+  _globals['_SOURCESERVICE'].methods_by_name['UpdateSource']._loaded_options = None
+  _globals['_SOURCESERVICE'].methods_by_name['UpdateSource']._serialized_options = b'\240\273\030\006'
   _globals['_SOURCESERVICE'].methods_by_name['DeleteSource']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['DeleteSource']._serialized_options = b'\240\273\030\006'
   _globals['_SOURCESERVICE'].methods_by_name['ListFiles']._loaded_options = None
@@ -130,62 +139,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCESERVICE'].methods_by_name['GetLoadRecord']._serialized_options = b'\240\273\030\006\250\273\030\001'
   _globals['_SOURCESERVICE'].methods_by_name['ListLoadRecords']._loaded_options = None
   _globals['_SOURCESERVICE'].methods_by_name['ListLoadRecords']._serialized_options = b'\240\273\030\006\250\273\030\001'
-  _globals['_CREATESOURCEREQUEST']._serialized_start=253
-  _globals['_CREATESOURCEREQUEST']._serialized_end=391
-  _globals['_CREATESOURCERESPONSE']._serialized_start=393
-  _globals['_CREATESOURCERESPONSE']._serialized_end=465
-  _globals['_GETSOURCEREQUEST']._serialized_start=467
-  _globals['_GETSOURCEREQUEST']._serialized_end=594
-  _globals['_GETSOURCERESPONSE']._serialized_start=596
-  _globals['_GETSOURCERESPONSE']._serialized_end=665
-  _globals['_LISTSOURCESREQUEST']._serialized_start=667
-  _globals['_LISTSOURCESREQUEST']._serialized_end=766
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=769
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=913
-  _globals['_DELETESOURCEREQUEST']._serialized_start=915
-  _globals['_DELETESOURCEREQUEST']._serialized_end=1036
-  _globals['_DELETESOURCERESPONSE']._serialized_start=1038
-  _globals['_DELETESOURCERESPONSE']._serialized_end=1060
-  _globals['_LISTFILESREQUEST']._serialized_start=1063
-  _globals['_LISTFILESREQUEST']._serialized_end=1219
-  _globals['_LISTFILESRESPONSE']._serialized_start=1222
-  _globals['_LISTFILESRESPONSE']._serialized_end=1364
-  _globals['_DELETEFILEREQUEST']._serialized_start=1366
-  _globals['_DELETEFILEREQUEST']._serialized_end=1476
-  _globals['_DELETEFILERESPONSE']._serialized_start=1478
-  _globals['_DELETEFILERESPONSE']._serialized_end=1498
-  _globals['_UPSERTPASSAGESREQUEST']._serialized_start=1501
-  _globals['_UPSERTPASSAGESREQUEST']._serialized_end=2175
-  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_start=1746
-  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_end=1916
-  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_start=1918
-  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_end=1994
-  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_start=1997
-  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_end=2159
-  _globals['_UPSERTPASSAGESRESPONSE']._serialized_start=2177
-  _globals['_UPSERTPASSAGESRESPONSE']._serialized_end=2281
-  _globals['_ATTACHSOURCEREQUEST']._serialized_start=2284
-  _globals['_ATTACHSOURCEREQUEST']._serialized_end=2421
-  _globals['_ATTACHSOURCERESPONSE']._serialized_start=2423
-  _globals['_ATTACHSOURCERESPONSE']._serialized_end=2492
-  _globals['_DETACHSOURCEREQUEST']._serialized_start=2495
-  _globals['_DETACHSOURCEREQUEST']._serialized_end=2632
-  _globals['_DETACHSOURCERESPONSE']._serialized_start=2634
-  _globals['_DETACHSOURCERESPONSE']._serialized_end=2703
-  _globals['_LOADRECORD']._serialized_start=2706
-  _globals['_LOADRECORD']._serialized_end=2996
-  _globals['_PUTLOADRECORDREQUEST']._serialized_start=2998
-  _globals['_PUTLOADRECORDREQUEST']._serialized_end=3082
-  _globals['_PUTLOADRECORDRESPONSE']._serialized_start=3084
-  _globals['_PUTLOADRECORDRESPONSE']._serialized_end=3161
-  _globals['_GETLOADRECORDREQUEST']._serialized_start=3164
-  _globals['_GETLOADRECORDREQUEST']._serialized_end=3302
-  _globals['_GETLOADRECORDRESPONSE']._serialized_start=3304
-  _globals['_GETLOADRECORDRESPONSE']._serialized_end=3381
-  _globals['_LISTLOADRECORDSREQUEST']._serialized_start=3384
-  _globals['_LISTLOADRECORDSREQUEST']._serialized_end=3546
-  _globals['_LISTLOADRECORDSRESPONSE']._serialized_start=3548
-  _globals['_LISTLOADRECORDSRESPONSE']._serialized_end=3669
-  _globals['_SOURCESERVICE']._serialized_start=3672
-  _globals['_SOURCESERVICE']._serialized_end=4903
+  _globals['_CREATESOURCEREQUEST']._serialized_start=287
+  _globals['_CREATESOURCEREQUEST']._serialized_end=425
+  _globals['_CREATESOURCERESPONSE']._serialized_start=427
+  _globals['_CREATESOURCERESPONSE']._serialized_end=499
+  _globals['_GETSOURCEREQUEST']._serialized_start=501
+  _globals['_GETSOURCEREQUEST']._serialized_end=628
+  _globals['_GETSOURCERESPONSE']._serialized_start=630
+  _globals['_GETSOURCERESPONSE']._serialized_end=699
+  _globals['_LISTSOURCESREQUEST']._serialized_start=701
+  _globals['_LISTSOURCESREQUEST']._serialized_end=800
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=803
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=947
+  _globals['_UPDATESOURCEREQUEST']._serialized_start=950
+  _globals['_UPDATESOURCEREQUEST']._serialized_end=1098
+  _globals['_UPDATESOURCERESPONSE']._serialized_start=1100
+  _globals['_UPDATESOURCERESPONSE']._serialized_end=1172
+  _globals['_DELETESOURCEREQUEST']._serialized_start=1174
+  _globals['_DELETESOURCEREQUEST']._serialized_end=1295
+  _globals['_DELETESOURCERESPONSE']._serialized_start=1297
+  _globals['_DELETESOURCERESPONSE']._serialized_end=1319
+  _globals['_LISTFILESREQUEST']._serialized_start=1322
+  _globals['_LISTFILESREQUEST']._serialized_end=1478
+  _globals['_LISTFILESRESPONSE']._serialized_start=1481
+  _globals['_LISTFILESRESPONSE']._serialized_end=1623
+  _globals['_DELETEFILEREQUEST']._serialized_start=1625
+  _globals['_DELETEFILEREQUEST']._serialized_end=1735
+  _globals['_DELETEFILERESPONSE']._serialized_start=1737
+  _globals['_DELETEFILERESPONSE']._serialized_end=1757
+  _globals['_UPSERTPASSAGESREQUEST']._serialized_start=1760
+  _globals['_UPSERTPASSAGESREQUEST']._serialized_end=2434
+  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_start=2005
+  _globals['_UPSERTPASSAGESREQUEST_HEADER']._serialized_end=2175
+  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_start=2177
+  _globals['_UPSERTPASSAGESREQUEST_BATCH']._serialized_end=2253
+  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_start=2256
+  _globals['_UPSERTPASSAGESREQUEST_FINISH']._serialized_end=2418
+  _globals['_UPSERTPASSAGESRESPONSE']._serialized_start=2436
+  _globals['_UPSERTPASSAGESRESPONSE']._serialized_end=2540
+  _globals['_ATTACHSOURCEREQUEST']._serialized_start=2543
+  _globals['_ATTACHSOURCEREQUEST']._serialized_end=2680
+  _globals['_ATTACHSOURCERESPONSE']._serialized_start=2682
+  _globals['_ATTACHSOURCERESPONSE']._serialized_end=2751
+  _globals['_DETACHSOURCEREQUEST']._serialized_start=2754
+  _globals['_DETACHSOURCEREQUEST']._serialized_end=2891
+  _globals['_DETACHSOURCERESPONSE']._serialized_start=2893
+  _globals['_DETACHSOURCERESPONSE']._serialized_end=2962
+  _globals['_LOADRECORD']._serialized_start=2965
+  _globals['_LOADRECORD']._serialized_end=3298
+  _globals['_PUTLOADRECORDREQUEST']._serialized_start=3300
+  _globals['_PUTLOADRECORDREQUEST']._serialized_end=3384
+  _globals['_PUTLOADRECORDRESPONSE']._serialized_start=3386
+  _globals['_PUTLOADRECORDRESPONSE']._serialized_end=3463
+  _globals['_GETLOADRECORDREQUEST']._serialized_start=3466
+  _globals['_GETLOADRECORDREQUEST']._serialized_end=3604
+  _globals['_GETLOADRECORDRESPONSE']._serialized_start=3606
+  _globals['_GETLOADRECORDRESPONSE']._serialized_end=3683
+  _globals['_LISTLOADRECORDSREQUEST']._serialized_start=3686
+  _globals['_LISTLOADRECORDSREQUEST']._serialized_end=3848
+  _globals['_LISTLOADRECORDSRESPONSE']._serialized_start=3850
+  _globals['_LISTLOADRECORDSRESPONSE']._serialized_end=3971
+  _globals['_SOURCESERVICE']._serialized_start=3974
+  _globals['_SOURCESERVICE']._serialized_end=5306
 # @@protoc_insertion_point(module_scope)

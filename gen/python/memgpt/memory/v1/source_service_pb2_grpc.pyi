@@ -39,6 +39,11 @@ class SourceServiceStub:
     """Reads a source by id or by name. NOT_FOUND if it does not exist."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
     """Lists sources in order of creation, 50 per page by default, at most 1,000."""
+    UpdateSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.UpdateSourceRequest, _source_service_pb2.UpdateSourceResponse]
+    """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+    loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+    is set and the name or the description has changed since it was read.
+    """
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]
     """Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
     immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
@@ -80,6 +85,11 @@ class SourceServiceAsyncStub(SourceServiceStub):
     """Reads a source by id or by name. NOT_FOUND if it does not exist."""
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
     """Lists sources in order of creation, 50 per page by default, at most 1,000."""
+    UpdateSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.UpdateSourceRequest, _source_service_pb2.UpdateSourceResponse]  # type: ignore[assignment]
+    """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+    loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+    is set and the name or the description has changed since it was read.
+    """
     DeleteSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
     """Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
     immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`; without one a second
@@ -136,6 +146,17 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.ListSourcesResponse, _abc.Awaitable[_source_service_pb2.ListSourcesResponse]]:
         """Lists sources in order of creation, 50 per page by default, at most 1,000."""
+
+    @_abc_1.abstractmethod
+    def UpdateSource(
+        self,
+        request: _source_service_pb2.UpdateSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_service_pb2.UpdateSourceResponse, _abc.Awaitable[_source_service_pb2.UpdateSourceResponse]]:
+        """Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+        loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+        is set and the name or the description has changed since it was read.
+        """
 
     @_abc_1.abstractmethod
     def DeleteSource(
