@@ -125,7 +125,7 @@ class AgentSettings(MemoryClientSection):
             raise ValueError("an endpoint is configured without a model; set model (MEMGPT_AGENT_MODEL) as well")
         if self.model not in ("", OFFLINE) and not self.base_url and not self.api_key.get_secret_value():
             raise ValueError(
-                f"the model {self.model!r} needs an endpoint; set base_url for a local server, or api_key for OpenAI's"
+                f'the model "{self.model}" needs an endpoint; set base_url for a local server, or api_key for OpenAI'
             )
         if (self.tool_tls_cert is None) != (self.tool_tls_key is None):
             raise ValueError("tool_tls_cert and tool_tls_key belong together; set both, or neither")

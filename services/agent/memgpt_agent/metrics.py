@@ -44,7 +44,7 @@ class AgentMetrics(Observer):
         states = [state.value for state in TurnState if state.ended]
         turns = Counter(
             "memgpt_agent_turns",
-            "Turns that ended here, by how; suspended ones were left to be taken up again.",
+            "Turns that ended here, by state; a suspended one is resumed later, by any replica.",
             ("state",),
             registry=registry,
         )

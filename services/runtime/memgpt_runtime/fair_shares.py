@@ -1,4 +1,4 @@
-"""Fair shares of a limited number of places, without waiting: who asks for more than a share is refused."""
+"""Fair shares of a limited number of places, without waiting: an owner that asks for more than its share is refused."""
 
 from __future__ import annotations
 

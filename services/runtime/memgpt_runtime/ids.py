@@ -73,7 +73,7 @@ def new_id(prefix: str, scope: str | None = None) -> str:
     """
     global _last
     if not _PREFIX.fullmatch(prefix):
-        raise ValueError(f"not an id prefix: {prefix!r}")
+        raise ValueError(f'not an id prefix: "{prefix}"')
     with _lock:
         made = (clock.microseconds() // 1_000) << _RANDOM_BITS
         if _numbering is not None:

@@ -37,7 +37,7 @@ def take_descriptor(variable: str) -> int | None:
         descriptor = int(text)
         os.set_inheritable(descriptor, False)
     except (ValueError, OSError):
-        raise ConfigError(f"environment: {variable} must be the number of an open descriptor, not {text!r}") from None
+        raise ConfigError(f'environment: {variable} must be the number of an open descriptor, not "{text}"') from None
     return descriptor
 
 

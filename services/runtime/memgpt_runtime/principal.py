@@ -116,7 +116,7 @@ class Principal:
         pairs = dict(part.partition("=")[::2] for part in text.split(";"))
         tenant = pairs.get("tenant", "")
         if not is_tenant(tenant):
-            raise ValueError(f"no valid tenant in the principal {text[:80]!r}")
+            raise ValueError(f'no valid tenant in the principal "{text[:80]}"')
         credential_id = unquote(pairs.get("id", ""))
         return cls(
             tenant,

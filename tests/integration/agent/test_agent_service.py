@@ -356,7 +356,7 @@ def test_blocks_of_ones_own(agents: Agents, scripted_llm: Start) -> None:
         assert len(first["persona"].value) > 20, "the profile's text"
         events = send(stub, agent_id, "Add!", skip_verify=True)
         results = [(e.function_result.ok, e.function_result.text) for e in events if e.HasField("function_result")]
-        assert results[0] == (False, "Nothing was changed: the block 'rules' is read-only.")
+        assert results[0] == (False, 'Nothing was changed: the block "rules" is read-only.')
         assert results[1][0]
         shown = llm.requests[0].messages[0]["content"]
         assert '<rules characters="9/3000" read-only="true">\nBe brief.\n</rules>' in shown
@@ -460,7 +460,7 @@ def test_bad_input(stub: AgentServiceStub, rpc: str, request_: Any, code: str, w
 
 def test_an_import_that_is_not_valid_is_refused_at_once(stub: AgentServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.ImportAgent(iter([pb.ImportAgentRequest()]), timeout=30)
+        stub.ImportAgent(iter([pb.ImportAgentRequest()]), timeout=60)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT, caught.value.details()
     assert "piece" in str(caught.value.details())
 
@@ -614,6 +614,6 @@ def test_memory_down(agents: Agents) -> None:
         with grpc.insecure_channel(process.wait_bound()) as channel:
             stub = AgentServiceStub(channel)
             with pytest.raises(grpc.RpcError) as caught:
-                stub.ListAgents(pb.ListAgentsRequest(), wait_for_ready=True, timeout=30)
+                stub.ListAgents(pb.ListAgentsRequest(), wait_for_ready=True, timeout=60)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "agent.memory_address" in str(caught.value.details())

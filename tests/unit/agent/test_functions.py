@@ -81,10 +81,10 @@ def test_a_search_without_request_heartbeat_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "complaint"),
     [
-        ("send_message", {}, "needs the argument 'message'"),
+        ("send_message", {}, 'needs the argument "message"'),
         ("send_message", {"message": ["a"]}, "must be text"),
         ("send_message", {"message": "  "}, "must not be empty"),
-        ("send_message", {"message": "a", "mood": "b"}, "no argument 'mood'. It takes: message"),
+        ("send_message", {"message": "a", "mood": "b"}, 'no argument "mood". It takes: message'),
         ("pause_heartbeats", {"minutes": 361}, "at most 360"),
         ("pause_heartbeats", {"minutes": -1}, "at least 0"),
         ("pause_heartbeats", {"minutes": True}, "whole number"),

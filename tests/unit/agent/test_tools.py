@@ -107,7 +107,7 @@ def test_regular_expressions_are_left_to_the_tool() -> None:
         ("f", "x", "[]", "must be a JSON object"),
         ("f", "x", '{"type": "array"}', "must be of type object"),
         ("f", "x", '{"properties": {"a": {"type": "text"}}}', "not valid at properties/a/type"),
-        ("f", "x", '{"properties": {"inner_thoughts": {}}}', "may not be called 'inner_thoughts'"),
+        ("f", "x", '{"properties": {"inner_thoughts": {}}}', 'may not be called "inner_thoughts"'),
         ("f", "x", '{"$ref": "https://example.org/schema"}', "does not lead to a place within the schema"),
         ("f", "x", '{"$ref": "#/$defs/absent"}', "does not lead to a place within the schema"),
         ("f", "x", '{"$dynamicRef": "https://example.org"}', "dynamic references"),

@@ -105,7 +105,7 @@ def test_home_that_was_migrated_has_agents_of_both_versions(home: Path, report: 
     with read(home, report, Choice("Old")) as contents:
         assert [agent.name for agent in contents.agents] == ["Old"]
     assert report.count(Kind.LEFT_OUT, "messages before the window; their file is missing") == 2
-    with pytest.raises(CliError, match="has no agent 'Eve'"), read(home, report, Choice("Eve")):
+    with pytest.raises(CliError, match='has no agent "Eve"'), read(home, report, Choice("Eve")):
         pass
 
 

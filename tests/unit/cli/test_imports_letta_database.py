@@ -175,7 +175,7 @@ def test_agents_can_be_chosen_and_those_of_others_memory_stay_behind(tmp_path: P
             found[choice] = [agent.name for agent in contents.agents]
     assert list(found.values()) == [["Ada", "Bob"], ["Ada", "Bob", "Ada-sleeptime"], ["Bob"], ["Ada-sleeptime"]]
     with (
-        pytest.raises(CliError, match=r"""no agent "Eve" in .*; it has 'Ada', 'Bob'"""),
+        pytest.raises(CliError, match=r'no agent "Eve" in .*; it has "Ada", "Bob"'),
         read(tmp_path / "sqlite.db", report, Choice("Eve")),
     ):
         pass

@@ -55,13 +55,13 @@ def test_one_file_serves_every_service(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[memory]\nprot = 1", "FILE: unknown key 'prot' in [memory]; did you mean 'port'?"),
+        ("[memory]\nprot = 1", 'FILE: unknown key "prot" in [memory]; did you mean "port"?'),
         (
             "[memory]\nqqq = 1",
-            "FILE: unknown key 'qqq' in [memory]; known are: host, port, metrics_port, key, extensions",
+            'FILE: unknown key "qqq" in [memory]; known are: host, port, metrics_port, key, extensions',
         ),
         ("[memroy]\n", "FILE: unknown section [memroy]; did you mean 'memory'?"),
-        ("[server]\nlog_levle = 1", "FILE: unknown key 'log_levle' in [server]; did you mean 'log_level'?"),
+        ("[server]\nlog_levle = 1", 'FILE: unknown key "log_levle" in [server]; did you mean "log_level"?'),
         ("memory = 1", "FILE: memory must be a section, [memory], not a value"),
         (
             "[memory]\nport = 70000",

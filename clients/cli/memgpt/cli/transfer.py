@@ -125,7 +125,7 @@ def import_agent(ui: Ui, memgpt: MemGPT, source: IO[bytes], name: str) -> None:
     counted = f"{plural(agent.message_count, 'message')}, {plural(agent.passage_count, 'note')}"
     ui.line(f"Imported agent {agent.name}: {counted}.", "green")
     if imported.missing_source_names:
-        names = ", ".join(repr(each) for each in imported.missing_source_names)
+        names = ", ".join(f'"{each}"' for each in imported.missing_source_names)
         ui.note(f"Missing data sources: {names}; load them, then attach them with `memgpt attach`")
 
 

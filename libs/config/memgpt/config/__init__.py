@@ -387,7 +387,7 @@ def _section(name: str, model: type[S], values: Mapping[str, Any], file: Path, e
     for key in values:
         origins[key] = f"{file}: {name}.{key}"
         if key not in fields:
-            raise ConfigError(f"{file}: unknown key {key!r} in [{name}]{_nearest(key, fields)}")
+            raise ConfigError(f'{file}: unknown key "{key}" in [{name}]{_nearest(key, fields)}')
     merged = dict(values)
     prefix = f"{ENV_PREFIX}_{name.upper()}_"
     for variable, text in env.items():
@@ -439,4 +439,4 @@ def _hint(model: type[Section], loc: tuple[int | str, ...]) -> str:
 def _nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     matches = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; known are: {', '.join(names)}"
+    return f'; did you mean "{matches[0]}"?' if matches else f"; known are: {', '.join(names)}"

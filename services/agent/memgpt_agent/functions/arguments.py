@@ -31,7 +31,7 @@ def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:
     function = next((function for function in functions if function.name == call.name), None)
     if function is None:
         known = ", ".join(f.name for f in functions)
-        raise FunctionError(f"There is no function {call.name!r}. Call one of: {known}.")
+        raise FunctionError(f'There is no function "{call.name}". Call one of: {known}.')
     given = _parse_object(call)
     given.pop(INNER_THOUGHTS, None)
     heartbeat = _boolean(function, given.pop(REQUEST_HEARTBEAT, None))
@@ -42,12 +42,12 @@ def parse_call(call: FunctionCall, functions: Sequence[Function]) -> Call:
         value = given.pop(parameter.name, None)
         if value is None:
             if parameter.default is None:
-                raise FunctionError(f"{function.name} needs the argument {parameter.name!r}: {parameter.description}")
+                raise FunctionError(f'{function.name} needs the argument "{parameter.name}": {parameter.description}')
             value = parameter.default
         values[parameter.name] = _check(function, parameter, value)
     if given:
         takes = ", ".join(p.name for p in function.parameters)
-        raise FunctionError(f"{function.name} has no argument {next(iter(given))!r}. It takes: {takes}.")
+        raise FunctionError(f'{function.name} has no argument "{next(iter(given))}". It takes: {takes}.')
     return Call(function, values, heartbeat)
 
 
@@ -81,15 +81,20 @@ def _boolean(function: Function, value: object) -> bool:
         return value
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    raise FunctionError(f"{REQUEST_HEARTBEAT} must be true or false, not {value!r}.")
+    raise FunctionError(f"{REQUEST_HEARTBEAT} must be true or false, not {_json(value)}.")
+
+
+def _json(value: object) -> str:
+    """Return a value as the model wrote it, shortened."""
+    return json.dumps(value, ensure_ascii=False)[:100]
 
 
 def _check(function: Function, parameter: Parameter, value: object) -> str | int:
-    where = f"{parameter.name!r} of {function.name}"
+    where = f'"{parameter.name}" of {function.name}'
     if parameter.type == "integer":
         return _integer(where, parameter, value)
     if not isinstance(value, str):
-        raise FunctionError(f"{where} must be text, not {json.dumps(value, ensure_ascii=False)[:100]}.")
+        raise FunctionError(f"{where} must be text, not {_json(value)}.")
     if not parameter.may_be_empty and not value.strip():
         raise FunctionError(f"{where} must not be empty.")
     return value
@@ -101,7 +106,7 @@ def _integer(where: str, parameter: Parameter, value: object) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise FunctionError(f"{where} must be a whole number, not {value!r}.")
+        raise FunctionError(f"{where} must be a whole number, not {_json(value)}.")
     if parameter.minimum is not None and value < parameter.minimum:
         raise FunctionError(f"{where} must be at least {parameter.minimum}, not {value}.")
     maximum = _MAX_INT if parameter.maximum is None else parameter.maximum

@@ -32,8 +32,8 @@ def _days(call: Call, name: str, today: date) -> tuple[date, date]:
     days = days_of(call.text(name), today)
     if days is None:
         raise FunctionError(
-            f"{name!r} of conversation_search_date must be a day written as YYYY-MM-DD, such as 2024-01-31, or words"
-            f" such as yesterday or last week, not {call.text(name)[:100]!r}."
+            f'"{name}" of conversation_search_date must be a day written as YYYY-MM-DD, such as 2024-01-31, or words'
+            f' such as yesterday or last week, not "{call.text(name)[:100]}".'
         )
     return days
 

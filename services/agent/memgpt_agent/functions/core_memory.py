@@ -17,10 +17,10 @@ def editable_block(context: Context, label: str) -> Block:
     for block in context.blocks:
         if block.label == label:
             if block.read_only:
-                raise FunctionError(f"Nothing was changed: the block {label!r} is read-only.")
+                raise FunctionError(f'Nothing was changed: the block "{label}" is read-only.')
             return block
     labels = ", ".join(block.label for block in context.blocks) or "none"
-    raise FunctionError(f"Core memory has no block {label!r}. Its blocks: {labels}.")
+    raise FunctionError(f'Core memory has no block "{label}". Its blocks: {labels}.')
 
 
 def edit(block: Block, value: str) -> FunctionOutput:
@@ -31,8 +31,8 @@ def edit(block: Block, value: str) -> FunctionOutput:
     """
     if len(value) > block.limit:
         raise FunctionError(
-            f"Nothing was changed: the block {block.label!r} would have {len(value):,} characters, but its limit is"
+            f'Nothing was changed: the block "{block.label}" would have {len(value):,} characters, but its limit is'
             f" {block.limit:,}. Shorten the text, make room with core_memory_replace, or use archival_memory_insert."
         )
     effects = Effects(blocks=(BlockEdit(block.label, value, block.etag),))
-    return FunctionOutput(f"The block {block.label!r} now has {len(value):,} of {block.limit:,} characters.", effects)
+    return FunctionOutput(f'The block "{block.label}" now has {len(value):,} of {block.limit:,} characters.', effects)

@@ -11,7 +11,7 @@ async def _run(call: Call, context: Context, memory: MemorySearch) -> FunctionOu
     block, line = editable_block(context, call.text("name")), call.text("content")
     if line.strip() in (known.strip() for known in block.value.splitlines()):
         # Small models save a fact again in later turns; an edit would also make the endpoint read the prompt again.
-        return FunctionOutput(f"The block {block.label!r} already has this line; nothing was changed.")
+        return FunctionOutput(f'The block "{block.label}" already has this line; nothing was changed.')
     return edit(block, f"{block.value}\n{line}" if block.value else line)
 
 

@@ -11,7 +11,7 @@ async def _run(call: Call, context: Context, memory: MemorySearch) -> FunctionOu
     block, old = editable_block(context, call.text("name")), call.text("old_content")
     if old not in block.value:
         raise FunctionError(
-            f"Nothing was changed: the block {block.label!r} does not contain {old[:200]!r}. Copy the text exactly as"
+            f'Nothing was changed: the block "{block.label}" does not contain "{old[:200]}". Copy the text exactly as'
             " it appears in the block."
         )
     return edit(block, block.value.replace(old, call.text("new_content")))

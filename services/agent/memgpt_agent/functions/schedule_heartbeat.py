@@ -39,7 +39,7 @@ def _time(call: Call, context: Context) -> float:
     try:
         time = datetime.fromisoformat(at)
     except ValueError:
-        raise FunctionError(f"{at!r} is not a time. Write it as YYYY-MM-DD HH:MM, such as 2024-01-31 09:00.") from None
+        raise FunctionError(f'"{at}" is not a time. Write it as YYYY-MM-DD HH:MM, such as 2024-01-31 09:00.') from None
     return (time if time.tzinfo else time.replace(tzinfo=envelopes.zone(context.agent.time_zone))).timestamp()
 
 

@@ -10,7 +10,7 @@ class TurnTimes:
     """Times of a turn that ran here, in seconds since it was requested.
 
     Attributes:
-        state: How it ended, as in ``TurnState``; ``suspended`` if it was left to be taken up again.
+        state: How it ended, as in ``TurnState``; ``suspended`` if any replica may resume it.
         queued: Until it left the queue.
         first_text: Until the first text for the user; None if there was none.
         total: Until it ended, or was left.

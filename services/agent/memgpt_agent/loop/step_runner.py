@@ -99,7 +99,7 @@ class StepRunner:
             turn.usage += usage or NO_USAGE
             return new.outcome is not None
         raise reasons.etag_mismatch(
-            "core memory keeps being changed by others; send the same request again", resource="block", etag=""
+            "other callers changed core memory at each attempt; send the same request again", resource="block", etag=""
         )
 
     async def _commit(self, turn: HeldTurn, new: NewStep, usage: Usage | None) -> NewStep:

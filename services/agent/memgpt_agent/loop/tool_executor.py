@@ -126,7 +126,7 @@ class ToolExecutor:
         )
 
     def conflict(self, context: Context, answer: Message, label: str) -> StepResult:
-        """Return the result of an edit of a shared block that came too late: it tells the value to start from.
+        """Return the result of an edit that another edit of the shared block overtook; it has the current value.
 
         Args:
             context: The context now.
@@ -135,10 +135,10 @@ class ToolExecutor:
         """
         assert answer.function_call is not None  # noqa: S101 - only calls edit blocks
         block = next((block for block in context.blocks if block.label == label), None)
-        text = f"Nothing was changed: the block {label!r} no longer exists."
+        text = f'Nothing was changed: the block "{label}" no longer exists.'
         if block is not None:
             text = (
-                f"Nothing was changed: another agent or a person changed the shared block {label!r} in the meantime."
+                f'Nothing was changed: another agent or a person changed the shared block "{label}" in the meantime.'
                 f" Its value is now: {block.value}"
             )
         result = self._result(context, answer.function_call, False, cut(None, text))

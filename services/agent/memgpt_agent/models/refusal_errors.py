@@ -19,10 +19,10 @@ _REMEDIES = {
     Meaning.BAD_KEY: "refuses the key; set agent.api_key (MEMGPT_AGENT_API_KEY)",
     Meaning.FORBIDDEN: "refuses the key, or does not allow this; check agent.api_key (MEMGPT_AGENT_API_KEY)",
     Meaning.COUNTRY: "does not serve this country; use another endpoint (agent.base_url)",
-    Meaning.UNKNOWN_MODEL: "does not serve the model {model!r}; check agent.model and agent.base_url (which usually"
+    Meaning.UNKNOWN_MODEL: 'does not serve the model "{model}"; check agent.model and agent.base_url (which usually'
     " ends in /v1)",
-    Meaning.NO_TOOLS: "says that the model {model!r} takes no tools; set agent.mode to json_schema or auto",
-    Meaning.TEMPLATE: "cannot render the conversation for the model {model!r}; try another agent.mode (auto, tools or"
+    Meaning.NO_TOOLS: 'says that the model "{model}" takes no tools; set agent.mode to json_schema or auto',
+    Meaning.TEMPLATE: 'cannot render the conversation for the model "{model}"; try another agent.mode (auto, tools or'
     " json_schema) or another model",
     Meaning.REDIRECTED: "redirects elsewhere; set agent.base_url to the address that it names",
     Meaning.NOT_AN_ENDPOINT: "is not a model's endpoint, it returned no answer; check agent.base_url",
@@ -64,16 +64,16 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
             return BadAnswerError(f"the content filter of {endpoint} rejected the prompt; rephrase the message{said}")
         case Meaning.GENERATION_FAILED:
             return BadAnswerError(
-                f"{endpoint} could not read what the model {model!r} wrote; retry, or choose another model or another"
+                f'{endpoint} could not read what the model "{model}" wrote; retry, or choose another model or another'
                 f" agent.mode (tools or json_schema){said}"
             )
         case Meaning.CRASHED:
             return reasons.model_unavailable(
-                f"the model {model!r} crashed at {endpoint}; see the log of its server{said}", model=model
+                f'the model "{model}" crashed at {endpoint}; see the log of its server{said}', model=model
             )
         case Meaning.LOADING:
             return reasons.model_unavailable(
-                f"{endpoint} is still loading the model {model!r}; retry later{said}", model=model
+                f'{endpoint} is still loading the model "{model}"; retry later{said}', model=model
             )
         case Meaning.UNAVAILABLE if refusal.status:
             return reasons.model_unavailable(
@@ -93,18 +93,16 @@ def malformed(model: str, problem: MalformedError) -> str:
     """Return the message about a model whose second answer was not a call either."""
     if problem.at_fault:
         return (
-            f"the model {model!r} answered twice with something other than a function call ({problem}); try again, or"
+            f'the model "{model}" answered twice with something other than a function call ({problem}); try again, or'
             " choose another model or another agent.mode (tools or json_schema)"
         )
     return (
-        f"the model {model!r} was asked twice and did not finish its answer ({problem}); use other words, or"
+        f'the model "{model}" was asked twice and did not finish its answer ({problem}); use other words, or'
         " raise agent.max_answer_tokens and agent.context_window"
     )
 
 
 def no_text(model: str) -> str:
     """Return the message about a model that wrote no summary."""
-    return (
-        f"the model {model or 'of the service'!r} wrote no text when asked for a summary; raise"
-        " agent.max_answer_tokens, or choose another model"
-    )
+    named = f'the model "{model}"' if model else "the model of the service"
+    return f"{named} wrote no text when asked for a summary; raise agent.max_answer_tokens, or choose another model"

@@ -30,7 +30,7 @@ class ModelRouter:
             return await self._offline.complete(request, sink)
         if self._endpoint is None:
             raise reasons.model_unusable(
-                f"the agent uses the model {name!r}, but no endpoint is configured; set agent.model,"
+                f'the agent uses the model "{name}", but no endpoint is configured; set agent.model,'
                 f" agent.base_url and"
                 " agent.api_key, or change the agent's model to 'offline'",
                 model=name,

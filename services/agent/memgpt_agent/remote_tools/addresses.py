@@ -54,7 +54,7 @@ def normal(address: str) -> str:
     """
     match = _ADDRESS.fullmatch(address.strip().lower())
     if match is None or not 0 < int(match["port"]) < 65536:
-        raise ValueError(f"{address[:80]!r} is not an address; write host:port, such as tools.example.org:443")
+        raise ValueError(f'"{address[:80]}" is not an address; write host:port, such as tools.example.org:443')
     return f"{match['host']}:{int(match['port'])}"
 
 
@@ -70,6 +70,6 @@ def _parse(entry: str) -> _Entry:
     match = _ENTRY.fullmatch(entry.strip().lower())
     if match is None or not (match["port"] == "*" or 0 < int(match["port"]) < 65536):
         raise ValueError(
-            f"{entry!r} is not an address; write host:port, *.domain:port or host:*, with tls:// before it for TLS"
+            f'"{entry}" is not an address; write host:port, *.domain:port or host:*, with tls:// before it for TLS'
         )
     return _Entry(match["host"], match["port"], match["tls"] is not None)

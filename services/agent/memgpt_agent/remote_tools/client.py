@@ -193,7 +193,7 @@ def _usable(address: str, answer: pb.ListToolsResponse) -> tuple[Tool, ...]:
         found: dict[str, Tool] = {}
         for one in answer.tools:
             if one.name in found:
-                raise description.UnusableToolError(f"there are two functions called {one.name!r}")
+                raise description.UnusableToolError(f'there are two functions called "{one.name}"')
             found[one.name] = description.describe(one.name, one.description, one.parameters, address)
         return tuple(found.values())
     except description.UnusableToolError as error:

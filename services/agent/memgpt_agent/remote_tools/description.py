@@ -42,9 +42,9 @@ def describe(name: str, description: str, parameters: str, address: str) -> Tool
         UnusableToolError: The function cannot be offered to a model.
     """
     if not _NAME.fullmatch(name):
-        raise UnusableToolError(f"the name {name[:80]!r} is not 1 to 64 of A-Z a-z 0-9 _ -")
+        raise UnusableToolError(f'the name "{name[:80]}" is not 1 to 64 of A-Z a-z 0-9 _ -')
     if name in BUILT_IN_BY_NAME:
-        raise UnusableToolError(f"{name!r} is the name of a built-in function; choose another one")
+        raise UnusableToolError(f'"{name}" is the name of a built-in function; choose another one')
     if not 0 < len(description.strip()) <= MAX_DESCRIPTION_CHARACTERS:
         raise UnusableToolError(f"{name}: the description must have 1 to {MAX_DESCRIPTION_CHARACTERS:,} characters")
     if len(parameters.encode()) > MAX_SCHEMA_BYTES:
@@ -103,7 +103,7 @@ def _target(schema: Schema, reference: str) -> object:
     target: object = schema
     for part in reference.removeprefix("#/").split("/"):
         if not reference.startswith("#/") or not isinstance(target, Mapping) or part not in target:
-            raise UnusableToolError(f"the reference {reference[:80]!r} does not lead to a place within the schema")
+            raise UnusableToolError(f'the reference "{reference[:80]}" does not lead to a place within the schema')
         target = target[part]
     return target
 
@@ -124,5 +124,5 @@ def _checked(schema: Schema) -> Schema:
     properties = schema.get("properties", {})
     for name in (INNER_THOUGHTS, REQUEST_HEARTBEAT):
         if isinstance(properties, Mapping) and name in properties:
-            raise UnusableToolError(f"a property may not be called {name!r}: the Agent adds one of this name")
+            raise UnusableToolError(f'a property may not be called "{name}": the Agent adds one of this name')
     return {**schema, "type": "object"}

@@ -121,7 +121,7 @@ def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[bl
     blocks = {label: block_pb2.BlockEdit(label=label, value=text, limit=limit) for label, text in profiles.items()}
     for given in request.blocks:
         if sum(block.label == given.label for block in request.blocks) > 1:
-            raise reasons.invalid_field(f"duplicate block {given.label!r}; give each label once", field="blocks.label")
+            raise reasons.invalid_field(f'duplicate block "{given.label}"; give each label once', field="blocks.label")
         block = blocks.setdefault(given.label, block_pb2.BlockEdit(limit=limit))
         block.MergeFrom(given)
     return list(blocks.values())

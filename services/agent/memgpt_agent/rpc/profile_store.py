@@ -98,7 +98,7 @@ class ProfileStore:
     def _must_be_added(self, kind: profile_pb2.ProfileKind.ValueType, name: str) -> None:
         if name in built_in(_KINDS[kind]):
             raise reasons.in_use(
-                f"the {_WORDS[_KINDS[kind]]} {name!r} ships with the suite and cannot be changed; choose another name",
+                f'the {_WORDS[_KINDS[kind]]} "{name}" ships with the suite and cannot be changed; choose another name',
                 resource="profile",
                 name=name,
             )

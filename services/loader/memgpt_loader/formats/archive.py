@@ -48,7 +48,7 @@ _DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
     if file.depth >= MOST_DEPTH:
-        raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
+        raise FileFailure(FailureReason.TOO_LARGE, "it is nested in too many other files; load it by itself")
     notes = Notes()
     members = list(_members(file, limits))
     if not members:

@@ -26,7 +26,7 @@ def embedded_text(name: str, data: bytes, outer: File, limits: FileLimits, notes
     from memgpt_loader.formats import registry, sniffing  # a cycle: the registry imports formats
 
     if outer.depth >= MOST_DEPTH:
-        raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
+        raise FileFailure(FailureReason.TOO_LARGE, "it is nested in too many other files; load it by itself")
     parsed = registry.parse(File(data, name, sniffing.media_type_of(name, data), outer.depth + 1), limits)
     pieces: list[str] = []
     chars = 0

@@ -223,7 +223,7 @@ class _MessageReader:
     def _attachment(self, part: EmailMessage, name: str, depth: int) -> str:
         if part.get_content_type() in ("message/rfc822", "message/global"):
             if depth >= MOST_DEPTH:
-                raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
+                raise FileFailure(FailureReason.TOO_LARGE, "it is nested in too many other files; load it by itself")
             inner = _children(part)
             return self.text(_undone(part, inner[0]), depth + 1) if inner else ""
         data = part.get_payload(decode=True)

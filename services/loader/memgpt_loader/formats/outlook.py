@@ -185,9 +185,9 @@ class _MessageReader:
             return embedded_text(name, data, outer, self._limits, self._notes)
         inner = (*path, _name(_DATA, _OBJECT))
         if self._compound.get_type([*inner, _PROPERTIES]) != _STREAM:
-            raise FileFailure(FailureReason.UNSUPPORTED, "it is an object of a program, or a link to a file")
+            raise FileFailure(FailureReason.UNSUPPORTED, "it is an embedded object or a link, not a file")
         if depth >= MOST_DEPTH:
-            raise FileFailure(FailureReason.TOO_LARGE, "it is packed in too many others; load it by itself")
+            raise FileFailure(FailureReason.TOO_LARGE, "it is nested in too many other files; load it by itself")
         return self.text(inner, depth + 1)
 
 

@@ -78,7 +78,7 @@ class LiveLoad:
         return 0.0 if self._watchers else self.idle_seconds
 
     def touch(self) -> None:
-        """Restart `idle_seconds`."""
+        """Restart the time after which an idle load is abandoned."""
         self._used_at = time.monotonic()
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The first key of a store, without which nobody could create another one."""
+"""The first key of a store, which is needed to create all others."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def _remedy(meaning: Meaning, keys: str, model: str) -> str:
         case Meaning.COUNTRY:
             return f"does not serve this country; set another {keys}_base_url"
         case Meaning.UNKNOWN_MODEL:
-            return f"does not serve the model {model!r}; check {keys}_model and {keys}_base_url"
+            return f'does not serve the model "{model}"; check {keys}_model and {keys}_base_url'
         case Meaning.REDIRECTED:
             return f"redirects elsewhere; check {keys}_base_url"
         case Meaning.TOO_LONG:

@@ -50,7 +50,11 @@ class Directory:
     """
 
     def __init__(self, read: Callable[[str, bool], Awaitable[Iterable[Record | RecordOwner]]]) -> None:
-        """Read rows by `read`, which takes a kind and whether the bodies are needed too."""
+        """Create an empty directory.
+
+        Args:
+            read: Reads the rows of a kind from the store; its second argument says whether their bodies are needed.
+        """
         self._read = read
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._where: dict[str, tuple[str, str]] = {}

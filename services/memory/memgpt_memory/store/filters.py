@@ -65,7 +65,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """The text column `by` is a key of `ends`, and the column is less than that key's value."""
+    """The value of the column is less than ``ends[row[by]]``; a row whose ``by`` is not in ``ends`` does not match."""
 
     column: str
     by: str

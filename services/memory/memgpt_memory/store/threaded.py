@@ -113,7 +113,7 @@ class ThreadedStore(ABC):
 
     @abstractmethod
     def _fail(self, error: Exception) -> NoReturn:
-        """Raise what an error of the backend means to the caller, or the error itself."""
+        """Raise the service error that corresponds to an error of the backend, or the error itself if there is none."""
 
     def _forget(self, collection: Collection) -> None:
         """Drop what is kept for a collection that is being dropped."""

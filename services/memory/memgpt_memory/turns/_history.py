@@ -55,7 +55,7 @@ class TurnHistory:
         self._messages = messages
 
     async def find(self, live: LiveAgent, key: str) -> TurnRow | None:
-        """Return what is known of a turn; None if it was never granted."""
+        """Return the record of a turn; None if it was never granted."""
         last, held = live.row.turn, live.turn_row
         if last is not None and held is not None and (last.key, last.turn_id) == (key, held.turn_id):
             return _merged(held, last)
@@ -83,7 +83,7 @@ class TurnHistory:
         return turn
 
     async def find_same(self, live: LiveAgent, key: str, request_id: str, fingerprint: bytes) -> TurnRow | None:
-        """Return what is known of a requested turn; None if it was never granted.
+        """Return the record of the turn that a request asks for; None if it was never granted.
 
         Raises:
             InvalidArgument: The request's id belongs to another agent or input.

@@ -203,7 +203,7 @@ class ApiKeyCache:
         return entry.key.principal
 
     async def _entry(self, key_id: str) -> _Entry | None:
-        """Return what is known of a key; None if it does not exist."""
+        """Return the cached or new entry of a key; None if the key does not exist."""
         now = time.monotonic()
         entry = self._entries.get(key_id)
         if entry is not None and now - entry.checked <= FRESH_SECONDS:

@@ -15,7 +15,7 @@ def check_request(request: Message, principal: Principal) -> None:
     Requests may also name them by name, or name things that belong to them: Memory, which finds these, checks again.
 
     Raises:
-        NotFound: The principal may not use one of them, which for it does not exist.
+        NotFound: The principal may not use one of them; the error is the same as for one that does not exist.
     """
     for field, value in request.ListFields():
         kind = field.message_type

@@ -115,7 +115,7 @@ class ReceiveLimiter:
                     f"the request did not arrive within {self._limit:g} s; send it again", limit_seconds=self._limit
                 ) from None
             raise reasons.overloaded(
-                f"the request did not arrive within {self._patience:g} s, and others wait; send it again",
+                f"the request did not arrive within {self._patience:g} s while other requests waited; send it again",
                 limit=self._most,
             ) from None
         finally:

@@ -65,7 +65,7 @@ def _bind_problem(host: str, port: int) -> str | None:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError:
-        return f"unknown host {host!r}"
+        return f'unknown host "{host}"'
     with socket.socket(family, kind, protocol) as probe:
         # As gRPC does, so that lingering connections of an earlier server are not an error.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

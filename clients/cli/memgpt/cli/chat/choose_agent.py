@@ -58,7 +58,7 @@ def read_blocks(given: Iterable[str], *, read_only: bool) -> Iterator[BlockEdit]
     for text in given:
         label, sign, value = text.partition("=")
         if not sign:
-            raise CliError(f"a block is given as LABEL=TEXT or LABEL=@FILE, not {text!r}", MISUSE)
+            raise CliError(f'a block is given as LABEL=TEXT or LABEL=@FILE, not "{text}"', MISUSE)
         if value.startswith("@"):
             value = read_text("", Path(value[1:]))
         yield BlockEdit(label=label, value=value, read_only=read_only)

@@ -46,7 +46,7 @@ def fit_blocks(blocks: Sequence[Block], where: str, report: Report) -> Fitted:
     result = Fitted()
     fitted, notes = result.blocks, result.notes
     for block in blocks:
-        place = f"{where}, block {names.visible(block.label)[:64]!r}"
+        place = f'{where}, block "{names.visible(block.label)[:64]}"'
         value = clean(block.value)
         if len(fitted) == MAX_BLOCKS:
             report.changed(place, "more than 32 blocks; the last ones became notes", block.label)

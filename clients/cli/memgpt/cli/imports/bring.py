@@ -241,7 +241,7 @@ def _fit_profiles(profiles: tuple[Profile, ...], report: Report) -> list[Profile
     fitted: list[Profile] = []
     for profile in profiles:
         name = names.display_name(profile.name, profile.kind.value)
-        where = f"{profile.kind.value} {name!r}"
+        where = f'{profile.kind.value} "{name}"'
         text = profile.text
         if len(text) > _MAX_PROFILE:
             report.left_out(where, "rest of a profile over 65,536 characters", text[_MAX_PROFILE:])

@@ -41,7 +41,7 @@ def plan_sources(sources: Iterable[Source], report: Report) -> list[SourcePlan]:
         name = names.numbered(
             names.display_name(source.name, "source"), [plan.name for plan in plans], names.MAX_NAME, "-"
         )
-        where = f"data source {name!r}"
+        where = f'data source "{name}"'
         if name != source.name:
             report.changed(where, "name of the data source does not fit or repeats", source.name)
         description = clean(source.description).strip()
@@ -98,7 +98,7 @@ def _documents(source: Source, where: str, report: Report) -> Iterator[Document]
     for document in source.documents:
         text = clean(document.text)
         shown = label(clean(document.name)).strip() or "document"
-        place = f"{where}, document {shown[:80]!r}"
+        place = f'{where}, document "{shown[:80]}"'
         if not text.strip():
             report.left_out(place, "document without text")
             continue

@@ -45,7 +45,7 @@ def tags_of(tags: Sequence[str], *, untag: bool) -> list[str] | None:
         raise CliError("--tag and --untag exclude each other; --tag replaces what there is", MISUSE)
     for tag in tags:
         if not 1 <= len(tag) <= _MAX_TAG_CHARS:
-            raise CliError(f"a tag has 1 to {_MAX_TAG_CHARS} characters; this one has {len(tag)}: {tag[:80]!r}", MISUSE)
+            raise CliError(f'a tag has 1 to {_MAX_TAG_CHARS} characters; this one has {len(tag)}: "{tag[:80]}"', MISUSE)
     if len(tags) > _MAX_TAGS:
         raise CliError(f"a file has at most {_MAX_TAGS} tags", MISUSE)
     return list(tags) if tags or untag else None

@@ -32,7 +32,7 @@ def is_held(path: Path) -> bool:
 
 
 def is_damage(error: Exception) -> bool:
-    """Return whether an error means that files are damaged, rather than that the disk refuses something for now."""
+    """Return whether an error means damaged files, and not a disk that is full or fails at the moment."""
     return not isinstance(error, OSError) or error.errno in _DAMAGE
 
 

@@ -89,8 +89,8 @@ class Engine:
     def load(self, collection: Collection) -> None:
         """Read a collection's files, if it exists.
 
-        Lite creates the folder first, and refuses to do so again: one that a crash or a full disk left empty is
-        removed. Its own indexes, which earlier versions built, are dropped: nothing searches them any more.
+        A crash or a full disk while a collection is created leaves an empty folder, which is removed: Lite would
+        refuse to create the collection. Lite's own indexes, which earlier versions built and nothing uses, are dropped.
 
         Raises:
             DamageError: A file is missing or altered.

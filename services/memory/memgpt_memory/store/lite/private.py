@@ -279,7 +279,7 @@ class _CheckedParquet:
     def write_table(table: pa.Table, path: str) -> None:
         draft = Path(f"{path}.tmp")  # Lite removes at its start what a crash leaves of it
         try:
-            # Small row groups: a damaged page costs the rows of its own.
+            # Small row groups: a damaged page makes only the rows of its own group unreadable.
             pq.write_table(table, str(draft), write_page_checksum=True, row_group_size=_GROUP_ROWS)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())

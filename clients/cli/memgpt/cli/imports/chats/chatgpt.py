@@ -103,7 +103,7 @@ def _text(content: Any, place: str, report: Report) -> str:
     if kind == "code":
         return string(content.get("text"))
     if kind not in ("text", "multimodal_text"):
-        report.left_out(place, f"content of the kind {names.visible(kind)[:40]!r}")
+        report.left_out(place, f'content of the kind "{names.visible(kind)[:40]}"')
         return ""
     parts = content.get("parts")
     return "\n".join(_part(part, place, report) for part in (parts if isinstance(parts, list) else ()))

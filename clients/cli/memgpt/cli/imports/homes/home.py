@@ -79,7 +79,8 @@ def open_home(home: Path, choice: Choice, report: Report) -> Iterator[Contents]:
             agents, sources = [*newer, *agents], [*loaded, *sources]
         agents = [agent for agent in agents if choice.agent in ("", agent.name)]
         if not agents:
-            raise CliError(f"{home} has no agent{f' {choice.agent!r}' if choice.agent else ''} of MemGPT")
+            named = f' "{choice.agent}"' if choice.agent else ""
+            raise CliError(f"{home} has no agent{named} of MemGPT")
         yield Contents(
             agents=tuple(agents),
             sources=tuple(sources),

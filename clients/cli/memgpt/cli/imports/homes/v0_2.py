@@ -77,7 +77,7 @@ def read_sources(home: Path, report: Report) -> list[Source]:
 def _documents(path: Path, report: Report) -> Iterator[Document]:
     source = path.parent.name
     text = "\n".join(_texts(path))
-    report.changed(f"data source {source!r}", "text of a document was joined from its passages", source)
+    report.changed(f'data source "{source}"', "text of a document was joined from its passages", source)
     if text.strip():
         yield Document("passages", text)
 
@@ -111,7 +111,7 @@ class _Entry:
 
 def _agent(home: Path, name: str, archival: Database, zone: tzinfo, report: Report) -> Agent:
     folder = home / "agents" / name
-    where = f"agent {names.visible(name)[:64]!r}"
+    where = f'agent "{names.visible(name)[:64]}"'
     latest = max(_states(folder / "agent_state"), key=_saved)
     state = _object(read_json(latest, _MAX_STATE))
     config_file = folder / "config.json"

@@ -61,7 +61,7 @@ def read_agents(metadata: Database, archival: Database, report: Report) -> tuple
 
 def _agent(metadata: Database, archival: Database, row: Row, sources: dict[str, Source], report: Report) -> Agent:
     name, agent_id = string(row["name"]), string(row["id"])
-    where = f"agent {names.visible(name)[:64]!r}"
+    where = f'agent "{names.visible(name)[:64]}"'
     state = _object(row["state"], f"{where}, state")
     window = (
         [each for each in listed if isinstance(each, str)] if isinstance(listed := state.get("messages"), list) else []
@@ -157,6 +157,6 @@ def _documents(archival: Database, source: str, report: Report) -> Iterator[Docu
         rows = archival.rows(_PASSAGES, ("text",), order=_ORDER, where={"data_source": source, "doc_id": doc_id})
         text = "\n".join(string(row["text"]) for row in rows)
         label = f"document {index}"
-        report.changed(f"data source {source!r}", "text of a document was joined from its passages", label)
+        report.changed(f'data source "{source}"', "text of a document was joined from its passages", label)
         if text.strip():
             yield Document(label, text)

@@ -200,7 +200,8 @@ class _Version2:
         for block_id, having in users.items():
             ours = [row for row in having if row.text("id") in taken]
             if len(ours) == 1 < len(having) and block_id in self._blocks:
-                place = f"{ours[0].where}, block {self._blocks[block_id].text('label')!r}"
+                label = names.visible(self._blocks[block_id].text("label"))[:64]
+                place = f'{ours[0].where}, block "{label}"'
                 self.report.changed(place, UNSHARED, named(row.text("name") for row in having if row is not ours[0]))
 
     def _read_agent(self, row: Fields) -> Agent:
@@ -397,7 +398,7 @@ def _by_id(rows: Iterable[Fields]) -> dict[str, Fields]:
         if not identity:
             raise CliError(f"{row.where}: it has no id")
         if identity in found:
-            raise CliError(f"{row.where}: another one has the id {identity[:80]!r}")
+            raise CliError(f'{row.where}: another one has the id "{identity[:80]}"')
         found[identity] = row
     return found
 

@@ -52,7 +52,7 @@ def split_by_prompt(
         if block.label.startswith(_IN_PROMPT):
             shown.append(replace(block, label=block.label.removeprefix(_IN_PROMPT)))
             continue
-        place = f"{where}, block {block.label!r}"
+        place = f'{where}, block "{block.label}"'
         report.changed(place, "block that was not in the prompt became a note", block.description)
         if block.value.strip():
             notes.append(Passage(block.value, (f"block:{block.label}"[: names.MAX_TAG],), where=place))

@@ -117,7 +117,7 @@ def _chosen(database: Database, choice: Choice, report: Report) -> list[Row]:
     if choice.agent:
         found = [row for row in every if choice.agent in (row["name"], row["id"])]
         if not found:
-            known = ", ".join(repr(names.visible(string(row["name"]))[:40]) for row in every[:8])
+            known = ", ".join(f'"{names.visible(string(row["name"]))[:40]}"' for row in every[:8])
             raise CliError(f'no agent "{choice.agent}" in {database.name}; it has {known or "none"}')
         return found
     main = [row for row in every if row["agent_type"] not in _SLEEPTIME]
@@ -131,7 +131,8 @@ def _chosen(database: Database, choice: Choice, report: Report) -> list[Row]:
 
 
 def _where(row: Row) -> str:
-    return f"agent {names.visible(string(row['name']))[:64] or row['id']!r}"
+    name = names.visible(string(row["name"]))[:64] or row["id"]
+    return f'agent "{name}"'
 
 
 def _agent(
@@ -353,7 +354,7 @@ def _sources(database: Database, report: Report) -> dict[str, Source]:
 
 
 def _documents(database: Database, source_id: str, name: str, report: Report) -> Iterator[Document]:
-    where = f"data source {name!r}"
+    where = f'data source "{name}"'
     files: set[str] = set()
     for row in _rows(database, "files", order=_TIME_ORDER, source_id=source_id):
         files.add(row["id"])

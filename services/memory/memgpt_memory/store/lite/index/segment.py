@@ -136,7 +136,7 @@ def new_segment(
 
 
 def merge_segments(parts: Sequence[tuple[Segment, Flags]]) -> Segment:
-    """Build a segment of the rows that are kept of several; a key is kept in one of them at most."""
+    """Build one segment of the kept rows of several, in at most one of which each key is kept."""
     kept = [np.flatnonzero(flags) for _, flags in parts]
     keys = np.concatenate([segment.keys[rows] for (segment, _), rows in zip(parts, kept, strict=True)])
     order = np.argsort(keys)
