@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ from tests.support.suite import Suite
 SECRETS = ("heron", "blueprint", "weather", "umbrella")
 """Words of the message, the file, the call and the answer."""
 
+SCRIPT = [
+    call("archival_memory_search", query="heron", request_heartbeat=True),
+    call("forecast", request_heartbeat=True),
+    call("send_message", message="Take an umbrella."),
+]
+TOOLS = {"forecast": result("weather: rain")}
+
 AGENT, MEMORY, LOADER = "memgpt-agent", "memgpt-memory", "memgpt-loader"
 
 
@@ -32,18 +40,13 @@ def collector() -> Iterator[OtlpCollector]:
 
 @pytest.fixture
 def llm() -> Iterator[ScriptedLLM]:
-    script = [
-        call("archival_memory_search", query="heron", request_heartbeat=True),
-        call("forecast", request_heartbeat=True),
-        call("send_message", message="Take an umbrella."),
-    ]
-    with ScriptedLLM(script) as llm:
+    with ScriptedLLM(SCRIPT) as llm:
         yield llm
 
 
 @pytest.fixture
 def tool() -> Iterator[ScriptedTool]:
-    with ScriptedTool({"forecast": result("weather: rain")}) as tool:
+    with ScriptedTool(TOOLS) as tool:
         yield tool
 
 
@@ -130,17 +133,33 @@ STORE = "memgpt.memory.v1.SourceService/UpsertPassages"
 TOOL = "memgpt.tool.v1.ToolService/CallTool"
 
 
-def test_one_trace_reaches_from_the_client_to_milvus_model_and_tool(
-    tmp_path: Path, collector: OtlpCollector, llm: ScriptedLLM, tool: ScriptedTool
-) -> None:
-    with Suite(tmp_path / "home", **settings(collector, llm)) as suite:
-        root = turn_of_the_client(suite, tool, tmp_path)
-        found = traced(collector, root)
-        logs = suite.agent.log.read_text()
+@dataclass
+class Run:
+    """A load and a turn of the suite as they were traced, with what the other side received."""
 
-    (invoked,) = found.named("invoke_agent", AGENT)
-    in_turn = [(AGENT, "INTERNAL", "invoke_agent"), (AGENT, "SERVER", SEND)]
-    assert found.above(invoked) == in_turn[1:]
+    trace: Trace
+    llm: ScriptedLLM
+    tool: ScriptedTool
+    exported: bytes
+    log: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("traces")
+    with OtlpCollector() as collector, ScriptedLLM(SCRIPT) as llm, ScriptedTool(TOOLS) as tool:
+        with Suite(folder / "home", **settings(collector, llm)) as suite:
+            found = traced(collector, turn_of_the_client(suite, tool, folder))
+            log = suite.agent.log.read_text()
+        yield Run(found, llm, tool, b"".join(collector.raw), log)
+
+
+IN_TURN = [(AGENT, "INTERNAL", "invoke_agent"), (AGENT, "SERVER", SEND)]
+
+
+def test_a_turn_is_under_the_client(ran: Run) -> None:
+    (invoked,) = ran.trace.named("invoke_agent", AGENT)
+    assert ran.trace.above(invoked) == IN_TURN[1:]
     assert invoked.attributes["gen_ai.operation.name"] == "invoke_agent"
     assert invoked.attributes["memgpt.turn.state"] == "completed"
     assert (invoked.attributes["gen_ai.usage.input_tokens"], invoked.attributes["gen_ai.usage.output_tokens"]) == (
@@ -148,8 +167,10 @@ def test_one_trace_reaches_from_the_client_to_milvus_model_and_tool(
     )  # fmt: skip
     assert invoked.trace_state == "vendor=kept"
 
-    chats = found.named("chat scripted", AGENT, "CLIENT")
-    assert [found.above(chat) for chat in chats] == [in_turn] * 3
+
+def test_every_call_of_the_model_is_under_the_turn(ran: Run) -> None:
+    chats = ran.trace.named("chat scripted", AGENT, "CLIENT")
+    assert [ran.trace.above(chat) for chat in chats] == [IN_TURN] * 3
     for chat in chats:
         assert chat.attributes["gen_ai.operation.name"] == "chat"
         assert chat.attributes["gen_ai.provider.name"] == "openai"
@@ -157,11 +178,14 @@ def test_one_trace_reaches_from_the_client_to_milvus_model_and_tool(
         assert chat.attributes["gen_ai.usage.input_tokens"] == 100
         assert chat.attributes["gen_ai.usage.output_tokens"] == 10
 
+
+def test_a_search_reaches_embeddings_and_milvus(ran: Run) -> None:
+    found = ran.trace
     (searched,) = found.named("execute_tool archival_memory_search", AGENT)
-    assert found.above(searched) == in_turn
+    assert found.above(searched) == IN_TURN
     (query,) = found.named(SEARCH, MEMORY, "SERVER")
     in_search = [
-        (MEMORY, "SERVER", SEARCH), (AGENT, "CLIENT", SEARCH), (AGENT, "INTERNAL", searched.name), *in_turn
+        (MEMORY, "SERVER", SEARCH), (AGENT, "CLIENT", SEARCH), (AGENT, "INTERNAL", searched.name), *IN_TURN
     ]  # fmt: skip
     assert found.above(query) == in_search[1:]
     embedded = [span for span in found.named("embeddings vectors", MEMORY) if found.above(span) == in_search]
@@ -169,13 +193,18 @@ def test_one_trace_reaches_from_the_client_to_milvus_model_and_tool(
     asked = [span for span in found.named("milvus search", MEMORY) if found.above(span) == in_search]
     assert {(span.attributes["db.system.name"], span.kind) for span in asked} == {("milvus", "CLIENT")}
 
-    (called,) = found.named("execute_tool forecast", AGENT)
+
+def test_a_call_reaches_the_tool_server(ran: Run) -> None:
+    (called,) = ran.trace.named("execute_tool forecast", AGENT)
     assert called.attributes["gen_ai.tool.name"] == "forecast"
-    (rpc,) = found.named(TOOL, AGENT, "CLIENT")
-    assert found.above(rpc) == [(AGENT, "INTERNAL", "execute_tool forecast"), *in_turn]
+    (rpc,) = ran.trace.named(TOOL, AGENT, "CLIENT")
+    assert ran.trace.above(rpc) == [(AGENT, "INTERNAL", "execute_tool forecast"), *IN_TURN]
     assert rpc.attributes["rpc.system.name"] == "grpc"
     assert rpc.attributes["rpc.response.status_code"] == "OK"
 
+
+def test_a_file_is_parsed_and_stored_under_its_upload(ran: Run) -> None:
+    found = ran.trace
     (loaded,) = found.named("load_file", LOADER)
     assert found.above(loaded) == [(LOADER, "SERVER", UPLOAD)]
     assert loaded.attributes["memgpt.file.state"] == "loaded"
@@ -188,27 +217,35 @@ def test_one_trace_reaches_from_the_client_to_milvus_model_and_tool(
     written = [found.above(span)[0] for span in found.named("milvus upsert", MEMORY)]
     assert (MEMORY, "SERVER", STORE) in written
 
-    # A client whose lookup finds nothing has failed, in the words of the conventions.
-    assert {span.attributes["error.type"] for span in found.spans if span.failed} <= {"NOT_FOUND"}
-    exported = b"".join(collector.raw)
-    assert not [word for word in SECRETS if word.encode() in exported.lower()]
 
-    # The model's endpoint and the tool get trace and request id; the baggage stays within the suite.
-    sent = [request.headers for request in (*llm.requests, *llm.embedding_requests[-1:])] + [tool.metadata[-1]]
+def test_failed_spans_are_named_by_their_code(ran: Run) -> None:
+    """A client whose lookup finds nothing has failed, in the words of the conventions."""
+    assert {span.attributes["error.type"] for span in ran.trace.spans if span.failed} <= {"NOT_FOUND"}
+
+
+def test_no_contents_are_exported(ran: Run) -> None:
+    assert not [word for word in SECRETS if word.encode() in ran.exported.lower()]
+
+
+def test_endpoints_get_trace_and_request_id_and_no_baggage(ran: Run) -> None:
+    llm = ran.llm
+    sent = [request.headers for request in (*llm.requests, *llm.embedding_requests[-1:])] + [ran.tool.metadata[-1]]
     for headers in sent:
         assert headers["traceparent"].split("-")[1] == "ab" * 16
         assert headers["tracestate"] == "vendor=kept"
         assert "baggage" not in headers
         assert "x-memgpt-principal" not in headers
-    assert {headers["x-request-id"] for headers in (*sent[:3], sent[-1])} == {
-        found.named(SEND, AGENT)[0].attributes["memgpt.request_id"]
-    }
+    (turn,) = ran.trace.named(SEND, AGENT)
+    assert {headers["x-request-id"] for headers in (*sent[:3], sent[-1])} == {turn.attributes["memgpt.request_id"]}
+    chats = ran.trace.named("chat scripted", AGENT, "CLIENT")
     assert [headers["traceparent"].split("-")[2] for headers in sent[:3]] == [chat.span_id for chat in chats]
 
-    lines = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
+
+def test_the_log_has_the_ids_of_trace_and_span(ran: Run) -> None:
+    lines = [json.loads(line) for line in ran.log.splitlines() if line.startswith("{")]
     (line,) = (line for line in lines if line["event"] == "rpc" and line.get("method") == f"/{SEND}")
     assert line["trace_id"] == "ab" * 16
-    assert line["span_id"] == found.named(SEND, AGENT)[0].span_id
+    assert line["span_id"] == ran.trace.named(SEND, AGENT)[0].span_id
 
 
 def test_contents_are_recorded_if_enabled_and_standard_variables_count(
