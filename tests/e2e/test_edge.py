@@ -35,6 +35,7 @@ from tests.support.ports import free_port
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import ScriptedLLM, call
 from tests.support.upstream import Upstream
+from tests.support.waiting import wait_until
 
 SERVICE_KEY = "k" * 64
 PATIENCE = "60s"
@@ -64,7 +65,7 @@ class Guarded:
         context = ssl.create_default_context(cafile=str(self.authority.ca))
         context.load_cert_chain(self.client.cert, self.client.key)
         host, _, port = self.edge.address.rpartition(":")
-        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=30)
+        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=60)
         headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
@@ -133,13 +134,13 @@ def behind_tls(
 
 def test_clients_without_a_certificate_are_refused(guarded: Guarded) -> None:
     with guarded.channel(certificate=False) as channel, pytest.raises(grpc.RpcError) as caught:
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_the_health_of_the_agents_needs_no_token(guarded: Guarded) -> None:
     with guarded.channel() as channel:
-        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -159,20 +160,20 @@ def test_tokens_are_checked_at_the_edge(guarded: Guarded) -> None:
         for metadata in wrong:
             before = guarded.edge.stats()["cluster.agent.upstream_rq_total"]
             with pytest.raises(grpc.RpcError) as caught:
-                stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=metadata, timeout=10)
+                stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=metadata, timeout=60)
             assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
             assert guarded.edge.stats()["cluster.agent.upstream_rq_total"] == before, "no server was asked"
-        me = stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=bearer(guarded.issuer.token("one")), timeout=10)
+        me = stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=bearer(guarded.issuer.token("one")), timeout=60)
         assert (me.tenant, me.credential_kind) == ("acme", identity_pb.CREDENTIAL_KIND_JWT)
 
 
 def test_api_keys_reach_the_services(guarded: Guarded) -> None:
     with guarded.channel() as channel:
         stub = IdentityServiceStub(channel)
-        me = stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=bearer(guarded.operator), timeout=10)
+        me = stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=bearer(guarded.operator), timeout=60)
         assert me.credential_kind == identity_pb.CREDENTIAL_KIND_API_KEY
         with pytest.raises(grpc.RpcError) as caught:
-            stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=bearer("mgpt_forged_key"), timeout=10)
+            stub.WhoAmI(identity_pb.WhoAmIRequest(), metadata=bearer("mgpt_forged_key"), timeout=60)
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -180,7 +181,7 @@ def test_the_principal_of_callers_is_removed(guarded: Guarded) -> None:
     """Services refuse callers that name a principal; through the edge it does not arrive."""
     claimed = (*bearer(guarded.issuer.token("one")), ("x-memgpt-principal", "tenant=default;role=operator"))
     with guarded.channel() as channel:
-        me = IdentityServiceStub(channel).WhoAmI(identity_pb.WhoAmIRequest(), metadata=claimed, timeout=10)
+        me = IdentityServiceStub(channel).WhoAmI(identity_pb.WhoAmIRequest(), metadata=claimed, timeout=60)
     assert me.tenant == "acme"
 
 
@@ -204,24 +205,16 @@ def test_the_access_log_names_turns_and_traces(guarded: Guarded) -> None:
     metadata = (*bearer(guarded.operator), ("traceparent", TRACE), ("x-request-id", "from-the-client"))
     with guarded.channel() as channel:
         stub = AgentServiceStub(channel)
-        agent = stub.CreateAgent(pb.CreateAgentRequest(), metadata=metadata, timeout=30).agent
+        agent = stub.CreateAgent(pb.CreateAgentRequest(), metadata=metadata, timeout=60).agent
         request = pb.SendMessageRequest(agent_id=agent.agent_id, text="Hello")
         events = [each.event for each in stub.SendMessage(request, metadata=metadata, timeout=60)]
     turn_id = next(event.started.turn_id for event in events if event.started.turn_id)
-    line = eventually(
+    line = wait_until(
         lambda: next((each for each in guarded.edge.access_log() if "SendMessage" in each["method"]), None)
     )
     assert (line["turn_id"], line["grpc_status"]) == (turn_id, "OK")
     assert line["traceparent"] == TRACE
     assert line["peer"].startswith("127.0.0.1:")
-
-
-def eventually(find: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 15
-    while not (found := find()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 def test_json_is_translated_with_the_details_of_errors(guarded: Guarded) -> None:
@@ -254,7 +247,7 @@ def two(tmp_path: Path) -> Iterator[tuple[Edge, Upstream, Upstream]]:
             edge.wait_until("agent", 2)
             channel, stub = stub_of(edge)
             with channel:
-                eventually(lambda: reached(stub, first, second) == [True, True])
+                wait_until(lambda: reached(stub, first, second) == [True, True])
             for server in (first, second):
                 server.calls.clear()
             yield edge, first, second
@@ -271,14 +264,14 @@ def reached(stub: Any, *servers: Upstream) -> list[bool]:
     for server in servers:
         server.calls.clear()
     for _ in range(20):
-        stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=30)
+        stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=60)
     return [bool(server.calls) for server in servers]
 
 
 def code_of(stub: Any) -> grpc.StatusCode:
     """Return the status of a call that is not repeated."""
     try:
-        stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
+        stub.CreateAgent(pb.CreateAgentRequest(), timeout=60)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
@@ -290,7 +283,7 @@ def test_only_calls_that_may_run_twice_are_repeated(two: tuple[Edge, Upstream, U
     with channel:
         for server in two[1:]:
             server.failures.append(grpc.StatusCode.UNAVAILABLE)
-        stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=30)
+        stub.GetAgent(pb.GetAgentRequest(agent_id="a"), timeout=60)
         assert sorted(first.methods + second.methods) == ["GetAgent"] * len(first.calls + second.calls)
         assert len(first.calls + second.calls) > 1
         for refused in (stub.CreateAgent, stub.Summarize, stub.UpdateAgent):
@@ -299,7 +292,7 @@ def test_only_calls_that_may_run_twice_are_repeated(two: tuple[Edge, Upstream, U
                 server.failures.clear()
                 server.failures.append(grpc.StatusCode.UNAVAILABLE)
             with pytest.raises(grpc.RpcError) as caught:
-                refused(pb.UpdateAgentRequest(), timeout=30)
+                refused(pb.UpdateAgentRequest(), timeout=60)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert len(first.calls + second.calls) == 1
 
@@ -312,10 +305,10 @@ def test_any_call_is_repeated_that_reached_no_server(tmp_path: Path) -> None:
             edge.wait_until("agent", 1)
             channel, stub = stub_of(edge)
             with channel:
-                eventually(lambda: code_of(stub) is grpc.StatusCode.OK)
+                wait_until(lambda: code_of(stub) is grpc.StatusCode.OK)
                 server.calls.clear()
                 for _ in range(20):
-                    stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
+                    stub.CreateAgent(pb.CreateAgentRequest(), timeout=60)
     assert server.methods == ["CreateAgent"] * 20
 
 
@@ -326,15 +319,15 @@ def test_unhealthy_servers_get_no_calls(two: tuple[Edge, Upstream, Upstream]) ->
     with channel:
         first.serve(healthy=False)
         edge.wait_until("agent", 1)
-        eventually(lambda: reached(stub, first, second) == [False, True])
+        wait_until(lambda: reached(stub, first, second) == [False, True])
         assert reached(stub, first, second) == [False, True]
         second.serve(healthy=False)
         edge.wait_until("agent", 0)
-        eventually(lambda: code_of(stub) is grpc.StatusCode.UNAVAILABLE)
+        wait_until(lambda: code_of(stub) is grpc.StatusCode.UNAVAILABLE)
         assert code_of(stub) is grpc.StatusCode.UNAVAILABLE
         first.serve(healthy=True)
         edge.wait_until("agent", 1)
-        eventually(lambda: code_of(stub) is grpc.StatusCode.OK)
+        wait_until(lambda: code_of(stub) is grpc.StatusCode.OK)
         assert reached(stub, first, second) == [True, False]
 
 
@@ -346,7 +339,7 @@ def test_answers_of_unavailable_eject_no_server(two: tuple[Edge, Upstream, Upstr
             server.failures.extend([grpc.StatusCode.UNAVAILABLE] * 20)
         for _ in range(20):
             with pytest.raises(grpc.RpcError):
-                stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
+                stub.CreateAgent(pb.CreateAgentRequest(), timeout=60)
         assert edge.healthy("agent") == 2
     assert edge.stats().get("cluster.agent.outlier_detection.ejections_enforced_total", 0) == 0
     assert first.calls
@@ -365,11 +358,11 @@ def test_servers_that_refuse_connections_are_ejected(tmp_path: Path) -> None:
             with channel:
                 second.__exit__(None, None, None)
                 for _ in range(50):
-                    stub.CreateAgent(pb.CreateAgentRequest(), timeout=30)
+                    stub.CreateAgent(pb.CreateAgentRequest(), timeout=60)
                 assert len(first.calls) == 50 - len(second.calls)
                 ejected = "cluster.agent.outlier_detection.ejections_enforced_total"
                 failed = "cluster.agent.health_check.failure"
-                eventually(lambda: any(edge.stats().get(name) for name in (ejected, failed)))
+                wait_until(lambda: any(edge.stats().get(name) for name in (ejected, failed)))
                 edge.wait_until("agent", 1)
 
 
@@ -380,9 +373,9 @@ def test_calls_beyond_the_rate_limit_are_refused(tmp_path: Path) -> None:
             edge.wait_until("agent", 1)
             channel, stub = stub_of(edge)
             with channel:
-                eventually(lambda: code_of(stub) is grpc.StatusCode.OK)
+                wait_until(lambda: code_of(stub) is grpc.StatusCode.OK)
                 server.calls.clear()
-                calls = [stub.GetAgent.future(pb.GetAgentRequest(agent_id="a"), timeout=30) for _ in range(200)]
+                calls = [stub.GetAgent.future(pb.GetAgentRequest(agent_id="a"), timeout=60) for _ in range(200)]
                 codes = Counter(each.code() for each in calls)
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert len(server.calls) == codes[grpc.StatusCode.OK]
@@ -408,7 +401,7 @@ def test_a_silent_stream_and_a_slow_call_are_not_cut(tmp_path: Path, scripted_ll
             edge.wait_until("agent", 1)
             channel, stub = stub_of(edge)
             with channel:
-                agent_id = stub.CreateAgent(pb.CreateAgentRequest(), timeout=30).agent.agent_id
+                agent_id = stub.CreateAgent(pb.CreateAgentRequest(), timeout=60).agent.agent_id
                 events = stub.SendMessage(pb.SendMessageRequest(agent_id=agent_id, text="One"))
                 assert next(events).event.HasField("started")
                 waits = stub.Undo.future(pb.UndoRequest(agent_id=agent_id), timeout=60)

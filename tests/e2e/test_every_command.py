@@ -370,4 +370,4 @@ def test_restored_store_is_served(tmp_path: Path) -> None:
         assert server.stdout is not None
         assert server.stdout.readline().startswith("memgpt server is ready")
         server.send_signal(signal.SIGINT)
-        assert server.wait(30) == 0
+        assert server.wait(60) == 0

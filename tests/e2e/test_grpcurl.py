@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.suite import PAPER, PAPER_PAGES, QUESTION, Suite
+from tests.support.waiting import wait_until
 
 AGENT = "memgpt.agent.v1.AgentService"
 ARCHIVE = "memgpt.memory.v1.ArchivalMemoryService"
@@ -106,9 +106,8 @@ def test_health_of_server_and_service(suite: Suite, grpcurl: Path) -> None:
     }
     for address, service in services.items():
         program = Grpcurl(grpcurl, address)
-        deadline = time.monotonic() + 30
-        while program.call("grpc.health.v1.Health/Check") != {"status": "SERVING"}:  # it looks for Memory first
-            assert time.monotonic() < deadline
+        # It looks for Memory first.
+        wait_until(lambda program=program: program.call("grpc.health.v1.Health/Check") == {"status": "SERVING"})  # type: ignore[misc]
         assert program.call("grpc.health.v1.Health/Check", service=service) == {"status": "SERVING"}
         assert (
             json.loads(program.text("grpc.health.v1.Health/Check", data={"service": "none"}, fails=True))["code"] == 5

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import product
@@ -27,6 +26,7 @@ from tests.support.processes import ServiceProcess, service_environment
 from tests.support.proxy import GrpcProxy, Stop, When
 from tests.support.scripted_llm import ScriptedLLM
 from tests.support.scripted_tool import ScriptedTool
+from tests.support.waiting import wait_until
 
 Point = tuple[str, int, When]
 """A method, which call of it, and on which side."""
@@ -135,15 +135,12 @@ def stage(tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM]) -> Iterator[
 
 def send_until_done(stage: Stage, request: agent_pb.SendMessageRequest) -> list[TurnEvent]:
     """Return the durable events, sending the same request again whenever it fails."""
-    for attempt in range(20):
-        try:
-            with MemGPT(stage.address, stage.address) as client:
-                return [event for event in client.agents.send(request) if event.sequence]
-        except ServiceError:
-            if attempt == 19:
-                raise
-            threading.Event().wait(0.3)
-    raise AssertionError("unreachable")
+
+    def sent() -> list[TurnEvent]:
+        with MemGPT(stage.address, stage.address) as client:
+            return [event for event in client.agents.send(request) if event.sequence]
+
+    return wait_until(sent, 120, ignore=ServiceError)
 
 
 def start_client(stage: Stage, home: Path, request: agent_pb.SendMessageRequest) -> subprocess.Popen[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.support.issuer import AUDIENCE, ISSUER, Issuer
 from tests.support.processes import service_environment
 from tests.support.suite import Suite
 from tests.support.terminal import ENTER, INTERRUPT, Terminal
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -231,12 +231,11 @@ def test_refusals_say_what_to_do(user: User, suite: GuardedSuite) -> None:
 
 
 def _until(user: User, profile: str, message: str) -> str:
-    deadline = time.monotonic() + 60
-    while True:
-        done = user.run("whoami", "--profile", profile)
-        if message in done.stderr:
-            return done.stderr.removeprefix("Error: ").rstrip("\n")
-        assert time.monotonic() < deadline, done.stdout + done.stderr
+    def refused() -> str:
+        error = user.run("whoami", "--profile", profile).stderr
+        return error.removeprefix("Error: ").rstrip("\n") if message in error else ""
+
+    return wait_until(refused)
 
 
 def test_keys_are_created_rotated_revoked_and_deleted(user: User, suite: GuardedSuite) -> None:

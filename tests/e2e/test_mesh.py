@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 from tests.support.envoy import Envoy
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Reply, Request, ScriptedLLM, call, say
+from tests.support.waiting import wait_until
 
 Llm = Callable[..., ScriptedLLM]
 
@@ -128,19 +128,15 @@ def test_a_summary_outlives_the_proxy_that_gives_up(tmp_path: Path, scripted_llm
             request = pb.SummarizeRequest(agent_id=agent_id, request_id="once")
             for _ in range(3):
                 with pytest.raises(grpc.RpcError) as caught:
-                    AgentServiceStub(channel).Summarize(request, timeout=30)
+                    AgentServiceStub(channel).Summarize(request, timeout=60)
                 assert "timeout" in str(caught.value.details())
             gate.set()
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    response = AgentServiceStub(channel).Summarize(request, timeout=30)
-                    break
-                except grpc.RpcError:
-                    assert time.monotonic() < deadline
+            response = wait_until(
+                lambda: AgentServiceStub(channel).Summarize(request, timeout=60), ignore=grpc.RpcError
+            )
             assert response.evicted_count > 0
             assert response.summary == "They spoke."
-            assert AgentServiceStub(channel).Summarize(request, timeout=30) == response, "the result is remembered"
+            assert AgentServiceStub(channel).Summarize(request, timeout=60) == response, "the result is remembered"
     assert len(summaries) == 1, "the model was asked once"
 
 
@@ -183,18 +179,14 @@ def test_a_call_that_waits_for_a_turn_gets_through_the_proxy_that_gives_up(
             request = getattr(pb, f"{method}Request")(agent_id=agent_id, request_id="once", **text)
             for _ in range(2):
                 with pytest.raises(grpc.RpcError) as caught:
-                    getattr(AgentServiceStub(channel), method)(request, timeout=30)
+                    getattr(AgentServiceStub(channel), method)(request, timeout=60)
                 assert "timeout" in str(caught.value.details())
             gate.set()
             assert [each.event.message.text for each in second if each.event.HasField("message")] == ["Done."]
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    response = getattr(AgentServiceStub(channel), method)(request, timeout=30)
-                    break
-                except grpc.RpcError:
-                    assert time.monotonic() < deadline
-            assert getattr(AgentServiceStub(channel), method)(request, timeout=30) == response, "it is done once"
+            response = wait_until(
+                lambda: getattr(AgentServiceStub(channel), method)(request, timeout=60), ignore=grpc.RpcError
+            )
+            assert getattr(AgentServiceStub(channel), method)(request, timeout=60) == response, "it is done once"
             if method == "Undo":
                 again = stub.Undo(pb.UndoRequest(agent_id=agent_id))
                 assert response.removed_count == again.removed_count == turn > 0, "the first turn was still there"

@@ -47,7 +47,7 @@ def client(suite: Suite) -> Iterator[MemGPT]:
 
 def scrape(port: int) -> Numbers:
     """Every sample of our own, by its name and the value of its label; there is never more than one."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     samples = [sample for family in families for sample in family.samples]
     return {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import yaml
 from tests.support.missing import missing_tool
 from tests.support.ports import free_ports
 from tests.support.suite import Suite
+from tests.support.waiting import wait_until
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 SERVICES = ("memory", "loader", "agent")
@@ -59,20 +58,12 @@ class Prometheus:
 
     def get(self, path: str, **parameters: str) -> Any:
         url = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return json.load(response)["data"]
 
-    def wait(self, expression: str, count: int, seconds: float = 60) -> None:
-        """Wait until an expression has so many results."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            try:
-                if len(self.get("query", query=expression)["result"]) >= count:
-                    return
-            except OSError:
-                pass  # it is starting
-            threading.Event().wait(0.1)
-        raise AssertionError(f"fewer than {count} results: {expression}")
+    def wait(self, expression: str, count: int) -> None:
+        """Wait until it listens and an expression has so many results."""
+        wait_until(lambda: len(self.get("query", query=expression)["result"]) >= count, ignore=OSError)
 
 
 @contextmanager

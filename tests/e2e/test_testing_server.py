@@ -76,7 +76,7 @@ class Server:
     def stop(self) -> None:
         """Stop it in good order."""
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(60) == 0
 
     def __enter__(self) -> Self:
         return self

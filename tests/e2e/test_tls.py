@@ -71,7 +71,7 @@ def test_services_that_ask_each_other_for_certificates(authority: Authority, tmp
                     else grpc.insecure_channel(address)
                 ) as channel:
                     with pytest.raises(grpc.RpcError) as caught:
-                        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+                        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
                     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 

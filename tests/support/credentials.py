@@ -128,12 +128,12 @@ def call(channel: grpc.Channel, method: MethodDescriptor, request: Message, meta
     parse: Callable[[bytes], Message] = message_factory.GetMessageClass(method.output_type).FromString
     requests: Iterator[Message] = iter([request])
     if method.client_streaming and method.server_streaming:
-        return list(channel.stream_stream(path, serialize, parse)(requests, metadata=metadata, timeout=30))
+        return list(channel.stream_stream(path, serialize, parse)(requests, metadata=metadata, timeout=60))
     if method.client_streaming:
-        return channel.stream_unary(path, serialize, parse)(requests, metadata=metadata, timeout=30)
+        return channel.stream_unary(path, serialize, parse)(requests, metadata=metadata, timeout=60)
     if method.server_streaming:
-        return list(channel.unary_stream(path, serialize, parse)(request, metadata=metadata, timeout=30))
-    return channel.unary_unary(path, serialize, parse)(request, metadata=metadata, timeout=30)
+        return list(channel.unary_stream(path, serialize, parse)(request, metadata=metadata, timeout=60))
+    return channel.unary_unary(path, serialize, parse)(request, metadata=metadata, timeout=60)
 
 
 def reason_of(error: grpc.RpcError) -> str:

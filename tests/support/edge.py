@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from scripts.envoy import Variant, render
 from tests.support.certificates import Authority
 from tests.support.envoy import envoy_program
 from tests.support.ports import free_ports
+from tests.support.waiting import wait_until
 
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -109,14 +109,14 @@ class Edge:
 
     def _wait_ready(self) -> None:
         """Wait until it listens and has checked its servers once."""
-        deadline = time.monotonic() + 30
-        while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                with _NO_PROXY.open(f"{self._admin}/ready", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.05)
-        raise RuntimeError(f"Envoy did not start:\n{(self.folder / 'envoy.log').read_text()}")
+
+        def ready() -> bool:
+            log = (self.folder / "envoy.log").read_text
+            assert self._process.poll() is None, f"Envoy did not start:\n{log()}"
+            with _NO_PROXY.open(f"{self._admin}/ready", timeout=60):
+                return True
+
+        wait_until(ready, ignore=OSError)
 
     def restart(self, **changes: Any) -> None:
         """Restart it with another configuration."""
@@ -126,10 +126,7 @@ class Edge:
 
     def wait_until(self, cluster: str, healthy: int) -> None:
         """Wait until so many servers of a cluster are healthy; its workers distribute calls accordingly soon after."""
-        deadline = time.monotonic() + 60
-        while (found := self.healthy(cluster)) != healthy:
-            assert time.monotonic() < deadline, f"{found} healthy servers, not {healthy}"
-            time.sleep(0.05)
+        wait_until(lambda: self.healthy(cluster) == healthy)
 
     def healthy(self, cluster: str) -> int:
         """Return how many servers of a cluster are healthy."""
@@ -137,20 +134,20 @@ class Edge:
 
     def stats(self) -> Mapping[str, int]:
         """Return its counters and gauges."""
-        with _NO_PROXY.open(f"{self._admin}/stats?format=json", timeout=10) as response:
+        with _NO_PROXY.open(f"{self._admin}/stats?format=json", timeout=60) as response:
             stats = json.load(response)["stats"]
         return {each["name"]: each["value"] for each in stats if "name" in each}
 
     def access_log(self) -> list[dict[str, Any]]:
         """Return the lines of the access log so far."""
-        with _NO_PROXY.open(urllib.request.Request(f"{self._admin}/reopen_logs", method="POST"), timeout=10):
+        with _NO_PROXY.open(urllib.request.Request(f"{self._admin}/reopen_logs", method="POST"), timeout=60):
             pass  # it writes what it has buffered
         return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines()]
 
     def _stop(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -134,7 +134,7 @@ class MilvusServer:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._health_port}/healthz", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._health_port}/healthz", timeout=60) as answer:
                     if answer.read() == b"OK":
                         return
             except OSError:
@@ -155,7 +155,7 @@ class MilvusServer:
         """Kill it, as in a crash."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
-        self._process.wait(30)
+        self._process.wait(60)
         self._process = None
 
     def restart(self, timeout: float = 120) -> None:

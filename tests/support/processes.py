@@ -121,7 +121,7 @@ class ServiceProcess:
                     raise RuntimeError(f"{self.name} was not {state} within {timeout} s:\n{self.logged()}")
                 read = os.read(self._ready, 65536)
                 if not read:
-                    code = self.wait(10)
+                    code = self.wait(60)
                     raise RuntimeError(f"{self.name} ended with {code} and was never {state}:\n{self.logged()}")
                 self._announced += read
 
@@ -133,7 +133,7 @@ class ServiceProcess:
         """Send it a signal."""
         self.popen.send_signal(number)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 60) -> int:
         """Wait for its end and return the exit code; a negative code is the signal that ended it."""
         return self.popen.wait(timeout)
 

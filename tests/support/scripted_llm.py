@@ -342,7 +342,7 @@ class ScriptedLLM:
             self._state.before_hold = None
             self._state.changed.notify_all()
 
-    def wait_for_held(self, timeout: float = 30) -> None:
+    def wait_for_held(self, timeout: float = 60) -> None:
         """Wait until an embedding request is held."""
         with self._state.changed:
             assert self._state.changed.wait_for(
@@ -350,7 +350,7 @@ class ScriptedLLM:
                 timeout,
             ), f"no embedding request was held in {timeout} s"
 
-    def wait_for_requests(self, count: int, timeout: float = 30) -> list[Request]:
+    def wait_for_requests(self, count: int, timeout: float = 60) -> list[Request]:
         """Wait for this many chat requests, for example to kill a service while it waits for the model."""
         with self._state.changed:
             assert self._state.changed.wait_for(lambda: len(self.requests) >= count, timeout), (

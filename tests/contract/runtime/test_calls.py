@@ -427,7 +427,7 @@ async def test_calls_that_are_refused_unparsed_hold_up_no_other(start: Start) ->
         return text
 
     limits = {"max_concurrent_calls": 1, "max_receiving_bytes": 65_536, "max_message_bytes": 65_536}
-    async with start(Probe(act).add_to, **limits) as running, asyncio.timeout(9):
+    async with start(Probe(act).add_to, **limits) as running, asyncio.timeout(60):
         held = asyncio.ensure_future(running.unary("hold"))
         await entered.wait()
         for _ in range(20):

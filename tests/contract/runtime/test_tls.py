@@ -34,7 +34,7 @@ def files(authority: Authority) -> Certificate:
 async def _call(address: str, credentials: grpc.ChannelCredentials | None) -> str:
     async with open_channel(address, credentials=credentials) as channel:
         call = channel.unary_unary(PREFIX + "Unary", StringValue.SerializeToString, StringValue.FromString)
-        text: str = (await call(StringValue(value="x"), timeout=10)).value
+        text: str = (await call(StringValue(value="x"), timeout=60)).value
         return text
 
 
@@ -165,6 +165,6 @@ async def test_health_is_followed_after_a_renewal_has_closed_the_channel(
             channel.current()
             await asyncio.gather(*channel._closing)
             running.app.readiness.set("milvus", "Milvus cannot be reached")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while readiness.reasons.get("memory") != "memory is not ready":
                     await readiness.change.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -23,8 +23,7 @@ from tests.integration.agent.conftest import Agents
 from tests.integration.agent.test_agent_service import create, scripted
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Completion, Request, ScriptedLLM, call
-
-SECONDS = 60.0
+from tests.support.waiting import wait_until
 
 
 def answer(request: Request) -> Completion:
@@ -40,13 +39,6 @@ def replica(agents: Agents, llm: ScriptedLLM) -> Iterator[ServiceProcess]:
 
 def timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def woken(agents: Agents, agent_id: str) -> Counter[str]:
@@ -78,7 +70,7 @@ def test_none_is_missed_and_none_runs_twice_whatever_dies(agents: Agents, kills:
                 wanted.add(reason)
                 beat = Heartbeat(at=timestamp(time.time() + 0.3), reason=f"reason-{reason} now.")
                 AgentServiceStub(channel).SetHeartbeat(pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=beat))
-            time.sleep(chance.uniform(0.2, 0.7))
+            time.sleep(chance.uniform(0.2, 0.7))  # the time of the kill is random
             victims[number % 2].kill9()
             victims[number % 2] = agents.start(
                 **scripted(llm, "tools"),
@@ -87,10 +79,10 @@ def test_none_is_missed_and_none_runs_twice_whatever_dies(agents: Agents, kills:
             )
             victims[number % 2].wait_ready()
         try:
-            until(lambda: set(woken(agents, agent_id)) == wanted)
+            wait_until(lambda: set(woken(agents, agent_id)) == wanted)
             with grpc.insecure_channel(victims[0].wait_ready()) as channel:
                 stub = AgentServiceStub(channel)
-                until(lambda: not stub.ListHeartbeats(pb.ListHeartbeatsRequest(agent_id=agent_id)).heartbeats)
+                wait_until(lambda: not stub.ListHeartbeats(pb.ListHeartbeatsRequest(agent_id=agent_id)).heartbeats)
                 turns = stub.ListTurns(pb.ListTurnsRequest(agent_id=agent_id, page_size=1000)).turns
             assert set(woken(agents, agent_id).values()) == {1}
             assert [turn.state for turn in turns] == [turn_pb2.TURN_STATE_COMPLETED] * kills

@@ -53,13 +53,13 @@ class Service:
     def terminate(self) -> int:
         """Send SIGTERM, as an orchestrator does, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def close(self) -> None:
         """Stop it, unless it has ended already."""
         os.close(self._parent_write)
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
         finally:
             self.process.kill()
             self.process.wait()

@@ -20,6 +20,7 @@ from tests.integration.memory.client import Memory, batch, connected, finish, he
 from tests.integration.memory.test_startup import until_healthy
 from tests.support.milvus_server import MilvusServer
 from tests.support.processes import ServiceProcess
+from tests.support.waiting import until
 
 LONG = "x" * 70_000
 """Longer than a row, so that a message may be torn between rows."""
@@ -201,6 +202,12 @@ async def killed_again_and_again(home: Path, kills: int, count: int, settings: d
     assert acknowledged(clients) > kills + count  # there was something to lose
 
 
+async def until_all_work(clients: list[Client]) -> None:
+    """Returns when another call of each client was acknowledged."""
+    before = [acknowledged([client]) for client in clients]
+    await until(lambda: all(acknowledged([client]) > count for client, count in zip(clients, before, strict=True)))
+
+
 def acknowledged(clients: list[Client]) -> int:
     return sum(sum(client.acknowledged.values()) for client in clients)
 
@@ -229,7 +236,7 @@ async def test_milvus_killed_under_memory(
                 stop = asyncio.Event()
                 tasks = [asyncio.create_task(client.work(memory, stop)) for client in writers]
                 tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
-                await asyncio.sleep(2)
+                await until_all_work(writers)
                 own_milvus_server.kill9()
                 await asyncio.gather(*tasks)
                 await asyncio.to_thread(own_milvus_server.restart)
@@ -242,7 +249,7 @@ async def test_milvus_killed_under_memory(
                 await check_file(memory, source_id, seen)
             stop = asyncio.Event()
             tasks = [asyncio.create_task(client.work(memory, stop)) for client in writers]
-            await asyncio.sleep(1)
+            await until_all_work(writers)
             stop.set()
             await asyncio.gather(*tasks)
             for client in writers:

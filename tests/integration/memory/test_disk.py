@@ -81,7 +81,7 @@ async def test_writes_that_the_disk_refuses_half_way(
                     elif (refusals := refusals + 1) == 3:
                         break
             assert refusals == 3
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 for number in range(20):
                     note = f"after {number} {LONG}"
                     while not await inserted(memory, agent_id, f"after {number}", [note]):

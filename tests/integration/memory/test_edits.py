@@ -128,7 +128,7 @@ async def found(memory: Memory, agent_id: str, query: str, **fields: Any) -> lis
 
 async def queued(memory: Memory, agent_id: str, request_id: str) -> None:
     """Return when the request is in the queue."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             with suppress(grpc.aio.AioRpcError):
                 await read(memory, agent_id, request_id, replay_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.integration.memory.client import Memory, connected, refused
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.test_turns import CANCELLED, Asking, cancel, hasty, read, renewed
 from tests.support.processes import ServiceProcess
+from tests.support.waiting import until
 
 __all__ = ["hasty"]  # a fixture
 
@@ -137,12 +137,6 @@ async def test_a_turn_that_is_being_cancelled_does_not_start_for_a_second_caller
 ) -> None:
     async with serve(milvus_lite_uri) as memory, asyncio.timeout(60):
         await cancel_before_a_second_caller(memory, monkeypatch)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Returns when something holds that only other tasks of this process change."""
-    while not holds():  # noqa: ASYNC110 - nothing tells
-        await asyncio.sleep(0)
 
 
 async def cancel_before_a_second_caller(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -499,7 +499,7 @@ async def settled(memory: Memory) -> TenantUsage:
     """The usage once it has been counted."""
     known = await memory.core().quotas._read(memory.tenant)
     assert known.counting is not None
-    await asyncio.wait_for(asyncio.shield(known.counting), 30)
+    await asyncio.wait_for(asyncio.shield(known.counting), 60)
     assert known.usage.counted
     return known.usage
 
@@ -559,7 +559,7 @@ async def test_a_flood_of_searches_does_not_make_another_tenant_wait(
             ]
             try:
                 for _ in range(slots):
-                    assert await asyncio.to_thread(hanging.acquire, timeout=30)
+                    assert await asyncio.to_thread(hanging.acquire, timeout=60)
                 for number in range(20):
                     assert len((await quiet.page(f"query {number}", agent_id=agents[1])).hits) == 1
                 assert not hanging.acquire(blocking=False)  # no more of the flood is in progress than may be

@@ -28,6 +28,7 @@ from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.test_state import get_block, labels, set_block
 from tests.support.processes import ServiceProcess
+from tests.support.waiting import until
 
 
 async def create(memory: Memory, value: str = "", **fields: Any) -> shared_block_pb2.SharedBlock:
@@ -365,8 +366,7 @@ async def test_a_deletion_that_waits_for_a_block_holds_up_no_other(serve: Serve,
         live = await core.agents.get(memory.tenant, agents[0])
         async with core.shared_blocks.locked([block.block_id]):
             waiting = asyncio.create_task(delete_agent(memory, agents[0]))
-            while not live.lock.locked():  # noqa: ASYNC110 - a lock has no event
-                await asyncio.sleep(0.01)
+            await until(live.lock.locked)
             await delete_agent(memory, agents[1])
             assert not waiting.done()
         await waiting

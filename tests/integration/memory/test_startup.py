@@ -232,7 +232,7 @@ def cut_indexes(store: str, kept: float) -> None:
 
 
 async def healthy(channel: grpc.aio.Channel) -> bool:
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
@@ -455,6 +455,6 @@ async def test_old_answers_of_requests_go_while_memory_runs(
         records = memory.core().agents._records
         assert len(await records.find("request")) == 1
         monkeypatch.setattr(requests, "RETENTION", 0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await records.find("request"):
                 pass

@@ -49,7 +49,7 @@ class Asking:
 
     async def queued(self, ahead: int) -> None:
         """Return when it was told that this many are ahead."""
-        async with self._told, asyncio.timeout(30):
+        async with self._told, asyncio.timeout(60):
             await self._told.wait_for(lambda: self.ahead and self.ahead[-1] == ahead)
 
     async def grant(self) -> pb.TurnGrant:
@@ -182,7 +182,7 @@ async def test_the_queue_is_bounded(memory: Memory) -> None:
     agent = await memory.agent()
     grant = await memory.begin(agent.agent_id, "r", "x")
     waiting = [Asking(memory, agent.agent_id, f"r{number}") for number in range(64)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not all(asking.ahead for asking in waiting):
             await renewed(memory, agent.agent_id, grant.lease)
     with refused(EXHAUSTED):

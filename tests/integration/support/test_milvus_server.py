@@ -64,7 +64,7 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path, stopped_milvus
         server = os.pidfd_open(int(parent.stdout.readline()))
         try:
             parent.kill()
-            parent.wait(30)
+            parent.wait(60)
             # A descriptor of a process becomes readable when it ends.
             assert select.select([server], [], [], 30)[0], "it still runs"
         finally:

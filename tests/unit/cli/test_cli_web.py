@@ -39,7 +39,7 @@ class _Pages(BaseHTTPRequestHandler):
                 self.end_headers()
                 self.wfile.write(b"first ")
                 self.wfile.flush()
-                self.hang.wait(30)
+                self.hang.wait(60)
             case "/charset":
                 self._answer(b"<p>x", 'text/html; charset="a\0b"')
             case "/empty":

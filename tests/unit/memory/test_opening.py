@@ -22,7 +22,7 @@ async def opening_that_meets(monkeypatch: pytest.MonkeyPatch, *outcomes: Excepti
     monkeypatch.setattr(service, "open_core", open_core)
     monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
     opening = StoreStartup(None, None, CoreSettings())  # type: ignore[arg-type]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await opening.open_later()
     assert not ahead
     return opening

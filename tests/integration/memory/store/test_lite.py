@@ -225,7 +225,7 @@ async def crashed(store: LiteStore) -> AsyncIterator[None]:
 
 async def until_reopened(store: LiteStore) -> None:
     """Opens a store again, once a failed engine was replaced."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await store.open([RECORDS, PASSAGES])
@@ -389,7 +389,7 @@ async def test_a_store_is_closed_after_the_writes_that_run(tmp_path: Path, monke
 
     def slow(engine: Engine, *arguments: Any) -> None:
         writing.set()
-        assert resumed.wait(30)
+        assert resumed.wait(60)
         write(engine, *arguments)
         events.append("written")
 

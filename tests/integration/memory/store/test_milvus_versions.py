@@ -210,7 +210,7 @@ async def test_an_index_list_that_hangs_ends_with_the_timeout(real: MilvusProxy,
     async with opened(real, urlsplit(milvus_server_uri).path, seconds=1.0) as store:
         try:
             with pytest.raises(Unavailable):
-                await asyncio.wait_for(store.open([RECORDS]), 30)
+                await asyncio.wait_for(store.open([RECORDS]), 60)
             assert stop.reached.is_set()
         finally:
             stop.release.set()

@@ -113,7 +113,7 @@ async def test_at_intervals_what_is_older_is_there(tmp_path: Path, monkeypatch: 
             await life.store.upsert(RECORDS, [record(number)])
             await life.store.upsert(PASSAGES, [passage(number)], partition=HERE)
         written.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await synced.wait()
         life.disk.cut(tmp_path / "left")
         assert await found(tmp_path / "left") == ({f"r{n}" for n in range(10)}, {f"n{n}" for n in range(10)})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.parsing.results import FileOpened, NotesReported, PageRead
 
 from tests.support import pdfs
+from tests.support.waiting import until
 
 LIMITS = ParserLimits(
     processes=2,
@@ -102,16 +103,15 @@ async def test_time_is_bounded_and_the_parser_replaced(tmp_path: Path, paper: Pa
         await pool.close()
 
 
-async def test_a_slow_reader_is_not_a_slow_parser(tmp_path: Path) -> None:
-    pool = ParserPool(replace(LIMITS, processes=1, seconds=2))
+async def test_a_slow_reader_is_not_a_slow_parser(tmp_path: Path, skip_time: Callable[[float], None]) -> None:
+    pool = ParserPool(replace(LIMITS, processes=1, seconds=60))
     try:
         path = spooled(tmp_path, "x", pdfs.pdf([f"Page {n}." for n in range(200)]))
-        waited = False
+        results = 0
         async for _ in pool.parse(path, "a.pdf"):
-            if not waited:
-                await asyncio.sleep(2.1)
-                waited = True
-        assert waited
+            skip_time(61)
+            results += 1
+        assert results > 1
     finally:
         await pool.close()
 
@@ -131,8 +131,7 @@ async def test_broken_off_with_much_left_unread(pool: ParserPool, tmp_path: Path
         (parser,) = pool._all
         reader = parser._process.stdout
         assert reader is not None
-        while not reader._paused:  # type: ignore[attr-defined]  # noqa: ASYNC110 - asyncio tells nobody
-            await asyncio.sleep(0.001)
+        await until(lambda: reader._paused)  # type: ignore[attr-defined]
     assert not pool._all
 
 

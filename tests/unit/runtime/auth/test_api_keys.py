@@ -226,7 +226,7 @@ async def test_streams_of_a_revoked_key_end(cache: ApiKeyCache, source: Source, 
     assert source.calls[1:] == [[key_id], [key_id]], "a key with an open stream is refreshed though nobody calls"
     source.keys[key_id] = replace(source.keys[key_id], revoked=True)
     await cache.refresh()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         outcomes = await asyncio.gather(*running, return_exceptions=True)
     assert [getattr(each, "reason", each) for each in outcomes] == ["CREDENTIAL_REVOKED"] * 2
     assert not streams.credential_ids(CredentialKind.API_KEY)
@@ -309,5 +309,5 @@ async def test_calls_do_not_wait_forever_after_an_unexpected_failure(
     go_on.set()
     with pytest.raises(Unavailable, match="cannot be checked now"):
         await first
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert (await second).tenant == "acme"
