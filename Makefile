@@ -19,7 +19,7 @@ server: ## Run the three services on loopback until interrupted
 	@exec $(PYTHON_BIN)/memgpt server $(ARGS)
 
 test: setup tools ## Run all tests, a process a core; ARGS="tests/unit -k name" runs some of them, in one
-	@$(PYTHON_BIN)/pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=4 --dist=loadfile)
+	@$(PYTHON_BIN)/pytest $(or $(ARGS),--numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder)
 
 conformance: setup tools ## Run the conformance scenario with every client; ARGS="go java" runs some of them
 	@$(PYTHON_BIN)/python -m clients.conformance $(ARGS)

@@ -203,7 +203,7 @@ def test_what_is_down_is_named_soon_and_plainly(home: Home) -> None:
     port = free_port()
     begin = time.monotonic()
     away = home.run("list", "agents", MEMGPT_MEMORY_URI=f"http://127.0.0.1:{port}")
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60  # not the two minutes that a start may take
     assert away.returncode == 1
     assert away.stderr == (
         f"Error: Milvus cannot be reached at http://127.0.0.1:{port} (connection refused); start it, or choose another"
@@ -211,7 +211,7 @@ def test_what_is_down_is_named_soon_and_plainly(home: Home) -> None:
     )
     home.run("configure", "--model", "m", "--model-endpoint", f"http://127.0.0.1:{port}/v1", "--mode", "tools")
     with home.terminal("run", "--agent", "Ada", "--first") as chat:
-        screen = chat.wait("the model cannot be reached", timeout=10)
+        screen = chat.wait("the model cannot be reached")
         assert f"http://127.0.0.1:{port}/v1 (connection refused); start its server" in " ".join(screen.split())
 
 

@@ -25,7 +25,7 @@ _HOME = _ROOT / ".tools" / "milvus-2.3.5"
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
 # The kernel ties a child's life to the *thread* that started it. This thread lives as long as the test session,
-# # whichever thread requests a server.
+# whichever thread requests a server.
 _starter = ThreadPoolExecutor(1, thread_name_prefix="milvus-starter")
 
 # Milvus responds as soon as it is up, but first waits for the leases of its killed predecessor to expire.

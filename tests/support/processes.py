@@ -93,7 +93,7 @@ class ServiceProcess:
         self._announced = b""
         self._closed = False
 
-    def wait_ready(self, timeout: float = 60) -> str:
+    def wait_ready(self, timeout: float = 120) -> str:
         """Wait until it serves calls.
 
         Returns:
@@ -104,7 +104,7 @@ class ServiceProcess:
         """
         return self._wait_announced("serving", timeout)
 
-    def wait_bound(self, timeout: float = 60) -> str:
+    def wait_bound(self, timeout: float = 120) -> str:
         """Wait until it listens on its port; calls wait from then on. Otherwise like `wait_ready`."""
         return self._wait_announced("bound", timeout)
 

@@ -125,7 +125,7 @@ CHUNKS = st.lists(
 @given(CHUNKS, st.booleans())
 def test_any_stream_has_an_outcome(chunks: list[Any], as_json: bool) -> None:
     """A thought, a call, or a named fault; never a crash, and never nothing."""
-    begin = time.monotonic()
+    begin = time.process_time()
     asked = question()
     try:
         answer = read(chunks, as_json=as_json)
@@ -138,4 +138,4 @@ def test_any_stream_has_an_outcome(chunks: list[Any], as_json: bool) -> None:
     except MalformedError as error:
         cut_short(error.answer, as_json=as_json)
         repair(asked, error)
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
