@@ -179,10 +179,10 @@ async def test_notes_are_committed_with_the_step() -> None:
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
-        (call("fly_away"), "no function 'fly_away'"),
+        (call("fly_away"), 'no function "fly_away"'),
         (call("send_message", raw="{oops"), "not valid JSON"),
         (call("send_message"), 'needs the argument "message"'),
-        (call("core_memory_replace", name="human", old_content="absent", new_content=""), "does not contain 'absent'"),
+        (call("core_memory_replace", name="human", old_content="absent", new_content=""), 'does not contain "absent"'),
         (call("archival_memory_search", query="x", page=-1), "at least 0"),
     ],
 )
@@ -429,7 +429,7 @@ async def test_an_edit_of_a_shared_block_that_comes_too_late_fails_with_the_new_
     feed = await run(make_loop(memory, ScriptedModel(*[append] * 7, say("I could not."))), request())
     results = [body for body in await bodies(feed) if isinstance(body, FunctionResult)]
     assert [result.ok for result in results] == [False] * 7 + [True]
-    assert "'human' in the meantime. Its value is now: Value 0." in results[0].text
+    assert '"human" in the meantime. Its value is now: Value 0.' in results[0].text
     assert (await done(feed)).state is TurnState.COMPLETED
     assert memory.context.blocks[1].value == "Value 6."
     assert feed.restarts == []

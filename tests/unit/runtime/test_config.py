@@ -60,7 +60,7 @@ def test_one_file_serves_every_service(tmp_path: Path) -> None:
             "[memory]\nqqq = 1",
             'FILE: unknown key "qqq" in [memory]; known are: host, port, metrics_port, key, extensions',
         ),
-        ("[memroy]\n", "FILE: unknown section [memroy]; did you mean 'memory'?"),
+        ("[memroy]\n", 'FILE: unknown section [memroy]; did you mean "memory"?'),
         ("[server]\nlog_levle = 1", 'FILE: unknown key "log_levle" in [server]; did you mean "log_level"?'),
         ("memory = 1", "FILE: memory must be a section, [memory], not a value"),
         (
@@ -94,7 +94,7 @@ def test_file_that_is_no_toml(tmp_path: Path) -> None:
 def test_mistakes_in_the_environment_name_the_variable(tmp_path: Path) -> None:
     assert _error(tmp_path, MEMGPT_MEMORY_PORT="many").startswith("environment: MEMGPT_MEMORY_PORT: input should be")
     assert _error(tmp_path, MEMGPT_SERVER_LOG_LEVLE="info") == (
-        "environment: unknown variable MEMGPT_SERVER_LOG_LEVLE; did you mean 'MEMGPT_SERVER_LOG_LEVEL'?"
+        'environment: unknown variable MEMGPT_SERVER_LOG_LEVLE; did you mean "MEMGPT_SERVER_LOG_LEVEL"?'
     )
 
 
