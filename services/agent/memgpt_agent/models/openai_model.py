@@ -304,22 +304,24 @@ class OpenAIModel:
 
     def _counted(self, request: ModelRequest, answer: Answer) -> Answer:
         """Return the answer with its usage, and correct the token counts by it."""
-        ours = sum(raw_size(message, self._count) for message in request.messages)
-        ours += raw_function_tokens(request.functions, self._count)
-        reported = answer.usage.prompt_tokens
-        if reported:
-            if self._calibration.truncated(request.model, ours, reported):
-                _log.warning(
-                    "prompt_truncated_by_endpoint",
-                    endpoint=self._address.shown, model=request.model or self._settings.model, sent=ours, read=reported,
-                    fix="set agent.context_window to the window of the server, or raise it there"
-                    " (Ollama: OLLAMA_CONTEXT_LENGTH)",
-                )  # fmt: skip
-            else:
-                self._calibration.observe(request.model, ours, reported)
-            return answer
-        written = self._count(answer.text) + sum(self._count(call.arguments) for call in answer.calls)
-        return replace(answer, usage=Usage(ours, written))
+        sizes = [raw_size(message, self._count) for message in request.messages]
+        functions = raw_function_tokens(request.functions, self._count)
+        ours = sum(sizes) + functions
+        usage, most = self._calibration.whole_prompt(request.model, ours, answer.usage, apart=answer.cached_apart)
+        if not usage.prompt_tokens:
+            written = self._count(answer.text) + sum(self._count(call.arguments) for call in answer.calls)
+            return replace(answer, usage=Usage(ours, written))
+        if self._calibration.truncated(request.model, ours, most, kept=sizes[0] + functions):
+            _log.warning(
+                "prompt_truncated_by_endpoint",
+                endpoint=self._address.shown, model=request.model or self._settings.model, sent=ours,
+                read=usage.prompt_tokens,
+                fix="set agent.context_window to the window of the server, or raise it there"
+                " (Ollama: OLLAMA_CONTEXT_LENGTH)",
+            )  # fmt: skip
+        else:
+            self._calibration.observe(request.model, ours, usage.prompt_tokens, most=most)
+        return replace(answer, usage=usage)
 
     def _dialect(self, name: str) -> Dialect:
         if name not in self._dialects:

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 from memgpt.memory.v1 import message_pb2
-from memgpt_agent.context_window.tokens import TokenCalibration
+from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
+from memgpt_agent.context_window.window import raw_function_tokens, raw_size
 from memgpt_agent.domain import FunctionCall, Message, Role
+from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.memory import memory_protos
+from memgpt_agent.models.answer.usage import read_usage
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, ModelRequest
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.models.request.history import CallExtras
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
+from structlog.testing import capture_logs
 
 from tests.support.scripted_llm import (
     Completion,
@@ -387,37 +391,125 @@ async def test_a_failed_generation_is_asked_for_again(scripted_llm: Start) -> No
     assert all("tools" in request.json for request in requests)
 
 
-async def test_cached_tokens_are_read(scripted_llm: Start) -> None:
-    spellings: list[dict[str, Any]] = [
-        {"prompt_tokens": 900, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 800}},
-        {"prompt_tokens": 900, "completion_tokens": 5, "prompt_cache_hit_tokens": 800},
-        {"prompt_tokens": 900, "completion_tokens": 5, "cached_tokens": 800},
-        {"prompt_tokens": 900, "completion_tokens": 5, "cache_read_input_tokens": 800, "prompt_tokens_details": None},
-        {"input_tokens": 900, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 800}},
-        {"input_tokens": 60, "output_tokens": 5, "cache_read_input_tokens": 800, "cache_creation_input_tokens": 40},
-        {"prompt_tokens": 900, "completion_tokens": 5, "prompt_tokens_details": [], "num_cached_tokens": 800.0},
-    ]
-    for usage in spellings:
-        end = json.dumps({"choices": [], "usage": usage})
-        llm = scripted_llm(
-            [
-                Stream(
-                    (chunk(tool_calls=[{"function": {"name": "send_message", "arguments": '{"message": "Hi"}'}}]), end)
-                )
-            ]
-        )
-        async with model_at(llm) as model:
-            used = (await model.complete(question(), Sink())).usage
-        assert (used.prompt_tokens, used.completion_tokens, used.cached_tokens) == (900, 5, 800)
+WITHIN: list[dict[str, Any]] = [
+    {"prompt_tokens": 900, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 800}},
+    {"prompt_tokens": 900, "completion_tokens": 5, "prompt_cache_hit_tokens": 800, "prompt_cache_miss_tokens": 100},
+    {"prompt_tokens": 900, "completion_tokens": 5, "cached_tokens": 800},
+    {"prompt_tokens": 900, "completion_tokens": 5, "cache_read_input_tokens": 800, "prompt_tokens_details": None},
+    {"input_tokens": 900, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 800}},
+    {"prompt_tokens": 900, "completion_tokens": 5, "prompt_tokens_details": [], "num_cached_tokens": 800.0},
+    {"promptTokens": 900, "completionTokens": 5, "promptTokensDetails": {"cachedTokens": 800}},
+]
+APART: list[dict[str, Any]] = [
+    {"input_tokens": 60, "output_tokens": 5, "cache_read_input_tokens": 800, "cache_creation_input_tokens": 40},
+    {"inputTokens": 60, "outputTokens": 5, "cacheReadInputTokens": 800, "cacheWriteInputTokens": 40},
+    {"prompt_tokens": 60, "completion_tokens": 5, "cache_read_input_tokens": 800, "cache_creation_input_tokens": 40},
+    {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 800}},
+    {"prompt_tokens": 100, "completion_tokens": 5, "prompt_cache_hit_tokens": 800},
+    {"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 800},
+    {"prompt_tokens": 100, "completion_tokens": 5, "cached_prompt_tokens": 800},
+    {"prompt_tokens": 100, "completion_tokens": 5, "cache_hit_tokens": 800},
+    {"promptTokenCount": 100, "candidatesTokenCount": 5, "cachedContentTokenCount": 800},
+    {
+        "prompt_tokens": 100,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 800, "cache_write": None},
+    },
+]
 
 
-def test_a_prompt_that_is_cut_without_a_word_is_noticed() -> None:
+def spoken(usage: dict[str, Any]) -> Reply:
+    end = json.dumps({"choices": [], "usage": usage})
+    made = [{"function": {"name": "send_message", "arguments": '{"message": "Hi"}'}}]
+    return Stream((chunk(tool_calls=made), end))
+
+
+@pytest.mark.parametrize("usage", [*WITHIN, *APART], ids=json.dumps)
+async def test_cached_tokens_are_read(scripted_llm: Start, usage: dict[str, Any]) -> None:
+    llm = scripted_llm([spoken(usage)])
+    async with model_at(llm) as model:
+        used = (await model.complete(question(), Sink())).usage
+    assert (used.prompt_tokens, used.completion_tokens, used.cached_tokens) == (900, 5, 800)
+
+
+@pytest.mark.parametrize("usage", [*WITHIN, *APART], ids=json.dumps)
+@pytest.mark.parametrize("half", [False, True], ids=["most is cached", "half is cached"])
+async def test_cached_tokens_that_are_counted_apart_are_no_silent_window(
+    scripted_llm: Start, usage: dict[str, Any], half: bool
+) -> None:
+    """The counts stay at about one value although the prompt grows, since the rest is cached."""
+    llm, calibration = scripted_llm([]), TokenCalibration()
+    prompt, read = next(iter(usage)), _read_key(usage)
+    history = [*question().messages[1:]]
+    with capture_logs() as logs:
+        async with model_at(llm, calibration=calibration) as model:
+            for number in range(14):
+                history.append(user("ten words of text with a meaning of their own " * 20))
+                size = sum(raw_size(message, TokenCounter()) for message in question(*history).messages)
+                size += raw_function_tokens(BUILT_IN, TokenCounter())
+                cached = size // 2 - 20 if half and number > 1 else size - 300
+                llm.add(spoken(_with(usage, {prompt: size - cached, read: cached})))
+                used = (await model.complete(question(*history), Sink())).usage
+                assert used.cached_tokens == cached
+                assert not half or number <= 1 or abs(used.prompt_tokens - size) <= 40
+    assert "prompt_truncated_by_endpoint" not in [entry["event"] for entry in logs]
+    assert 0.9 < calibration.scale("") < 1.1
+
+
+def _read_key(usage: dict[str, Any]) -> str:
+    """Return the name of the count of 800 cached tokens."""
+    inner = [_read_key(value) for value in usage.values() if isinstance(value, dict)]
+    return next(filter(None, [*(key for key, value in usage.items() if value == 800), *inner]), "")
+
+
+def _with(usage: dict[str, Any], counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        key: _with(value, counts) if isinstance(value, dict) else counts.get(key, value) for key, value in usage.items()
+    }
+
+
+@pytest.mark.parametrize("usage", WITHIN, ids=json.dumps)
+def test_cached_tokens_within_the_prompt_hide_no_cut(usage: dict[str, Any]) -> None:
     calibration = TokenCalibration()
-    assert not calibration.truncated("m", 3000, 3100)
-    assert not calibration.truncated("m", 3900, 4000)
-    assert not calibration.truncated("m", 4500, 4096)
-    assert calibration.truncated("m", 6000, 4096)
-    assert not calibration.truncated("other", 6000, 4096)
+    found: list[bool] = []
+    for ours, prompt, cached in [
+        (3000, 3000, 2500),
+        (4100, 4090, 3000),
+        (5000, 4090, 4000),
+        (6000, 4080, 4000),
+        (6100, 4080, 4000),
+    ]:
+        read = read_usage({"usage": _with(usage, {next(iter(usage)): prompt, _read_key(usage): cached})})
+        assert read is not None
+        whole, most = calibration.whole_prompt("m", ours, read.usage, apart=read.apart)
+        assert whole.prompt_tokens == most == prompt
+        found.append(calibration.truncated("m", ours, most, kept=2000))
+    assert found == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize("kept", [0, 2500])
+def test_a_prompt_that_is_cut_without_a_word_is_noticed(kept: int) -> None:
+    calibration = TokenCalibration()
+    for model, window in (("m", 4096), ("smaller", 2048)):
+        prompts = [(1800, 1900), (window, window), (window + 300, window), (window + 3000, window - 10)]
+        found = [calibration.truncated(model, ours, reported, kept=kept) for ours, reported in prompts]
+        assert not any(found)
+        calibration.observe(model, *prompts[-1])
+        assert calibration.scale(model) == 1.0, "a count that seems cut corrects nothing"
+        assert calibration.truncated(model, window + 3100, window - 12, kept=kept)
+        assert not calibration.truncated(model, window, window - 20, kept=kept), "after an eviction"
+    assert not calibration.truncated("other", 6000, 4096, kept=kept)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("sizes", [(3000, 3100, 3250, 3300, 3600, 3700, 3800), (5000, 8000, 8100, 8200, 8300)])
+def test_a_count_without_the_cached_part_of_a_prompt_is_not_a_cut(sizes: tuple[int, ...], resumed: bool) -> None:
+    """Older servers count what they had not cached, and do not say how much they had."""
+    calibration = TokenCalibration()
+    before = sizes[0] - 20 if resumed else 0
+    for size in sizes:
+        assert not calibration.truncated("m", size, size - before, kept=2500)
+        before = size - 5  # each prompt ends with a note that the next one does not have
 
 
 async def test_reasoning_and_signatures_outlive_the_process(scripted_llm: Start) -> None:

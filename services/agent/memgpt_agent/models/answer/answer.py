@@ -57,6 +57,7 @@ class Answer:
         reasoning: Reasoning that came in a field of its own; some endpoints expect it back with a call.
         reasoning_tokens: As the endpoint counts them.
         runaway: Whether it was stopped because it repeated itself.
+        cached_apart: Whether the endpoint certainly counts the cached tokens apart from the prompt's.
     """
 
     text: str = ""
@@ -67,6 +68,7 @@ class Answer:
     reasoning: str = ""
     reasoning_tokens: int = 0
     runaway: bool = False
+    cached_apart: bool = False
 
     @property
     def cut_off(self) -> str:

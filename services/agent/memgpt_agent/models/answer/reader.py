@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from memgpt_agent.domain import NO_USAGE
 from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
 from memgpt_agent.models.answer.assembly import CallAssembly, arguments_of
 from memgpt_agent.models.answer.function_names import FunctionNames
@@ -14,7 +13,7 @@ from memgpt_agent.models.answer.reasoning import ReasoningFilter, without_reason
 from memgpt_agent.models.answer.repetition import RepetitionDetector
 from memgpt_agent.models.answer.surrogates import SurrogateJoiner, whole
 from memgpt_agent.models.answer.text_calls import looks_like_a_call
-from memgpt_agent.models.answer.usage import larger, read_usage, reasoning_tokens
+from memgpt_agent.models.answer.usage import ReportedUsage, read_usage, reasoning_tokens
 from memgpt_agent.models.base import DeltaKind, Sink
 
 MAX_CHARACTERS = 500_000
@@ -60,7 +59,7 @@ class AnswerReader:
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
         self._finish = ""
-        self._usage = NO_USAGE
+        self._usage = ReportedUsage()
         self._reasoning_tokens = 0
         self._repetition = RepetitionDetector()
         self._circles = self._runaway = False
@@ -74,7 +73,7 @@ class AnswerReader:
         """
         if not isinstance(chunk, dict):
             return
-        self._usage = larger(self._usage, read_usage(chunk))
+        self._usage = self._usage.larger(read_usage(chunk))
         self._reasoning_tokens = reasoning_tokens(chunk) or self._reasoning_tokens
         choices = chunk.get("choices")
         given = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
@@ -114,10 +113,11 @@ class AnswerReader:
             self._calls.calls(),
             self._finish,
             whole("".join(self._refusal)),
-            self._usage,
+            self._usage.usage,
             whole("".join(self._reasoning)),
             self._reasoning_tokens,
             self._runaway,
+            self._usage.apart,
         )
 
     def _message(self, message: dict[str, object]) -> None:

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from memgpt_agent.domain import Usage
+from memgpt_agent.domain import NO_USAGE, Usage
 
-_PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "promptTokens", "promptTokenCount")
-_COMPLETION = ("completion_tokens", "output_tokens", "eval_count", "completionTokens", "candidatesTokenCount")
-_CACHED = (
-    "cached_tokens",
-    "prompt_cache_hit_tokens",
-    "cache_read_input_tokens",
-    "cache_read_tokens",
-    "cached_prompt_tokens",
-    "num_cached_tokens",
-    "cachedContentTokenCount",
-)
-_DETAILS = ("prompt_tokens_details", "input_tokens_details", "prompt_details", "prompt_token_details")
+_PROMPT = re.compile("(?:prompt|input)(?:tokens|tokencount|evalcount)")
+_COMPLETION = re.compile("(?:completion|output|candidates)(?:tokens|tokencount)|evalcount")
+_OPENAIS_PROMPT = re.compile("prompttokens|prompttokencount")
+_TOTAL = re.compile("total(?:tokens|tokencount)")
+_CACHED = re.compile(r"\w*(?<!un)(?<!non)cached\w*|\w*cache(?:read|hit)\w*")
+_READ = re.compile("cachereadinputtokens?(?:count)?")
+_WRITTEN = re.compile(r"\w*cache(?:creation|write)\w*")
+_REASONING = re.compile("(?:reasoning|thoughts)(?:tokens|tokencount)")
+_DETAILS = re.compile("(?:prompt|input)(?:tokens?)?details")
+"""Names of counts in lower case, without underscores."""
 
 
-def read_usage(chunk: Mapping[str, object]) -> Usage | None:
+@dataclass(frozen=True, slots=True)
+class ReportedUsage:
+    """Token counts as an endpoint reports them.
+
+    Attributes:
+        usage: The counts; the prompt's includes the cached tokens wherever it is certain that they are counted apart.
+        apart: Whether that is certain.
+    """
+
+    usage: Usage = NO_USAGE
+    apart: bool = False
+
+    def larger(self, other: ReportedUsage | None) -> ReportedUsage:
+        """Return the larger counts of both: some endpoints report a part of them in each chunk, or zeros at the end."""
+        if other is None:
+            return self
+        one, two = self.usage, other.usage
+        usage = Usage(
+            max(one.prompt_tokens, two.prompt_tokens),
+            max(one.completion_tokens, two.completion_tokens),
+            max(one.cached_tokens, two.cached_tokens),
+        )
+        return ReportedUsage(usage, self.apart or other.apart)
+
+
+def read_usage(chunk: Mapping[str, object]) -> ReportedUsage | None:
     """Return the usage in a chunk, or in its choice; None if there is none."""
     usage = chunk.get("usage") or chunk.get("usageMetadata") or _in_choice(chunk) or _in_extension(chunk)
     if not usage and chunk.get("done") is True:
@@ -31,25 +57,26 @@ def read_usage(chunk: Mapping[str, object]) -> Usage | None:
         usage = {"prompt_tokens": read + new, "completion_tokens": timings.get("predicted_n")}
     if not isinstance(usage, Mapping):
         return None
-    cached = _first(usage, _CACHED) or max((_first(usage.get(key), _CACHED) for key in _DETAILS), default=0)
+    cached = max(_largest(part, _CACHED) for part in (usage, *_details(usage)))
     if not cached and isinstance(timings, Mapping):
         cached = _number(timings.get("cache_n"))
-    prompt = _first(usage, _PROMPT)
-    if prompt and not _first(usage, ("prompt_tokens",)):
-        # Anthropic's own form counts what was read from its cache, and written to it, apart.
-        prompt += _first(usage, ("cache_read_input_tokens",)) + _first(usage, ("cache_creation_input_tokens",))
-    return Usage(prompt, _first(usage, _COMPLETION), min(cached, prompt) if prompt else cached)
+    prompt, completion = _largest(usage, _PROMPT), _largest(usage, _COMPLETION)
+    missing = _counted_apart(usage, prompt, completion, cached)
+    return ReportedUsage(Usage(prompt + missing, completion, cached), apart=prompt > 0 and missing > 0)
 
 
-def larger(one: Usage, other: Usage | None) -> Usage:
-    """Return the larger counts of both: some endpoints report a part of them in each chunk, or zeros at the end."""
-    if other is None:
-        return one
-    return Usage(
-        max(one.prompt_tokens, other.prompt_tokens),
-        max(one.completion_tokens, other.completion_tokens),
-        max(one.cached_tokens, other.cached_tokens),
-    )
+def _counted_apart(usage: Mapping[str, object], prompt: int, completion: int, cached: int) -> int:
+    """Return the tokens read from the cache, and written to it, that the prompt's count certainly leaves out."""
+    written = _largest(usage, _WRITTEN)
+    anthropic = not _largest(usage, _OPENAIS_PROMPT)
+    if cached > prompt or (anthropic and (written or _largest(usage, _READ))):
+        return cached + written
+    total = _largest(usage, _TOTAL)
+    return next((apart for apart in (cached, cached + written) if apart and total == prompt + apart + completion), 0)
+
+
+def _details(usage: Mapping[str, object]) -> Iterator[object]:
+    return (value for key, value in usage.items() if _DETAILS.fullmatch(_plain(key)))
 
 
 def reasoning_tokens(chunk: Mapping[str, object]) -> int:
@@ -57,10 +84,8 @@ def reasoning_tokens(chunk: Mapping[str, object]) -> int:
     usage = chunk.get("usage")
     if not isinstance(usage, Mapping):
         return 0
-    for key in ("completion_tokens_details", "output_tokens_details"):
-        if found := _first(usage.get(key), ("reasoning_tokens",)):
-            return found
-    return _first(usage, ("reasoning_tokens",))
+    details = (usage.get(key) for key in ("completion_tokens_details", "output_tokens_details"))
+    return next(filter(None, (_largest(part, _REASONING) for part in (*details, usage))), 0)
 
 
 def _in_choice(chunk: Mapping[str, object]) -> object:
@@ -74,10 +99,16 @@ def _in_extension(chunk: Mapping[str, object]) -> object:
     return extension.get("usage") if isinstance(extension, Mapping) else None
 
 
-def _first(values: object, keys: tuple[str, ...]) -> int:
+def _largest(values: object, names: re.Pattern[str]) -> int:
+    """Return the largest count with one of the names; 0 if there is none."""
     if not isinstance(values, Mapping):
         return 0
-    return next((number for key in keys if (number := _number(values.get(key)))), 0)
+    return max((_number(value) for key, value in values.items() if names.fullmatch(_plain(key))), default=0)
+
+
+@lru_cache(maxsize=256)
+def _plain(key: object) -> str:
+    return str(key).replace("_", "").lower()
 
 
 def _number(value: object) -> int:
