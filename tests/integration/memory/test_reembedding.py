@@ -21,14 +21,23 @@ from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt_memory.maintenance import reembedding
 from memgpt_runtime.errors import FailedPrecondition, Reason
 
-from tests.integration.memory.client import PRECONDITION, UNAVAILABLE, Memory, connected, reason_of, refused, user
+from tests.integration.memory.client import (
+    EXHAUSTED,
+    PRECONDITION,
+    UNAVAILABLE,
+    Memory,
+    connected,
+    reason_of,
+    refused,
+    user,
+)
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.oracle import TOLERANCE, check_ranking
 from tests.integration.memory.stores import collection_names
 from tests.integration.memory.test_paging import QUERY, sentences
 from tests.support.processes import ServiceProcess
-from tests.support.scripted_llm import ScriptedLLM, Status, embed
+from tests.support.scripted_llm import Reply, Request, ScriptedLLM, Status, embed
 
 DIMENSION = 48
 MODEL = "scripted-embedding"
@@ -318,6 +327,42 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         assert len(set(texts)) < 250, "what had been copied was embedded once more"
         expected = {id_: text for id_, text in zip(ids, notes, strict=True) if id_ not in ids[::2]}
         await check(memory, expected | dict(zip(more, sentences(50, 9), strict=True)), agent_id=agent.agent_id)
+
+
+async def test_a_file_is_embedded_once_although_the_endpoint_limits_requests(
+    serve: Serve, milvus_lite_uri: str, llm: ScriptedLLM
+) -> None:
+    """The Loader sends a file again from its beginning; a search at the same time gets its result."""
+    texts = sentences(2500)
+    async with serve(milvus_lite_uri, **use(llm)) as memory:
+        source = await memory.source()
+        begun: list[str] = []
+        accepted = 12
+
+        def limited(request: Request) -> Reply | None:
+            nonlocal accepted
+            if request.json["input"] == [QUERY]:
+                return None
+            accepted -= 1
+            if accepted < 0:
+                return Status(429, "Rate limit reached", retry_after=60)
+            begun.extend(request.json["input"])
+            return None
+
+        llm.rule_embeddings(limited)
+        for _ in range(2):
+            before = len(begun)
+            with refused(EXHAUSTED, "MODEL_RATE_LIMITED"):
+                await memory.load(source.source_id, "a.txt", texts)
+            assert len(begun) > before
+            assert not (await memory.page(QUERY, source_id=source.source_id)).hits
+            accepted = 3
+        accepted = 99
+        await memory.load(source.source_id, "a.txt", texts)
+        assert sorted(begun) == sorted(texts)
+        documents = await passages_of(memory, source_id=source.source_id)
+        assert sorted(documents.values()) == sorted(texts)
+        await check(memory, documents, source_id=source.source_id)
 
 
 async def test_a_number_that_is_used_again_is_copied_again(

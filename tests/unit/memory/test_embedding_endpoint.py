@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memgpt_memory.embedding import EmbeddingEndpointSettings, OpenAIEmbedder, unit_vectors
+from memgpt_memory.embedding import EmbeddingEndpointSettings, OpenAIEmbedder, _endpoint, unit_vectors
 from memgpt_runtime import errors
 
 from tests.support.scripted_llm import Hang, Raw, Reply, Request, ScriptedLLM, Status, embed
@@ -102,6 +102,22 @@ async def test_a_text_that_is_too_long_is_split(scripted_llm: Start) -> None:
         first, second = await model.embed(["short", long])
     assert np.array_equal(first, expected(["short"])[0])
     assert second @ expected([long])[0] > 0.95
+
+
+async def test_one_long_text_does_not_make_all_batches_small(scripted_llm: Start) -> None:
+    """Ollama does not name the text that is too long."""
+
+    def ollama(request: Request) -> Reply | None:
+        longest = max(map(len, request.json["input"]))
+        return Status(400, "the input length exceeds the context length") if longest > 500 else None
+
+    llm = scripted_llm()
+    llm.rule_embeddings(ollama)
+    async with embedder(llm) as model:
+        await model.embed([*TEXTS[:5], "one two three " * 100, *TEXTS])
+        before = len(llm.embedding_requests)
+        assert np.array_equal(await model.embed(TEXTS), expected(TEXTS))
+    assert len(llm.embedding_requests) - before <= 2
 
 
 def response(vectors: list[Any], **more: Any) -> str:
@@ -254,15 +270,68 @@ async def test_a_batch_with_too_many_tokens_is_halved_and_no_text_is_cut(
     assert sent == set(TEXTS)
 
 
-async def test_a_rate_limit_in_the_middle_is_told_and_passes(scripted_llm: Start) -> None:
+class Limited:
+    """Takes this many requests of ten texts, and then limits the rate."""
+
+    def __init__(self, accepted: int, refusal: Reply) -> None:
+        self.accepted, self.refusal = accepted, refusal
+        self.embedded: list[str] = []
+
+    def __call__(self, request: Request) -> Reply | None:
+        texts = request.json["input"]
+        if len(texts) > 10:
+            return Status(400, "batch size is invalid, it should not be larger than 10")
+        if self.accepted <= 0:
+            self.accepted = 4
+            return self.refusal
+        self.accepted -= 1
+        self.embedded += texts
+        return None
+
+
+LIMITS = [
+    Status(429, "已超过每分钟请求额度", retry_after=0.01),
+    Status(429, "Rate limit reached for requests per minute"),
+    Status(503, "Rate limit exceeded: too many requests", retry_after=0),
+]
+
+
+@pytest.mark.parametrize("refusal", LIMITS)
+async def test_a_rate_limit_in_the_middle_passes(scripted_llm: Start, refusal: Status) -> None:
+    llm, limited = scripted_llm(), Limited(2, refusal)
+    llm.rule_embeddings(limited)
+    async with embedder(llm) as model:
+        assert np.array_equal(await model.embed(TEXTS), expected(TEXTS))
+        assert np.array_equal(await model.embed(["text"], query=True), expected(["text"]))
+    assert limited.embedded == [*TEXTS, "text"], "each once"
+
+
+async def test_after_a_longer_rate_limit_a_call_goes_on_where_it_was(scripted_llm: Start) -> None:
+    llm, limited = scripted_llm(), Limited(2, Status(429, "Too many requests", retry_after=60))
+    llm.rule_embeddings(limited)
+    async with embedder(llm) as model:
+        for _ in range(2):
+            begin = time.monotonic()
+            with pytest.raises(errors.ResourceExhausted, match="rate limiting") as caught:
+                await model.embed(TEXTS)
+            assert caught.value.retry_after == 60
+            assert time.monotonic() - begin < 5
+            await model.embed(["another text"], query=True)
+        limited.accepted = 99
+        assert np.array_equal(await model.embed(TEXTS), expected(TEXTS))
+        await model.embed(TEXTS[:10])
+    once = [text for text in limited.embedded if text != "another text"]
+    assert once == [*TEXTS, *TEXTS[:10]], "each once, and nothing is kept of a call that has ended"
+
+
+async def test_the_wait_for_a_rate_limit_is_bounded(scripted_llm: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_endpoint, "_RATE_LIMIT_SECONDS", 0.5)
     llm = scripted_llm()
-    llm.rule_embeddings(at_most(10, Status(400, "batch size is invalid, it should not be larger than 10")))
-    llm.fail_embeddings(Status(429, "已超过每分钟请求额度", retry_after=7))
+    llm.rule_embeddings(lambda _: Status(429, "Too many requests", retry_after=0))
     async with embedder(llm) as model:
         with pytest.raises(errors.ResourceExhausted, match="rate limiting"):
-            await model.embed(TEXTS[:30])
-        assert model.batch == 10
-        assert np.array_equal(await model.embed(TEXTS[:30]), expected(TEXTS[:30]))
+            await model.embed(["a"])
+    assert 2 <= len(llm.embedding_requests) <= 4
 
 
 async def test_one_text_of_a_batch_is_too_long(scripted_llm: Start) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
+from cachetools import LRUCache
 from memgpt.endpoints.address import parse_address
 from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
-from memgpt_runtime import reasons, tracing
-from memgpt_runtime.errors import (
-    ServiceError,
-)
+from memgpt_runtime import context, reasons, tracing
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.embedding._models import Vectors, unit_vectors
 from memgpt_memory.embedding._vectors import Numbers, UnusableResponseError, vectors_in
@@ -38,6 +39,13 @@ _INPUT_TYPES = (
 """Words of a refusal that demands an ``input_type``, and the types to send then for queries and for passages."""
 
 _DEFAULT_RETRY_AFTER = 5.0
+_RATE_LIMIT_SECONDS = 5.0
+"""Most seconds for which a call waits for an endpoint that is rate limiting requests; the caller may wait longer."""
+
+_FIRST_PAUSE = 0.1
+_INTERRUPTED = 8
+"""Most failed calls whose vectors so far are kept for a retry."""
+
 _BLANK = "."
 """Sent in place of a blank text, which endpoints refuse."""
 
@@ -77,6 +85,25 @@ class _RefusedError(Exception):
         self.refusal = refusal
 
 
+class _RateLimitWait:
+    """The time for which a call may still wait for an endpoint that is rate limiting requests."""
+
+    def __init__(self) -> None:
+        remaining = context.remaining(_RATE_LIMIT_SECONDS * 2)
+        self._left = min(_RATE_LIMIT_SECONDS, (remaining or 0.0) / 2)
+        self._pause = _FIRST_PAUSE
+
+    async def wait(self, refusal: Refusal) -> bool:
+        """Wait as long as a refusal asks for; return False if it is no rate limit, or asks for too long."""
+        pause = max(self._pause, refusal.retry_after or 0.0)
+        if refusal.meaning is not Meaning.RATE_LIMITED or pause > self._left:
+            return False
+        self._left -= pause
+        self._pause *= 2
+        await asyncio.sleep(pause)
+        return True
+
+
 class OpenAIEmbedder:
     """Any endpoint that speaks OpenAI's embeddings protocol."""
 
@@ -93,22 +120,24 @@ class OpenAIEmbedder:
             self._options["dimensions"] = settings.dimension
         self._input_types: tuple[str, str] | None = None
         self._client: AsyncOpenAI | None = None
+        self._fitting = 0
+        self._interrupted: LRUCache[bytes, list[Numbers]] = LRUCache(_INTERRUPTED)
 
     async def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
-        """See `Embedder.embed`."""
-        vectors: list[Numbers] = []
-        while len(vectors) < len(texts):
-            batch = [text if text.strip() else _BLANK for text in texts[len(vectors) : len(vectors) + self.batch]]
-            try:
-                vectors += await self._adapted(batch, query)
-            except _RefusedError as error:
-                if error.refusal.meaning not in _SPLITTABLE:
-                    raise self._error(error.refusal) from error
-                if len(batch) > 1:
-                    self.batch = _fewer(len(batch), error.refusal.text)
-                    _log.info("embedding_batch_reduced", batch=self.batch, quote=error.refusal.quote)
-                else:
-                    vectors.append(await self._in_parts(batch[0], query, error.refusal))
+        """See `Embedder.embed`.
+
+        A call that is repeated after an error continues where that one ended.
+        """
+        key = _digest(texts, query)
+        vectors: list[Numbers] = self._interrupted.pop(key, [])
+        wait = _RateLimitWait()
+        try:
+            while len(vectors) < len(texts):
+                vectors += await self._next(texts[len(vectors) : len(vectors) + self.batch], query, wait)
+        except ServiceError:
+            if vectors:
+                self._interrupted[key] = vectors
+            raise
         return unit_vectors(np.stack(vectors)) if vectors else np.zeros((0, self.dimension), dtype=np.float32)
 
     async def close(self) -> None:
@@ -116,7 +145,26 @@ class OpenAIEmbedder:
         if self._client is not None:
             await self._client.close()
 
-    async def _in_parts(self, text: str, query: bool, refusal: Refusal) -> Numbers:
+    async def _next(self, texts: Sequence[str], query: bool, wait: _RateLimitWait) -> list[Numbers]:
+        """Return the vectors of a batch; none if later batches are to be smaller."""
+        batch = [text if text.strip() else _BLANK for text in texts]
+        try:
+            return await self._adapted(batch, query, wait)
+        except _RefusedError as error:
+            if error.refusal.meaning not in _SPLITTABLE:
+                raise self._error(error.refusal) from error
+            if len(batch) == 1:
+                self.batch, self._fitting = max(self.batch, self._fitting), 0
+                return [await self._in_parts(batch[0], query, error.refusal, wait)]
+            if error.refusal.meaning is not Meaning.TOO_LONG:
+                self._fitting = 0
+            elif not self._fitting:
+                self._fitting = self.batch  # perhaps for one long text only
+            self.batch = _fewer(len(batch), error.refusal.text)
+            _log.info("embedding_batch_reduced", batch=self.batch, quote=error.refusal.quote)
+            return []
+
+    async def _in_parts(self, text: str, query: bool, refusal: Refusal, wait: _RateLimitWait) -> Numbers:
         """Return the vector of a text that is too long: the mean of the vectors of its halves."""
         if len(text) <= _SHORTEST or refusal.meaning is not Meaning.TOO_LONG:
             raise self._error(refusal)
@@ -125,18 +173,20 @@ class OpenAIEmbedder:
         parts: list[Numbers] = []
         for part in (text[:middle], text[middle:]):
             try:
-                parts += await self._adapted([part if part.strip() else _BLANK], query)
+                parts += await self._adapted([part if part.strip() else _BLANK], query, wait)
             except _RefusedError as error:
-                parts.append(await self._in_parts(part, query, error.refusal))
+                parts.append(await self._in_parts(part, query, error.refusal, wait))
         mean: Numbers = np.mean(unit_vectors(np.stack(parts)).astype(np.float64), axis=0)
         return mean
 
-    async def _adapted(self, texts: Sequence[str], query: bool) -> list[Numbers]:
-        """Return the vectors of one request, retried without the options that the endpoint refuses."""
+    async def _adapted(self, texts: Sequence[str], query: bool, wait: _RateLimitWait) -> list[Numbers]:
+        """Return the vectors of one request, retried after a rate limit and without the options that are refused."""
         while True:
             try:
                 return await self._request(texts, query)
             except _RefusedError as error:
+                if await wait.wait(error.refusal):
+                    continue
                 if not self._adapt(error.refusal):
                     raise
                 _log.info("embedding_request_adapted", quote=error.refusal.quote)
@@ -244,7 +294,6 @@ class OpenAIEmbedder:
                 return reasons.model_rate_limited(
                     f"the account at {self._where} has no balance or quota left; top it up{said}",
                     model=self.model,
-                    retry_after=_DEFAULT_RETRY_AFTER,
                 )
             case Meaning.LOADING | Meaning.UNAVAILABLE | Meaning.CRASHED:
                 state = "is out of order or still starting" if refusal.status else "cannot be reached"
@@ -274,6 +323,13 @@ def _remedy(meaning: Meaning, keys: str, model: str) -> str:
             return "takes no text of this length; load documents in shorter passages, or choose another model"
         case _:
             return f"refuses the request; check {keys}_model ({model}) and {keys}_base_url"
+
+
+def _digest(texts: Sequence[str], query: bool) -> bytes:
+    digest = hashlib.blake2b(b"query" if query else b"", digest_size=16)
+    for text in texts:
+        digest.update(f"{len(text)}:".encode() + text.encode("utf-8", "surrogatepass"))
+    return digest.digest()
 
 
 def _fewer(sent: int, text: str) -> int:

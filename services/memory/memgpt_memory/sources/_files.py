@@ -17,7 +17,14 @@ from memgpt_runtime.errors import ServiceError
 
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
-from memgpt_memory.passages import NewPassage, Passages, StoredNote, VisibleVersion, document_row
+from memgpt_memory.passages import (
+    NewPassage,
+    Passages,
+    StoredNote,
+    VisibleVersion,
+    document_passage_id,
+    document_row,
+)
 from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import Record, Records, key_of
 from memgpt_memory.sources._errors import passage_out_of_order, passages_missing
@@ -150,16 +157,19 @@ class SourceFiles:
                 yield Upload(self, live, version, version_id, unchanged=visible)
                 return
             row = row or FileRow(source_id=live.id, name=version.name)
-            if row.staged != version_id:
+            resumed = row.staged == version_id
+            if not resumed:
                 garbage = [*row.garbage, *([row.staged] if row.staged else [])]
                 garbage = [one for one in garbage if one != version_id]
                 await self._put(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
-            yield Upload(self, live, version, version_id)
+            yield Upload(self, live, version, version_id, resumed=resumed)
 
     async def write_passages(
         self, live: LiveSource, name: str, version_id: str, passages: Sequence[NewPassage]
     ) -> None:
         """Write passages of a staged version."""
+        if not passages:
+            return
         embedded = await self._passages.embed([passage.text for passage in passages])
         created = now()
         with self._clock.write(version_id) as revision:
@@ -179,6 +189,12 @@ class SourceFiles:
             ]
             async with live.writing():  # to the end: rows of a cancelled caller must not be written later
                 await run_to_end(self._passages.write_rows(live.row.tenant, live.id, rows, embedded))
+
+    async def missing(self, live: LiveSource, version_id: str, passages: Sequence[NewPassage]) -> list[NewPassage]:
+        """Return those of the passages that are not stored yet, so that they alone are embedded."""
+        ids = {document_passage_id(version_id, passage.index): passage for passage in passages}
+        stored = await self._passages.read(live.row.tenant, {live.id: list(ids)})
+        return [passage for id_, passage in ids.items() if id_ not in stored or stored[id_].text != passage.text]
 
     async def switch(
         self,
@@ -290,6 +306,7 @@ class Upload:
 
     Attributes:
         unchanged: The visible version, if it is the uploaded one.
+        resumed: Whether an earlier upload of this version was interrupted, so that passages of it may be stored.
     """
 
     _files: SourceFiles
@@ -297,6 +314,7 @@ class Upload:
     _version: FileVersion
     _version_id: str
     unchanged: VisibleVersion | None = None
+    resumed: bool = False
     _count: int = 0
     _bytes: int = 0
 
@@ -309,8 +327,10 @@ class Upload:
         for following, passage in enumerate(passages, self._count):
             if passage.index != following:
                 raise passage_out_of_order(passage.index, following)
-        if passages:
-            await self._files.write_passages(self._live, self._version.name, self._version_id, passages)
+        missing = passages
+        if self.resumed and passages:
+            missing = await self._files.missing(self._live, self._version_id, passages)
+        await self._files.write_passages(self._live, self._version.name, self._version_id, missing)
         self._count += len(passages)
         self._bytes += sum(len(passage.text.encode()) for passage in passages)
 
