@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -19,8 +20,10 @@ from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
 from memgpt.memory.v1.message_pb2 import ROLE_USER, Message, NewMessage
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
+from memgpt.tool.v1 import tool_service_pb2 as tool_pb
 
-from tests.support.scripted_llm import Hang, ScriptedLLM, call
+from tests.support.scripted_llm import Hang, Reply, Request, ScriptedLLM, Status, Stream, call, chunk
+from tests.support.scripted_tool import ScriptedTool
 from tests.support.suite import Suite
 
 
@@ -123,6 +126,84 @@ def test_recall_holds_each_message_once_after_a_crash(tmp_path: Path, scripted_l
     assert counted == {"archival_memory_insert": 1, "archival_memory_search": 1, "send_message": 1}
     said = [json.loads(message.text) for message in history if message.role == ROLE_USER]
     assert [one["message"] for one in said if one["type"] == "user_message"] == ["I live in Brussels."]
+
+
+SIGNED = {"extra_content": {"google": {"thought_signature": "abc+/="}}}
+BLOCKS = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "e1", "id": "r", "index": 0}]}
+REASONED = {"reasoning_content": "They want to know who is there; I ping — 猫."}
+
+
+@pytest.mark.parametrize(
+    ("beside", "within", "words"),
+    [
+        ({}, SIGNED, "Function call is missing a thought_signature in functionCall parts."),
+        (BLOCKS, {}, "reasoning_details must be preserved: a thought_signature is missing"),
+        (REASONED, {}, "The `reasoning_content` in the thinking mode must be passed back to the API."),
+    ],
+    ids=["signature", "blocks", "reasoning"],
+)
+def test_what_an_endpoint_wants_back_with_a_call_outlives_the_agent(
+    tmp_path: Path,
+    scripted_llm: Callable[..., ScriptedLLM],
+    beside: dict[str, Any],
+    within: dict[str, Any],
+    words: str,
+) -> None:
+    """The Agent is killed after the model's call and before its result; another one ends the turn."""
+    called, release = threading.Event(), threading.Event()
+
+    def ping(_: tool_pb.CallToolRequest) -> tool_pb.CallToolResponse:
+        called.set()
+        release.wait(60)
+        return tool_pb.CallToolResponse(result="pong")
+
+    name = next(iter(beside | within))
+
+    def vendor(request: Request) -> Reply:
+        """Demand the data with every call, as it was if the call is the endpoint's own."""
+        messages = [m for m in request.messages if m.get("tool_calls")]
+        pings = [m for m in messages if m["tool_calls"][0]["function"]["name"] == "ping"]
+        if any(name not in m and name not in m["tool_calls"][0] for m in (pings if beside is BLOCKS else messages)):
+            return Status(400, words)
+        if not pings:
+            made = {"index": 0, "id": "x", "function": {"name": "ping", "arguments": '{"request_heartbeat": true}'}}
+            return Stream((chunk(**beside), chunk("tool_calls", tool_calls=[made | within])))
+        if not all((beside | within).items() <= (m | m["tool_calls"][0]).items() for m in pings):
+            return Status(400, "the signature is not valid")
+        return call("send_message", message="Pong.")
+
+    llm = scripted_llm(vendor)
+    settings = {**_model(llm), "MEMGPT_AGENT_TOOL_ADDRESSES": "127.0.0.1:*"}
+    with Suite(tmp_path, **settings) as suite, ScriptedTool({"ping": ping}) as tool:
+        with suite.client(turn_seconds=1.0) as client:
+            agent_id = client.agents.create(agent_pb.CreateAgentRequest(name="A")).agent_id
+            client.agents.register_tools(agent_id, tool.address)
+            request = agent_pb.SendMessageRequest(
+                agent_id=agent_id, request_id="request-1", text="Ping.", skip_verify=True
+            )
+
+            def read() -> None:
+                with pytest.raises(ServiceError):
+                    _send(client, request)
+
+            reader = threading.Thread(target=read)
+            reader.start()
+            assert called.wait(60)
+            suite.agent.kill9()
+            release.set()
+            reader.join(60)
+        suite.start_agent(**settings)
+        before = len(llm.requests)
+        with suite.client() as client:
+            events = _send(client, request)
+    assert [event.message.text for event in events if event.HasField("message")] == ["Pong."]
+    assert list(tool.done.values()) == [1]
+    sent = [m for m in llm.requests[-1].messages if m.get("tool_calls")]
+    assert (beside | within).items() <= (sent[-1] | sent[-1]["tool_calls"][0]).items(), "unchanged"
+    assert len(llm.requests) - before <= 2, "one refusal at most, from which the new Agent learns"
+    if beside is not REASONED:
+        first = [m for m in llm.requests[before].messages if m.get("tool_calls")]
+        assert name not in json.dumps(first), "not sent where it is not demanded"
 
 
 def test_memory_restarts_under_a_running_agent(tmp_path: Path) -> None:

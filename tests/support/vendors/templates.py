@@ -148,6 +148,164 @@ _RESULTS_DIRECTLY_AFTER = """
 {%- if messages[-1].role == "assistant" -%}{{- raise_exception("Cannot continue an assistant message.") -}}{%- endif -%}
 """
 
+_NAMED_RESULTS = """
+{%- set before = namespace(calls=[], place=0) -%}
+{%- for message in messages -%}
+  {%- if message.role == "tool" -%}
+    {%- set found = namespace(name=none) -%}
+    {%- for call in before.calls if call.id == message.tool_call_id -%}{%- set found.name = call.function.name -%}{%- endfor -%}
+    {%- if found.name is none and before.place < before.calls | length -%}{%- set found.name = before.calls[before.place].function.name -%}{%- endif -%}
+    {%- if found.name is none -%}{{- raise_exception("Tool messages need a resolvable tool name.") -}}{%- endif -%}
+    {%- set before.place = before.place + 1 -%}
+    <|open|>message role="tool" tool="{{ found.name }}"<|sep|>
+  {%- elif message.role == "assistant" -%}
+    {%- set before.calls = message.tool_calls -%}{%- set before.place = 0 -%}
+    {%- for call in message.tool_calls -%}
+      {%- if call.function.arguments is not mapping and call.function.arguments is not string -%}{{- raise_exception("Tool call arguments must be a mapping or a JSON object string.") -}}{%- endif -%}
+      <|open|>call tool="{{ call.function.name }}"<|sep|>
+    {%- endfor -%}
+  {%- endif -%}
+  {{- message.content | string -}}
+{%- endfor -%}
+"""
+
+_RESULTS_WITHIN_ANSWERS = """
+{%- set answer = namespace(open=false, called=false) -%}
+{%- for message in messages -%}
+  {%- if message.role == "system" -%}
+    {%- if not loop.first -%}{{- raise_exception("Invalid system message") -}}{%- endif -%}
+  {%- elif message.role == "user" -%}
+    {%- set answer.open = false -%}
+    {%- if message.content is not string -%}{{- raise_exception("Invalid user message: " + message.role) -}}{%- endif -%}
+  {%- elif message.role == "assistant" -%}
+    {%- set answer.open = true -%}
+    {%- for call in message.tool_calls -%}
+      {%- if call.type != "function" -%}{{- raise_exception("Invalid tool call type: " + call.type) -}}{%- endif -%}
+      <|tools_prefix|>[{"{{ call.function.name }}": {{ call.function.arguments | tojson }}}]<|tools_suffix|>
+    {%- endfor -%}
+  {%- elif message.role == "tool" -%}
+    {%- if not answer.open -%}{{- raise_exception("Tool message outside of assistant") -}}{%- endif -%}
+  {%- else -%}{{- raise_exception("Invalid message role") -}}
+  {%- endif -%}
+  {{- message.content -}}
+{%- endfor -%}
+"""
+
+_ARGUMENTS_ARE_OBJECTS = """
+{%- if not messages -%}{{- raise_exception("No messages provided.") -}}{%- endif -%}
+{%- for message in messages -%}
+  {%- if message.content is not string -%}{{- raise_exception(message.role ~ " content must be a string or a list of text blocks") -}}{%- endif -%}
+  {%- for call in message.tool_calls -%}
+    {%- if call.function.arguments is not mapping -%}
+      {{- raise_exception("tool_call.function.arguments must be a dictionary; normalize JSON strings before apply_chat_template") -}}
+    {%- endif -%}
+    <tool_call>{{ call.function.name }}{% for name, value in call.function.arguments.items() %}<arg_key>{{ name }}</arg_key>{{ value | tojson }}{% endfor %}</tool_call>
+  {%- endfor -%}
+  {{- message.content -}}
+{%- endfor -%}
+"""
+
+_ARGUMENTS_ARE_TEXT = """
+{%- for message in messages -%}
+  {%- if message.role == "assistant" and message.tool_calls is defined and message.tool_calls is not none -%}
+    {%- for call in message.tool_calls -%}
+      {{- message.content + "<｜tool▁call▁begin｜>" + call.function.name + "<｜tool▁sep｜>" + call.function.arguments -}}
+    {%- endfor -%}
+  {%- elif message.role == "tool" -%}{{- "<｜tool▁output▁begin｜>" + message.content -}}
+  {%- elif message.role == "assistant" -%}{{- message.content.split("</think>", 1)[-1] + "<｜end▁of▁sentence｜>" -}}
+  {%- else -%}{{- "<｜User｜>" + message.content -}}
+  {%- endif -%}
+{%- endfor -%}
+"""
+
+_CALLS_AS_IN_PYTHON = """
+{%- for message in messages -%}
+  {{- "<|im_start|>" + message.role + "\n" -}}
+  {%- if message.role == "assistant" and message.tool_calls is defined -%}
+    {%- for call in message.tool_calls -%}
+      {{- call.function.name + "(" -}}
+      {%- for name, value in call.function.arguments.items() -%}
+        {{- name + "=" + (value if value is string else value | tojson if value is mapping else value | string) -}}
+      {%- endfor -%}
+      {{- ")" -}}
+    {%- endfor -%}
+  {%- endif -%}
+  {{- message.content -}}
+{%- endfor -%}
+"""
+
+_ENDS_WITH_THE_USER = """
+{%- for message in messages -%}
+  {%- if message.role in ["user", "system"] and "/think" in message.content -%}/think{%- endif -%}
+  {%- if message.role == "assistant" and loop.last -%}{{- raise_exception("The last answer would be left out.") -}}{%- endif -%}
+  {{- message.content.replace("/think", "").replace("/no_think", "").strip() -}}
+  {%- for call in message.tool_calls -%}
+    <TOOLCALL>[{{- '{"name": "' + call.function.name + '", "arguments": ' + (call.function.arguments | tojson) + "}" -}}]</TOOLCALL>
+  {%- endfor -%}
+{%- endfor -%}
+"""
+
+_UPPER_TYPES = """
+{%- macro declared(properties, required) -%}
+  {%- for name, value in properties | dictsort -%}
+    {%- if value is not mapping -%}{{- raise_exception("A property is no schema.") -}}{%- endif -%}
+    {{ name }}:{ {{- (value["type"] | default("") | string | upper) -}} {{- value["description"] | default("") -}}
+    {%- if value["properties"] is defined -%}{{- declared(value["properties"], value["required"] | default([])) -}}{%- endif -%}
+    {%- if value["type"] | default("") == "array" -%}{%- for key, item in value["items"] | dictsort -%}{{ key }}:{{ item | string }}{%- endfor -%}{%- endif -%}
+    }
+  {%- endfor -%}
+{%- endmacro -%}
+{%- for tool in tools or [] -%}
+  {{- "declaration:" + tool.function.name + tool.function.description -}}
+  {{- declared(tool.function.parameters.properties, tool.function.parameters.required) -}}
+  {{- tool.function.parameters.type | upper -}}
+{%- endfor -%}
+{%- for message in messages -%}
+  {%- for call in message.tool_calls -%}
+    {{- "<|tool_call>call:" + call.function.name + "{" -}}
+    {%- for name, value in call.function.arguments | dictsort -%}{{ name }}:{{ value | string }}{%- endfor -%}}<tool_call|>
+  {%- endfor -%}
+  {{- message.content | trim -}}
+{%- endfor -%}
+"""
+
+_TYPESCRIPT = """
+{%- macro typed(schema) -%}
+  {%- if schema.get("anyOf") is sequence -%}
+    {%- for one in schema.anyOf -%}({{ typed(one) }}){%- endfor -%}
+  {%- elif schema.get("type") is sequence and schema.type is not string -%}
+    {%- for one in schema.type -%}({{ one + "" }}){%- endfor -%}
+  {%- elif schema.get("type") == "object" or schema.get("properties") is mapping -%}
+    {%- set required = schema.get("required", []) + ["[key: string]"] -%}
+    {%- for name, value in schema.get("properties", {}).items() -%}
+      {%- if value.get("description") is string -%}{%- for line in value["description"].split("\n") -%}// {{ line.strip() }}{%- endfor -%}{%- endif -%}
+      {{- name + ("" if name in required else "?") + ": " + typed(value) -}}
+    {%- endfor -%}
+  {%- elif schema.get("type") == "array" -%}({{ typed(schema["items"]) }})[]
+  {%- else -%}{{ schema.get("type", "any") }}
+  {%- endif -%}
+{%- endmacro -%}
+{%- for tool in tools or [] -%}
+  {%- for line in tool.function.description.split("\n") -%}// {{ line }}{%- endfor -%}
+  type {{ tool.function.name }} = (_: {{ typed(tool.function.parameters) }}) => any;
+{%- endfor -%}
+{%- for message in messages -%}
+  {{- message.role + message.content -}}
+  {%- for call in message.tool_calls -%}function call<|role_sep|>{{ {"name": call.function.name, "arguments": call.function.arguments} | tojson }}{%- endfor -%}
+{%- endfor -%}
+"""
+
+_IDS_ARE_SHOWN = """
+{%- for message in messages -%}
+  {%- if message.role == "tool" and message.content[:15].startswith("<tool_response>") -%}{{- message.content[15:] | trim -}}{%- endif -%}
+  {%- if message.content and message.content | length > 0 -%}{{- message.content.split("[BEGIN FINAL RESPONSE]")[-1] -}}{%- endif -%}
+  {%- for call in message.tool_calls -%}
+    {{- '{"name": "' + call["function"]["name"] + '", "arguments": ' + call["function"]["arguments"] | tojson -}}
+    {{- ', "id": "' + call["id"] + '"}' -}}
+  {%- endfor -%}
+{%- endfor -%}
+"""
+
 TEMPLATES = {
     "Mistral": _ALTERNATING,
     "Llama 3": _FIRST_IS_THE_USERS,
@@ -157,10 +315,22 @@ TEMPLATES = {
     "Command R+, Hermes, Functionary": _TYPED_TOOLS,
     "Kimi K2, GLM, Granite": _KNOWN_RESULTS,
     "Seed-OSS, DeepSeek": _RESULTS_DIRECTLY_AFTER,
+    "Kimi K3": _NAMED_RESULTS,
+    "Apertus": _RESULTS_WITHIN_ANSWERS,
+    "Spark 2.5, Muse, GLM 4.6": _ARGUMENTS_ARE_OBJECTS,
+    "DeepSeek V3.1": _ARGUMENTS_ARE_TEXT,
+    "LFM 2.5": _CALLS_AS_IN_PYTHON,
+    "Nemotron": _ENDS_WITH_THE_USER,
+    "Gemma 4": _UPPER_TYPES,
+    "GigaChat 3.5": _TYPESCRIPT,
+    "Apriel, MiroThinker": _IDS_ARE_SHOWN,
 }
 """Templates by the family of models that use their like."""
 
 WITHOUT_TOOLS = frozenset({"Gemma 2"})
+_TEXT_ARGUMENTS = frozenset({"DeepSeek V3.1"})
+_OWN_FIELDS_ONLY = frozenset({"DeepSeek V3.1", "LFM 2.5"})
+"""Templates that ask whether a message has calls; the others take none for an empty list."""
 
 
 def render(name: str, body: Mapping[str, Any]) -> str:
@@ -169,19 +339,20 @@ def render(name: str, body: Mapping[str, Any]) -> str:
     Raises:
         RefusedError: The template does not take the messages.
     """
-    messages = [_with_objects(message) for message in body["messages"]]
+    messages = [_prepared(name, message) for message in body["messages"]]
     try:
         return _compiled(name).render(messages=messages, tools=body.get("tools"))
     except jinja2.TemplateError as error:
         raise RefusedError(f"Error rendering the chat template: {error}") from error
 
 
-def _with_objects(message: dict[str, Any]) -> dict[str, Any]:
-    calls = [
-        {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
-        for call in message.get("tool_calls") or ()
-    ]
-    return {**message, "tool_calls": calls}
+def _prepared(name: str, message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message as servers pass it to a template."""
+    calls = message.get("tool_calls") or []
+    if name not in _TEXT_ARGUMENTS:
+        read = [{**call["function"], "arguments": json.loads(call["function"]["arguments"])} for call in calls]
+        calls = [{**call, "function": function} for call, function in zip(calls, read, strict=True)]
+    return {**message, "tool_calls": calls} if calls or name not in _OWN_FIELDS_ONLY else message
 
 
 @lru_cache

@@ -11,7 +11,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 """The address of OpenAI's own service."""
 
 _OPERATION = re.compile(
-    r"/(?:(?:chat/)?completions|embeddings|models|responses|messages|rerank|audio/\w+|images/\w+|(?<=/v1/)chat"
+    r"/(?:(?:chat/)?completions|text/chatcompletion(?:_v2)?|embeddings|models|responses|messages|rerank|audio/\w+|images/\w+|(?<=/v1/)chat"
     r"|api/(?:chat|generate|tags|embed|show))/*\Z"
 )
 """An operation, also one of Ollama's own API, next to which it serves OpenAI's."""
@@ -30,6 +30,9 @@ _PATHS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bapi\.fireworks\.ai\Z"), "/inference/v1"),
     (re.compile(r"\bark\.[\w-]+\.volces\.com\Z"), "/api/v3"),
     (re.compile(r"\bapi\.cohere\.(?:com|ai)\Z"), "/compatibility/v1"),
+    (re.compile(r"\bmodels\.github\.ai\Z"), "/inference"),
+    (re.compile(r"\bqianfan\.baidubce\.com\Z"), "/v2"),
+    (re.compile(r"\bbedrock-runtime\.[\w-]+\.amazonaws\.com(?:\.cn)?\Z"), "/openai/v1"),
     (re.compile(r"\bapi\.deepinfra\.com\Z"), "/v1/openai"),
 )
 """Hosts that serve OpenAI's protocol under another path than ``/v1``."""

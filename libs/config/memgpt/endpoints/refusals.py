@@ -170,7 +170,7 @@ def _http_status(code: object) -> int:
 def _meaning(status: int, code: str, text: str, wait: float | None) -> Meaning:
     if 300 <= status < 400:
         return Meaning.REDIRECTED
-    if status == 402:
+    if status == 402 and not wordings.FEWER_TOKENS.search(text):
         return Meaning.OUT_OF_BALANCE
     by_words = next((meaning for meaning, holds in _IN_ORDER if holds(status, code, text, wait)), None)
     if by_words is not None:
@@ -188,7 +188,7 @@ def _meaning(status: int, code: str, text: str, wait: float | None) -> Meaning:
             return Meaning.RATE_LIMITED
         case 451:
             return Meaning.COUNTRY
-        case 408 | 409 | 425:
+        case 408 | 409 | 424 | 425 | 499:
             return Meaning.UNAVAILABLE
         case 501:
             return Meaning.REFUSED
@@ -209,6 +209,8 @@ def _said(pattern: re.Pattern[str], *, unless: Sequence[int] = (), only: Sequenc
 def _out_of_balance(status: int, code: str, text: str, wait: float | None) -> bool:
     # Gemini says "exceeded your current quota" about a limit per minute, and when to retry.
     passes = wait is not None or (status != 402 and wordings.NAMES_A_SHORT_TIME.search(text) is not None)
+    if wordings.FEWER_TOKENS.search(text):
+        return False
     return wordings.OUT_OF_BALANCE.search(text) is not None and (
         not passes or wordings.ABOUT_MONEY.search(text) is not None
     )

@@ -26,7 +26,7 @@ PER_TIME = _any(
     r"resource[_ ]exhausted",
     r"slow (?:down|your requests)|too many open requests|request limit (?:reached|exceeded)",
     r"(?:tokens?|requests?)\b.{0,12}\bper \d+ ?(?:s\b|seconds?|minutes?|hours?)|(?:hourly|daily|weekly)\b.{0,20}\b(?:limit|quota)",
-    r"exhausted your capacity|(?<!cache )(?<!context )(?<!memory )capacity (?:limit )?exceeded|no capacity|quota will reset",
+    r"(?:please )?wait before (?:trying|retrying|sending)|exhausted your capacity|(?<!cache )(?<!context )(?<!memory )capacity (?:limit )?exceeded|no capacity|quota will reset",
     r"速率|频率|频繁|頻繁|限流|请求过多|請求過多|并发|每\s*(?:秒|分钟|分鐘|小时|小時|天|日)|(?:请求|請求|调用|调用次数|次数).{0,8}(?:上限|超限)",
     r"リクエスト.{0,20}(?:上限|多すぎ|制限)|レート制限|요청.{0,12}(?:한도|너무 많|제한)",
     r"(?:лимит|много|слишком част).{0,20}запрос|запросов в (?:минуту|секунду)",
@@ -51,7 +51,7 @@ OUT_OF_BALANCE = _any(
     r"billing[ _-](?:hard[ _-]limit|not[ _-]active|details)",
     r"payment[ _-](?:is )?required|(?:spend(?:ing)?|(?<!thinking[ _-])(?<!reasoning[ _-])(?<!token[ _-])budget)[ _-]limit",
     r"monthly\b.{0,20}\b(?:limit|quota|budget)|spend(?:ing)? cap|\bkey limit exceeded",
-    r"purchase more|recharge|\btop[ -]up\b",
+    r"(?<!thinking[ _-])(?<!reasoning[ _-])(?<!token[ _-])budget[ _-](?:has been |was )?exceeded|purchase more|recharge|\btop[ -]up\b",
     r"arrear|overdue",
     r"account is (?:not active|deactivated|suspended)",
     r"(?:余额|餘額)不足|欠费|欠費|额度|額度|请充值|残高|잔액|잔고",
@@ -65,7 +65,7 @@ BAD_KEY = _any(
     r"authentication (?:fails?|failed|error|required)",
     r"(?:token|key|credentials?) (?:is|are|has) (?:invalid|expired|revoked)|missing authentication",
     r"authentication (?:parameter |header )?(?:is |was )?(?:missing|not received)",
-    r"unauthori[sz]ed|unauthenticated|invalid authentication",
+    r"unauthori[sz]ed|unauthenticated|invalid authentication|log[ -]?in fail",
     r"令牌|密钥|鉴权|身份验证",
 )
 
@@ -110,9 +110,9 @@ NO_TOOLS = _any(
     r"requires? .{0,60}--(?:jinja|tool-call-parser|enable-auto-tool-choice)",
     r"--(?:tool-call-parser|enable-auto-tool-choice)\b.{0,60}(?:required|to be set)",
     r"(?:does not|doesn'?t|do not|don'?t|not|cannot|can'?t|no) (?:currently |yet )?(?:support|handle|accept|allow|supported)\b(?! with).{0,20}\b(?:tools?|functions?)\b(?![ _-]?choice)",
-    r"\b(?:tools?|functions?|function[ _-]call(?:s|ing)?|tool[ _-](?:use|calls?|calling))\b['\"`]?(?: parameters?| fields?)? (?:(?:is|are) )?(?:currently |yet )?(?:not |un|in)(?:supported|available|enabled|allowed|permitted|compatible)",
+    r"\b(?:tools?|functions?|function[ _-]call(?:s|ing)?|tool[ _-](?:use|calls?|calling))\b['\"`]?(?: parameters?| fields?)? (?:(?:is|are|has|have) )?(?:currently |yet )?(?:not |un|in)(?:been )?(?:supported|available|enabled|allowed|permitted|compatible)",
     r"unsupported (?:parameter|argument|field|feature|value)s?:? ['\"`]?(?:tools|functions)\b(?![ _-]?choice)",
-    r"(?:extra inputs? (?:is|are) not permitted|un(?:known|recogni[sz]ed|expected) (?:request |keyword )?(?:name|argument|field|parameter|key)s?)\b.{0,30}\btools\b",
+    r"(?:extra inputs? (?:is|are) not permitted|un(?:known|recogni[sz]ed|expected) (?:request |keyword )?(?:name|argument|field|parameter|key)s?)\b.{0,30}\btools\b(?![.\[])",
     r"no endpoints? found that supports? tool|\btools['\"`]?: extra inputs",
     r"不支持.{0,10}(?:工具|函数|function|tool)",
 )
@@ -196,7 +196,7 @@ ABOUT_LENGTH = _any(
 OUTPUT_LIMIT = _any(
     r"max_(?:completion_|new_|output_)?tokens\b['\"`]?.{0,40}(?:too large|(?:must|should|needs to|has to|can) (?:not |only )?(?:be|exceed)|exceeds?|at most|invalid|out of range|range|less than|greater than|not in|maximum)",
     r"(?:range of|invalid|maximum (?:allowed )?(?:value )?(?:of|for)|value for|the) ['\"`]?max_(?:completion_|new_|output_)?tokens\b",
-    r"supports at most \d+ (?:completion|output) tokens",
+    r"supports at most \d+ (?:completion|output) tokens|fewer max_tokens",
     r"(?:maximum|max) (?:number of )?(?:output|completion) tokens",
 )
 """More tokens are requested for the answer than the model can write; a number next to it is the model's limit."""
@@ -206,3 +206,6 @@ INPUT_AND_OUTPUT = _any(
     r"context (?:length|limit|window|size)",
 )
 """Prompt and answer together are too long, which counts as a prompt that is too long."""
+
+FEWER_TOKENS = _any(r"fewer max_tokens")
+"""The account pays for an answer, but not for one of this length."""

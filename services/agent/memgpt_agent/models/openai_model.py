@@ -189,7 +189,7 @@ class OpenAIModel:
         calls = [made.call, *made.further] if made.call else []
         for place, (call, raw) in enumerate(zip(calls, answer.calls, strict=False)):
             calls[place] = dialect.extras.keep(
-                call, answer.reasoning, raw.extra, reasoning_demanded=dialect.quirks.reasoning
+                call, answer.reasoning, raw.extra, answer.blocks, reasoning_demanded=dialect.quirks.reasoning
             )
         return replace(made, call=calls[0], further=tuple(calls[1:])) if calls else made
 

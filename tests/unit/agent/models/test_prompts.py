@@ -47,7 +47,18 @@ ARGUMENTS = st.one_of(
 TOOL = Tool(
     "look_up",
     "Looks a word up. " * 300,
-    json.dumps({"type": "object", "properties": {"word": {"type": "string", "pattern": "^a$", "default": "a"}}}),
+    json.dumps(
+        {
+            "type": "object",
+            "properties": {
+                "word": {"type": "string", "pattern": "^a$", "default": "a"},
+                "anything": True,
+                "maybe": {"type": ["string", "null"]},
+                "tags": {"type": "array"},
+                "place": {"type": "object", "properties": {"x": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}},
+            },
+        }
+    ),
     "localhost:1",
 )
 

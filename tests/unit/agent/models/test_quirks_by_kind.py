@@ -9,15 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from memgpt.endpoints.address import parse_address
 from memgpt.endpoints.refusals import Meaning, error_in, understand
-from memgpt_agent.domain import Tool, Usage
+from memgpt_agent.domain import Message, Role, Tool, Usage
 from memgpt_agent.functions import BUILT_IN, Function
 from memgpt_agent.functions.json_schema import in_short
-from memgpt_agent.models.base import DeltaKind
+from memgpt_agent.models.base import BadAnswerError, DeltaKind
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors
 
 from tests.support.scripted_llm import Completion, Raw, Reply, Request, ScriptedLLM, Status, Stream, call, chunk, say
+from tests.unit.agent.fakes import user
 from tests.unit.agent.models.asking import Sink, calls, model_at, question
 
 Start = Callable[..., ScriptedLLM]
@@ -99,6 +101,116 @@ async def test_every_parameter_needs_a_description(scripted_llm: Start, words: s
     assert last[-1]["function"]["parameters"]["properties"]["some_word"]["description"] == "Some word"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Each message must have at least one content element.",
+        "<400> InternalError.Algo.InvalidParameter: The content field is a required field.",
+        "Unable to submit request because it must include at least one parts field, which describes the prompt input.",
+        "invalid params, chat content is empty (2013)",
+    ],
+)
+async def test_a_call_needs_a_text(scripted_llm: Start, words: str) -> None:
+    """xAI, DashScope, Vertex and MiniMax."""
+
+    def vendor(request: Request) -> Reply:
+        return GREETING if all(m["content"] for m in request.messages) else Status(400, words)
+
+    answer, _, llm = await asked(scripted_llm, vendor)
+    assert calls(answer) == HELLO
+    assert "tools" in llm.requests[-1].json
+
+
+BLOCKS: dict[str, tuple[str, list[Any], list[Any], str]] = {
+    "OpenRouter": (
+        "reasoning_details",
+        [
+            [{"type": "reasoning.text", "text": "They ", "index": 0}],
+            [{"type": "reasoning.text", "text": "greet.", "signature": "abc", "index": 0}],
+            [{"type": "reasoning.encrypted", "data": "e1", "index": 1}, {"type": "reasoning.encrypted", "data": "e2", "index": 1}],
+        ],
+        [
+            {"type": "reasoning.text", "text": "They greet.", "signature": "abc", "index": 0},
+            {"type": "reasoning.encrypted", "data": "e1", "index": 1},
+            {"type": "reasoning.encrypted", "data": "e2", "index": 1},
+        ],
+        "Gemini models require OpenRouter reasoning details to be preserved in each request: Function call is missing a thought_signature",
+    ),
+    "LiteLLM": (
+        "thinking_blocks",
+        [
+            [{"type": "thinking", "thinking": "They ", "signature": ""}],
+            [{"type": "thinking", "thinking": "greet."}],
+            [{"type": "thinking", "thinking": "", "signature": "abc"}],
+            [{"type": "redacted_thinking", "data": "r1"}],
+            [{"type": "redacted_thinking", "data": "r2"}],
+        ],
+        [
+            {"type": "thinking", "thinking": "They greet.", "signature": "abc"},
+            {"type": "redacted_thinking", "data": "r1"},
+            {"type": "redacted_thinking", "data": "r2"},
+        ],
+        "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final `assistant` message must start with a thinking block.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", BLOCKS)
+async def test_blocks_of_reasoning_are_sent_back(scripted_llm: Start, vendor: str) -> None:
+    """Also by another process, to which they come with the stored call."""
+    field, pieces, whole, words = BLOCKS[vendor]
+
+    def demanding(request: Request) -> Reply:
+        called = [m for m in request.messages if m.get("tool_calls")]
+        if any(m.get(field) != whole for m in called):
+            return Status(400, words)
+        made = [{"index": 0, "id": "x", "function": {"name": "send_message", "arguments": '{"message": "Hello."}'}}]
+        return Stream((*(chunk(**{field: piece}) for piece in pieces), chunk(tool_calls=made)))
+
+    llm = scripted_llm(demanding)
+    history = [user("Hello?")]
+    for _ in range(2):
+        async with model_at(llm) as model:
+            answer = await model.complete(question(*history), Sink())
+        assert calls(answer) == HELLO
+        assert answer.call is not None
+        result = Message(Role.TOOL, "{}", call_id=answer.call.call_id)
+        history += [Message(Role.ASSISTANT, "", function_call=answer.call), result, user("And?")]
+    assert field not in json.dumps(llm.requests[1].json), "only where it is demanded"
+    assert "tools" in llm.requests[-1].json
+
+
+TAGGING = Function(
+    "tag", "Sets tags.", (), heartbeat_default=True,
+    tool=Tool("tag", "", "{}", "localhost:1"),
+    schema={"type": "object", "properties": {"tags": {"type": "array"}, "note": {"type": ["string", "null"]}, "any": True}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid JSON payload received. Unknown name \"type\" at 'tools.function_declarations[9].parameters.properties[1].value': Proto field is not repeating, cannot start list.",
+        "tools.9.function.parameters.properties.note.type: Input should be a valid string",
+    ],
+)
+async def test_a_schema_of_a_tool_that_a_vendor_cannot_read(scripted_llm: Start, words: str) -> None:
+    """Gemini takes one type, and everyone wants to know what an array holds."""
+
+    def gemini(request: Request) -> Reply:
+        declared = json.dumps(request.json.get("tools"))
+        return Status(400, words) if '"type": [' in declared else GREETING
+
+    llm = scripted_llm(gemini)
+    async with model_at(llm) as model:
+        answer = await model.complete(question(functions=(*BUILT_IN, TAGGING)), Sink())
+    assert calls(answer) == HELLO
+    properties = llm.requests[-1].json["tools"][-1]["function"]["parameters"]["properties"]
+    assert properties["note"] == {"type": "string"}
+    assert properties["tags"]["items"] == {"type": "string"}
+    assert properties["any"] == {}
+
+
 # Calls
 
 
@@ -138,6 +250,13 @@ WRITTEN = {
     "step": '<steptml:toolcall><steptml:invoke name="send_message"><steptml:parameter name="message">Hello.</steptml:parameter></steptml:invoke></steptml:toolcall>',
     "openhermes": '<functioncall> {"name": "send_message", "arguments": \'{"message": "Hello."}\'}',
     "glm 4.7": "<tool_call>send_message<arg_key>message</arg_key><arg_value>Hello.</arg_value></tool_call>",
+    "gemma 4": '<|tool_call>call:send_message{message:<|"|>Hello.<|"|>}<tool_call|>',
+    "kimi k3": '<|open|>think<|sep|>I greet.<|close|>think<|sep|><|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="send_message" index="1"<|sep|><|open|>argument key="message" type="string"<|sep|>Hello.<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>',
+    "kimi k3, json": '<|open|>tools<|sep|><|open|>call tool="send_message" index="1"<|sep|><|open|>json type="object"<|sep|>{"message": "Hello."}<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|>',
+    "minimax m3": ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="send_message">]<]minimax[>[<message>Hello.]<]minimax[>[</message>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>',
+    "minicpm 5": '<function name="send_message"><param name="message"><![CDATA[Hello.]]></param></function>',
+    "hunyuan 3": "<tool_calls:opensource>\n<tool_call:opensource>send_message<tool_sep:opensource>\n<arg_key:opensource>message</arg_key:opensource>\n<arg_value:opensource>Hello.</arg_value:opensource>\n</tool_call:opensource>\n</tool_calls:opensource>",
+    "gpt-oss, recipient first": '<|start|>assistant to=functions.send_message<|channel|>commentary json<|message|>{"message": "Hello."}<|call|>',
     "phi mini": '<|tool_call|>[{"type": "function", "function": {"name": "send_message", "parameters": {"message": "Hello."}}}]<|/tool_call|>',
 }
 
@@ -161,6 +280,11 @@ REASONED = {
     "cohere": "<|START_THINKING|>Secret.<|END_THINKING|><|START_RESPONSE|>Hello.<|END_RESPONSE|>",
     "apertus": "<|inner_prefix|>Secret.<|inner_suffix|>Hello.",
     "exaone": "<thought>\nSecret.\n</thought>\n\nHello.",
+    "minimax m3": "<mm:think>Secret.</mm:think>Hello.",
+    "hunyuan 3": "<think:opensource>Secret.</think:opensource>Hello.",
+    "kimi k3": "<|open|>think<|sep|>Secret.<|close|>think<|sep|><|open|>response<|sep|>Hello.<|close|>response<|sep|>",
+    "gemma 4": "<|channel>thought\nSecret.<channel|>Hello.",
+    "apriel": "Here are my reasoning steps:\nSecret.\n[BEGIN FINAL RESPONSE]\nHello.",
     "hunyuan": "<think>\nSecret.\n</think>\n<answer>\nHello.</answer>",
     "open thoughts": "<|begin_of_thought|>Secret.<|end_of_thought|><|begin_of_solution|>Hello.<|end_of_solution|>",
 }
@@ -210,6 +334,26 @@ async def test_more_room_than_the_model_has(scripted_llm: Start, words: str) -> 
 
     answer, _, _ = await asked(scripted_llm, limited)
     assert calls(answer) == HELLO
+
+
+async def test_an_account_that_pays_for_fewer_tokens(scripted_llm: Start) -> None:
+    """OpenRouter refuses the room for an answer, not the request."""
+
+    def openrouter(request: Request) -> Reply:
+        given = request.json.get("max_tokens") or 0
+        if given > 3000:
+            words = f"This request requires more credits, or fewer max_tokens. You requested up to {given} tokens, but can only afford 3000. To increase, visit https://openrouter.ai/settings/credits and upgrade to a paid account"
+            return Status(402, words)
+        return Completion(content="", finish_reason="length") if given < 2000 else GREETING
+
+    answer, _, _ = await asked(scripted_llm, openrouter)
+    assert calls(answer) == HELLO
+
+
+async def test_the_filter_of_gemini_names_its_reason(scripted_llm: Start) -> None:
+    filtered = Stream((chunk(content="Well"), chunk("content_filter: RECITATION")))
+    with pytest.raises(BadAnswerError, match="content filter"):
+        await asked(scripted_llm, [filtered, filtered])
 
 
 # Schemas
@@ -301,6 +445,32 @@ def test_a_balance_in_any_language(status: int, words: str) -> None:
             },
             Meaning.RATE_LIMITED,
         ),
+        (400, {"message": "Tool use has not been enabled, because it is unsupported by m."}, Meaning.NO_TOOLS),
+        (429, {"message": "Too many tokens, please wait before trying again."}, Meaning.RATE_LIMITED),
+        (400, {"message": "Too many tokens, please wait before trying again."}, Meaning.RATE_LIMITED),
+        (
+            400,
+            {
+                "error": {
+                    "message": "Budget has been exceeded! Current cost: 1.2, Max budget: 1.0",
+                    "type": "budget_exceeded",
+                }
+            },
+            Meaning.OUT_OF_BALANCE,
+        ),
+        (
+            200,
+            {
+                "choices": None,
+                "base_resp": {
+                    "status_code": 1004,
+                    "status_msg": "login fail: Please carry the API secret key in the 'Authorization' field of the request header",
+                },
+            },
+            Meaning.BAD_KEY,
+        ),
+        (402, {"error": {"message": "Insufficient credits", "code": 402}}, Meaning.OUT_OF_BALANCE),
+        (424, {"error": {"message": "Model stream error", "type": "ModelErrorException"}}, Meaning.UNAVAILABLE),
         (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, Meaning.UNAVAILABLE),
         (
             400,
@@ -411,3 +581,23 @@ async def test_cached_tokens_in_other_places(scripted_llm: Start, vendor: str) -
 
 def test_no_wording_here_is_in_two_lists() -> None:
     assert not {re.sub(r"\W", "", words) for _, words in LIMITED} & {re.sub(r"\W", "", words) for _, words in PAID}
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("written", "base_url"),
+    [
+        ("https://models.github.ai", "https://models.github.ai/inference"),
+        ("https://models.github.ai/inference/chat/completions", "https://models.github.ai/inference"),
+        (
+            "https://bedrock-runtime.us-west-2.amazonaws.com",
+            "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1",
+        ),
+        ("https://qianfan.baidubce.com", "https://qianfan.baidubce.com/v2"),
+        ("https://api.minimax.io/v1/text/chatcompletion_v2", "https://api.minimax.io/v1"),
+    ],
+)
+def test_addresses_of_vendors(written: str, base_url: str) -> None:
+    assert parse_address(written).base_url == base_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memgpt_agent.domain import NO_USAGE, Usage
@@ -32,7 +33,7 @@ _FINISHES = {
 def finish_of(reason: object) -> str:
     """Convert an endpoint's ``finish_reason`` to OpenAI's term, for the reasons that we tell apart."""
     text = str(reason or "")
-    return _FINISHES.get(text.lower(), text)
+    return _FINISHES.get(text.lower().partition(":")[0], text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Answer:
         reasoning: Reasoning that came in a field of its own; some endpoints expect it back with a call.
         reasoning_tokens: As the endpoint counts them.
         runaway: Whether it was stopped because it repeated itself.
+        blocks: Fields with blocks of reasoning, which some endpoints expect back with a call.
         cached_apart: Whether the endpoint certainly counts the cached tokens apart from the prompt's.
     """
 
@@ -69,6 +71,7 @@ class Answer:
     reasoning_tokens: int = 0
     runaway: bool = False
     cached_apart: bool = False
+    blocks: Mapping[str, object] | None = None
 
     @property
     def cut_off(self) -> str:

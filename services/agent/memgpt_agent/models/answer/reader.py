@@ -9,7 +9,7 @@ from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
 from memgpt_agent.models.answer.assembly import CallAssembly, arguments_of
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.partial_json import PartialCall
-from memgpt_agent.models.answer.reasoning import ReasoningFilter, without_reasoning
+from memgpt_agent.models.answer.reasoning import ReasoningFilter, join_blocks, without_reasoning
 from memgpt_agent.models.answer.repetition import RepetitionDetector
 from memgpt_agent.models.answer.surrogates import SurrogateJoiner, whole
 from memgpt_agent.models.answer.text_calls import looks_like_a_call
@@ -20,15 +20,16 @@ MAX_CHARACTERS = 500_000
 """Maximum number of characters of one answer; Memory's messages have at most 1 MiB."""
 
 _MARKUP = re.compile(
-    r"<[|｜]|</?(?:[a-z]{1,12}:)?(?i:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|```|\bfunctools|^Action:",
+    r"<[|｜]|</?(?:[a-z]{1,12}:)?(?i:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|\]<\]|```|\bfunctools|^Action:",
     re.MULTILINE,
 )
 """Possible beginnings of a call that is written as text: after one, nothing is shown as a thought."""
 
 _MARKUP_BEGINS = re.compile(
-    r"(?:</?(?:[a-z]{1,12}:)?[A-Za-z_]{0,12}|\[[A-Z_]{0,2}|`{1,2}|\bfunctoo?l?|^Acti?o?n?)\Z", re.MULTILINE
+    r"(?:</?(?:[a-z]{1,12}:)?[A-Za-z_]{0,12}|\[[A-Z_]{0,2}|\]<?|`{1,2}|\bfunctoo?l?|^Acti?o?n?)\Z", re.MULTILINE
 )
 
+_BLOCKS = ("reasoning_details", "thinking_blocks")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
 
@@ -57,6 +58,7 @@ class AnswerReader:
         self._text: list[str] = []
         self._held = ""
         self._reasoning: list[str] = []
+        self._blocks: dict[str, list[dict[str, object]]] = {}
         self._refusal: list[str] = []
         self._finish = ""
         self._usage = ReportedUsage()
@@ -118,6 +120,7 @@ class AnswerReader:
             self._reasoning_tokens,
             self._runaway,
             self._usage.apart,
+            self._blocks or None,
         )
 
     def _message(self, message: dict[str, object]) -> None:
@@ -132,6 +135,10 @@ class AnswerReader:
 
     def _delta(self, delta: dict[str, object]) -> None:
         self._reason(next((delta[key] for key in _REASONING if delta.get(key)), None))
+        for key in _BLOCKS:
+            given = delta.get(key)
+            if isinstance(given, list) and given:
+                join_blocks(self._blocks.setdefault(key, []), given)
         content = delta.get("content")
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
         for part in parts:

@@ -20,18 +20,25 @@ _MARKS = (
     ("<|channel|>analysis<|message|>", "<|end|>"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<think:opensource>", "</think:opensource>"),
+    ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
+    ("<|channel>thought", "<channel|>"),
+    ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
 )
 _FRAMES = (
     ("<|start|>assistant", ""),
     ("<|channel|>final<|message|>", "<|return|>"),
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
 )
 """Marks around the answer itself, of models that mark both."""
 
 _FRAMES_AFTER_REASONING = (("<answer>", "</answer>"),)
 """Marks that mean something else in an answer without reasoning."""
 
+_BLOCK_TEXTS = ("text", "thinking", "summary")
 _LONGEST = max(len(begin) for begin, _ in (*_MARKS, *_FRAMES))
 _BLOCK = re.compile("|".join(f"{re.escape(a)}.*?{re.escape(b)}" for a, b in _MARKS), re.DOTALL)
 _ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>"))
@@ -113,3 +120,22 @@ def spoken(message: str) -> str:
     """Return a message to the user without the reasoning at its beginning."""
     reader = ReasoningFilter()
     return reader.feed(message) + reader.end()
+
+
+def join_blocks(blocks: list[dict[str, object]], pieces: list[object]) -> None:
+    """Add the blocks of reasoning in a chunk; the first one may continue the last block of the chunk before."""
+    for place, piece in enumerate(pieces):
+        if not isinstance(piece, dict):
+            continue
+        last = blocks[-1] if blocks and not place else None
+        if last is None or last.get("signature") or _block(last) != _block(piece) or "data" in piece:
+            blocks.append(dict(piece))
+            continue
+        for key, value in piece.items():
+            before = last.get(key)
+            joined = key in _BLOCK_TEXTS and isinstance(before, str) and isinstance(value, str)
+            last[key] = f"{before}{value}" if joined else value or before
+
+
+def _block(piece: dict[str, object]) -> tuple[object, object]:
+    return piece.get("type"), piece.get("index")

@@ -38,18 +38,22 @@ _OTHER_KEYS = ("id", "type", "index")
 
 _TAG = re.compile(
     r"<[\w｜|:]*?(?:function|invoke|tool)(?:=|\s+name\s*=\s*|:)\s*[\"']?(?P<name>[\w.\-]{1,80})[\"']?\s*>"
-    r"|<tool_call>\s*(?P<glm>[\w.\-]{1,80})\s*(?=<arg_key>|</tool_call>)"
+    r"|<tool_call>\s*(?P<glm>[\w.\-]{1,80})\s*(?:<tool_sep>\s*)?(?=<arg_key>|</tool_call>)"
 )
 _TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_call)>|\Z")
 _PARAMETER = re.compile(
-    r"<[\w｜|:]*?parameter(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>(?P<value>.*?)</[\w｜|:]*?parameter>"
+    r"<[\w｜|:]*?param(?:eter)?(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>(?P<value>.*?)</[\w｜|:]*?param(?:eter)?>"
     r"|<arg_key>\s*(?P<glm>[\w.\-]{1,80})\s*</arg_key>\s*<arg_value>(?P<glm_value>.*?)</arg_value>",
     re.DOTALL,
 )
-_GEMMA = re.compile(r"call:(?P<name>[\w.\-]{1,80})\{(?P<body>.*?)\}(?=\s*(?:<end_function_call>|call:|\Z))", re.DOTALL)
-_GEMMA_PAIR = re.compile(r"(?P<key>\w{1,80}):(?:<escape>(?P<text>.*?)<escape>|(?P<plain>[^,]*))(?:,|\Z)", re.DOTALL)
+_CDATA = re.compile(r"\A\s*<!\[CDATA\[(.*)\]\]>\s*\Z", re.DOTALL)
+_GEMMA = re.compile(
+    r"call:(?P<name>[\w.\-]{1,80})(?P<body>\{.*?\})(?=\s*(?:<end_function_call>|<tool_call\|>|<\|tool_response>|call:|\Z))",
+    re.DOTALL,
+)
+_GEMMA_TEXT = re.compile(r"<escape>(.*?)<escape>", re.DOTALL)
 _GLUE = re.compile(
-    r"(?:\s|:\d+(?=\D)|\[CALL_ID\]\w{1,40}|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
+    r"(?:\s|:\d+(?=\D)|commentary\b|\[CALL_ID\]\w{1,40}|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z_][\w.\-]{1,80}")
@@ -57,6 +61,26 @@ _PYTHON_BEFORE = re.compile(r"(?:^|[\[,(>|;\]=])\s*(?:print\()?\Z", re.MULTILINE
 _MARKUP = re.compile(
     r"</?[|｜]?/?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
 )
+_SPELLINGS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("]<]minimax[>[", re.compile(r"\]<\]minimax\[>\["), ""),
+    (":opensource>", re.compile(r"(?<=\w):opensource(?=>)"), ""),
+    ('<|"|>', re.compile(r'<\|"\|>'), "<escape>"),
+    (
+        "<|open|>call ",
+        re.compile(r'<\|open\|>call\b[^<>]*?\btool="([\w.\-]{1,80})"[^<>]*<\|sep\|>'),
+        r'<invoke name="\1">',
+    ),
+    ("<|close|>call<|sep|>", re.compile(r"<\|close\|>call<\|sep\|>"), "</invoke>"),
+    (
+        "<|open|>argument ",
+        re.compile(r'<\|open\|>argument\b[^<>]*?\bkey="([\w.\-]{1,80})"[^<>]*<\|sep\|>'),
+        r'<parameter name="\1">',
+    ),
+    ("<|close|>argument<|sep|>", re.compile(r"<\|close\|>argument<\|sep\|>"), "</parameter>"),
+    ("<|sep|>", re.compile(r"<\|(?:open|close)\|>\w{1,20}[^<>]{0,80}<\|sep\|>"), ""),
+)
+"""Marks that only some models use: a text that shows their use, the mark, and its common spelling."""
+
 _PROSE = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -82,7 +106,7 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
         contiguous: Whether to stop at the first prose after a call: unconstrained models continue with invented results
             and calls.
     """
-    text = text[:_MAX_TEXT]
+    text = _spelled(text[:_MAX_TEXT])
     calls: list[RawCall] = []
     thoughts: list[str] = []
     around: list[str] = []
@@ -105,6 +129,14 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
     return TextCalls(
         tuple(calls[:_MAX_CALLS]), "\n".join(filter(None, (*thoughts, beside if _PROSE.search(beside) else "")))
     )
+
+
+def _spelled(text: str) -> str:
+    """Return a text with the marks of single models in their common spelling."""
+    for sign, mark, common in _SPELLINGS:
+        if sign in text:
+            text = mark.sub(common, text)
+    return text
 
 
 def looks_like_a_call(text: str, names: FunctionNames) -> bool:
@@ -157,24 +189,37 @@ def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
         return None
     end = _TAG_END.search(text, match.end())
     body = text[match.end() : end.start() if end else len(text)]
-    values: dict[str, object] = {}
-    for parameter in _PARAMETER.finditer(body):
-        key = parameter["key"] or parameter["glm"]
-        value = parameter["value"] if parameter["key"] else parameter["glm_value"]
-        values[key] = _typed(names.by_name[name], key, value)
-    if not values and "{" in body:
-        try:
-            decoded, _ = decode(body, body.index("{"))
-        except ValueError:
-            decoded = None
-        values = decoded if isinstance(decoded, dict) else {}
+    values = _parameters(body, names.by_name[name])
     if not values and body.strip():
         return None
     return _Found(place, end.end() if end else len(text), (RawCall(name, envelopes.dumps(values)),))
 
 
+def _parameters(body: str, function: Function) -> dict[str, object]:
+    """Return the arguments inside of a tag: in a tag for each, or as JSON."""
+    values: dict[str, object] = {}
+    for parameter in _PARAMETER.finditer(body):
+        key = parameter["key"] or parameter["glm"]
+        value = parameter["value"] if parameter["key"] else parameter["glm_value"]
+        values[key] = _typed(function, key, value)
+    if not values and "{" in body.partition("<")[0]:
+        try:
+            decoded, _ = decode(body, body.index("{"))
+        except ValueError:
+            decoded = None
+        values = decoded if isinstance(decoded, dict) else {}
+    if not values:
+        for key in cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=True)["properties"]):
+            _, found, rest = body.partition(f"<{key}>")
+            value, closed, _ = rest.partition(f"</{key}>")
+            if found and closed:
+                values[key] = _typed(function, key, value)
+    return values
+
+
 def _typed(function: Function, key: str, text: str) -> object:
     """Convert a parameter's text to a value of its type."""
+    text = _CDATA.sub(r"\1", text)
     properties = cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=True)["properties"])
     schema = properties.get(key)
     kind = schema.get("type") if isinstance(schema, Mapping) else None
@@ -286,12 +331,10 @@ def _gemma(text: str, place: int, names: FunctionNames) -> _Found | None:
     name = names.known(match["name"]) if match else ""
     if match is None or not name:
         return None
-    values = {
-        pair["key"]: pair["text"]
-        if pair["text"] is not None
-        else _typed(names.by_name[name], pair["key"], pair["plain"])
-        for pair in _GEMMA_PAIR.finditer(match["body"])
-    }
+    try:
+        values, _ = decode(_GEMMA_TEXT.sub(lambda quoted: json.dumps(quoted[1]), match["body"]))
+    except ValueError:
+        return None
     return _Found(place, match.end(), (RawCall(name, envelopes.dumps(values)),))
 
 

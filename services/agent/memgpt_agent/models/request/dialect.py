@@ -22,7 +22,7 @@ from memgpt_agent.models.request.wire import Quirks
 Body = dict[str, object]
 
 _OLD_NAME, _NEW_NAME = "max_tokens", "max_completion_tokens"
-_REFUSING = (200, 400, 404, 405, 415, 422, 500, 501)
+_REFUSING = (200, 400, 402, 404, 405, 415, 422, 500, 501)
 _REFUSED = (Meaning.REFUSED, Meaning.TEMPLATE, Meaning.OUTPUT_LIMIT, Meaning.UNKNOWN_MODEL, Meaning.UNAVAILABLE)
 _RECONSIDER = 100
 """Requests after which a refused constraint is tried again, since a server may have been updated."""
@@ -163,6 +163,9 @@ class Dialect:
         if schemas.BOOLEAN_ENUM in used and options.BOOLEANS.search(text):
             self._dropped |= {schemas.BOOLEAN_ENUM}
             return schemas.BOOLEAN_ENUM
+        if schemas.TYPE_LIST in used and options.TYPE_LISTS.search(text):
+            self._dropped |= {schemas.TYPE_LIST}
+            return schemas.TYPE_LIST
         constrained = "response_format" in body
         for match in options.KEYWORD.finditer(text):
             word = match[0]

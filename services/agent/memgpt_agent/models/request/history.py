@@ -44,9 +44,20 @@ class CallExtras:
     def __init__(self) -> None:
         self._reasoning: LRUCache[str, str] = LRUCache(_REMEMBERED)
         self._extras: LRUCache[str, object] = LRUCache(_REMEMBERED)
+        self._blocks: LRUCache[str, object] = LRUCache(_REMEMBERED)
 
-    def keep(self, call: FunctionCall, reasoning: str, extra: object, *, reasoning_demanded: bool) -> FunctionCall:
-        """Keep the data that came with a call; return the call with what is to be stored."""
+    def keep(
+        self, call: FunctionCall, reasoning: str, extra: object, blocks: object = None, *, reasoning_demanded: bool
+    ) -> FunctionCall:
+        """Keep the data that came with a call; return the call with what is to be stored.
+
+        Args:
+            call: The call.
+            reasoning: The reasoning of its answer.
+            extra: Further fields of the call.
+            blocks: Fields of its answer with blocks of reasoning.
+            reasoning_demanded: Whether the endpoint expects the reasoning back.
+        """
         data: dict[str, object] = {}
         if reasoning:
             self._reasoning[call.call_id] = reasoning[:_MAX_REASONING]
@@ -55,6 +66,9 @@ class CallExtras:
         if extra:
             self._extras[call.call_id] = extra
             data["fields"] = extra
+        if blocks:
+            self._blocks[call.call_id] = blocks
+            data["blocks"] = blocks
         return replace(call, endpoint_data=_stored(data))
 
     def reasoning(self, call: FunctionCall) -> str:
@@ -67,10 +81,15 @@ class CallExtras:
         known = self._extras.get(call.call_id) or envelopes.parse(call.endpoint_data).get("fields")
         return dict(known) if isinstance(known, Mapping) and known else {"extra_content": _NO_SIGNATURE}
 
+    def blocks(self, call: FunctionCall) -> dict[str, object]:
+        """Return the fields of the call's answer with blocks of reasoning; none if they are not known."""
+        known = self._blocks.get(call.call_id) or envelopes.parse(call.endpoint_data).get("blocks")
+        return dict(known) if isinstance(known, Mapping) else {}
+
 
 def _stored(data: dict[str, object]) -> str:
     """Return the data of a call as JSON, without what is too long to be stored."""
-    for part in ("", "reasoning", "fields"):
+    for part in ("", "reasoning", "blocks", "fields"):
         data.pop(part, None)
         text = whole(json.dumps(data, ensure_ascii=False)) if data else ""
         if len(text.encode()) <= _MAX_STORED_BYTES:
@@ -173,6 +192,8 @@ def _message(message: Message, quirks: Quirks, extras: CallExtras) -> Wire:
     rendered: Wire = {"role": "assistant", "content": FILLER if quirks.no_empty_content else "", "tool_calls": [made]}
     if quirks.reasoning:
         rendered["reasoning_content"] = extras.reasoning(call)
+    if quirks.thinking or quirks.signatures:
+        rendered |= extras.blocks(call)
     return rendered
 
 

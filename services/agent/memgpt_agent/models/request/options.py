@@ -57,10 +57,14 @@ QUIRKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("described", _words(r"\bdescriptions?\b(?!.{0,60}(?:too long|at most|exceed|maximum|less than))")),
     ("reasoning", _words(r"reasoning_content|reasoning content")),
     ("no_system", _words(r"system (?:role|messages?|prompt|instruction)\w* .{0,20}(?:not|un)|(?:un|not )supported role.{0,10}system|only user and assistant|developer instruction is not enabled")),
-    ("no_empty_content", _words(r"(?:content|text)\b.{0,60}(?:(?:not|cannot|can't) be (?:empty|blank|null)|non-?empty|is (?:empty|blank|required))|empty (?:content|text)")),
+    ("thinking", _words(r"thinking[_ ]?blocks?|redacted_thinking|reasoning_details")),
+    ("no_empty_content", _words(r"at least one (?:content element|parts field)|content\b.{0,10} is a required field|(?:content|text)\b.{0,60}(?:(?:not|cannot|can't) be (?:empty|blank|null)|non-?empty|is (?:empty|blank|required))|empty (?:content|text)")),
     ("answer_after_result", _words(r"after (?:the )?role .?tool|role .?user.? after|must alternate|roles? .{0,40}alternat|tool (?:message|result|response)s?\b.{0,60}(?:must be )?followed by")),
 )  # fmt: skip
 BOOLEANS = _words(r"TYPE_STRING|enum")
+TYPE_LISTS = _words(
+    r"cannot start list|\btype\b.{0,60}(?:must be a string|should be a (?:valid )?string|not a string|expected string)"
+)
 KEYWORD = re.compile("|".join(rf"(?<![\w$]){re.escape(word)}(?!\w)" for word in schemas.DROPPABLE))
 DEMANDED = _words(
     r"\W{0,3}(?:false)?\W{0,3}\b(?:is required|(?:must|should|needs to) be (?:explicitly )?(?:set|supplied|present|false))"

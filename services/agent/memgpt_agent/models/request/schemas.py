@@ -15,6 +15,9 @@ MAX_DESCRIPTION = 1024
 BOOLEAN_ENUM = "enum of booleans"
 """Not a keyword: an ``enum`` with the type ``boolean``, which Gemini accepts for strings only."""
 
+TYPE_LIST = "list of types"
+"""Not a keyword: a ``type`` with several types, where some endpoints accept one."""
+
 DROPPABLE = (
     "additionalProperties", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
     "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
@@ -120,12 +123,16 @@ def without(schema: object, dropped: frozenset[str]) -> object:
         return [without(one, dropped) for one in schema]
     if not isinstance(schema, Mapping):
         return schema
+    if schema.get("type") == "array" and not {"items", "prefixItems"} & schema.keys():
+        schema = {**schema, "items": {"type": "string"}}  # most endpoints demand them
     kept: dict[str, object] = {}
     for key, value in schema.items():
         if key in dropped or (key == "enum" and BOOLEAN_ENUM in dropped and _not_texts(value)):
             continue
         if key in _NAMED and isinstance(value, Mapping):  # names of properties, which may look like keywords
-            kept[key] = {name: without(one, dropped) for name, one in value.items()}
+            kept[key] = {name: {} if one is True else without(one, dropped) for name, one in value.items()}
+        elif key == "type" and isinstance(value, list) and TYPE_LIST in dropped:
+            kept[key] = next((one for one in value if one != "null"), "string")
         elif key == "description" and isinstance(value, str):
             if value.strip():
                 kept[key] = _shortened(value)
@@ -143,6 +150,8 @@ def keywords(schema: object) -> set[str]:
     found = {key for key in schema if key in DROPPABLE}
     if _not_texts(schema.get("enum")):
         found.add(BOOLEAN_ENUM)
+    if isinstance(schema.get("type"), list):
+        found.add(TYPE_LIST)
     for key, value in schema.items():
         inner = list(value.values()) if key in _NAMED and isinstance(value, Mapping) else value
         found |= keywords(inner)

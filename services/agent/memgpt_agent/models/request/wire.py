@@ -25,6 +25,7 @@ class Quirks:
         reasoning: The reasoning that came with each call, in ``reasoning_content``.
         signatures: The signature that came with each call, in ``extra_content``.
         named_results: The function's name with its result.
+        thinking: The blocks of reasoning, with signatures, that came beside the calls of an answer.
         described: A description for every parameter of a function.
     """
 
@@ -34,4 +35,5 @@ class Quirks:
     reasoning: bool = False
     signatures: bool = False
     named_results: bool = False
+    thinking: bool = False
     described: bool = False
