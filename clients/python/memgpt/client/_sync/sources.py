@@ -130,7 +130,7 @@ class Sources:
             Aborted: The etag is outdated.
             AlreadyExists: Another source has the name.
         """
-        changed = source_pb2.Source(source_id=source_id, etag=etag, **fields)
+        changed = source_pb2.Source(source_id=source_id, etag=etag, **fields)  # type: ignore[arg-type]
         request = agent_pb.UpdateSourceRequest(source=changed, update_mask=FieldMask(paths=list(fields)))
         return Source(self._client, (call(self._stub.UpdateSource, request, CALL_TIMEOUT)).source)
 
