@@ -8,7 +8,15 @@ import re
 # A fact ends with the sentence, or where the next fact about the user begins.
 _END = r"(?=\s*(?:[.!?;。！？；]|$|,?\s+(?:and|but|so)\s+(?:i|my|we)\b|[,，]\s*(?:i|my|我)))"
 _CHINESE_END = r"(?=\s*(?:[.!?;,。！？；，、]|$))"
-_CAPITALIZED = r"(?!I\b|And\b|But\b|So\b)[A-Z][\w'’-]*"
+_CAPITALIZED = r"(?!I\b|And\b|But\b|So\b)[^\W\d_a-z][\w'’-]*"
+_PARTICLES = r"(?:(?:van|von|der|den|de|da|del|della|di|la|le|bin|ibn|al)\s+){0,2}"
+_TITLE = r"(?:(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+)?"
+_REST = rf"(?:\s+{_PARTICLES}{_CAPITALIZED}){{0,3}}"
+# "Call me later" gives no name, nor does "My name is not Anna".
+_NO_NAME = r"(?!(?i:a|an|the|not|no|at|by|if|in|on|up|to|as|it|any|now|one|when|what|that|this|back|soon|again|later|today|tonight|tomorrow|before|after|anytime|whenever|whatever|maybe|please|on)\b)"
+# After "I'm", a capitalized word is a name, unless it is one of these.
+_NOT_I = r"(?!(?:Not|No|So|Here|OK|Ok|Okay|Sorry|Fine|Good|Happy|Sure|Back|In|On|At|From|A|An|The|Very|Just|Still|Now|Glad|Tired|Hungry|Ready|Done|Also|Really|Christian|Muslim|Jewish|Hindu|Buddhist|Catholic|Protestant|Dutch|Czech|Greek|Swiss|Thai|German|French|Afghan|European|Asian|American|African|Canadian|Mexican|Italian|Russian|Ukrainian|Indian|Brazilian|Austrian|Australian|Belgian|Norwegian|Hungarian|Romanian|Bulgarian|Estonian|Latvian|Lithuanian|Iranian|Korean|Chilean|Peruvian|Indonesian|Nigerian|Egyptian|Israeli|Iraqi|Pakistani|[A-Z][a-z]+(?:ish|ese))\b)"
+_SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文"
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -17,8 +25,11 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 _FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
     # The name itself is case sensitive: "and I live in Berlin" is not part of it.
-    (re.compile(rf"(?i:\b(?:my name is|my name's|call me|i am called|i'm called))\s+(?P<fact>[^\W\d_][\w'’-]*(?:\s+{_CAPITALIZED}){{0,3}})"), "Name: {}"),
-    (re.compile(r"(?:我叫|我的名字(?:是|叫)|叫我)\s*(?P<fact>[\w·]{1,20}?)(?=$|[\s,，。.！!？?；;、]|吧)"), "Name: {}"),
+    (re.compile(rf"(?i:\b(?:my name is|my name's|call me|i am called|i'm called))\s+{_NO_NAME}(?P<fact>{_TITLE}[^\W\d_][\w'’-]*{_REST})"), "Name: {}"),
+    (re.compile(rf"\b(?i:i['’]?m|i\s+am)\s+{_NOT_I}(?P<fact>{_TITLE}{_CAPITALIZED}{_REST})(?=\s*(?:[.!?;,。！，；]|$)|\s+(?:and|but|from)\b)"), "Name: {}"),
+    (re.compile(r"(?:我叫|我的名字(?:是|叫)|叫我)\s*(?P<fact>[\w·]{1,20}?)(?=$|[\s,，。.！!？?；;、]|吧|就好|就行|就可以|好了|即可)"), "Name: {}"),
+    # Two or three characters after a surname, unless they name an occupation or an origin.
+    (re.compile(rf"我是(?P<fact>[{_SURNAMES}]\w{{1,2}})(?<![生师员者人的工家手])(?=$|[\s,，。.！!；;、])"), "Name: {}"),
     (_words(rf"\bi\s+(?:really\s+)?(?:like|love|enjoy|prefer)\s+(?P<fact>.+?){_END}"), "Likes {}"),
     (_words(rf"\bi\s+(?:hate|dislike|don['’]t like|do not like)\s+(?P<fact>.+?){_END}"), "Does not like {}"),
     (_words(rf"\bi\s+live\s+(?P<fact>(?:in|near|at)\s+.+?){_END}"), "Lives {}"),
@@ -31,9 +42,13 @@ _FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"我的生日是(?P<fact>.+?){_CHINESE_END}"), "生日是{}"),
 )  # fmt: skip
 _REMEMBER = (
-    _words(r"\A\W*(?:please\s+)?(?:remember|note|keep in mind|don['’]t forget)(?:\s+(?:that|this))?\s*[:,]?\s+(?P<fact>.+)"),
+    _words(r"\A\W*(?:please\s+)?(?:i['’]d like you to\s+|i (?:want|would like) you to\s+)?(?:remember|note|keep in mind|don['’]t forget)(?!\s+(?:when|how|what|who|where|why|me\s*\W*\Z|us\s*\W*\Z))(?:\s+(?:that|this))?\s*[:,]?\s+(?P<fact>.+)"),
     re.compile(r"\A\W*(?:请|麻烦)?(?:你)?(?:帮我)?(?:记住|记下|记一下|记着|别忘了|不要忘记)(?:这个|一下)?[\s:：,，]*(?P<fact>.+)", re.DOTALL),
+    re.compile(r"\A\W*(?:请|麻烦)(?:你)?(?:帮我)?记得[\s:：,，]*(?P<fact>.+)", re.DOTALL),
 )  # fmt: skip
+_ASKED_TO_REMEMBER = _words(
+    r"\A\W*(?:can|could|would|will) you\s+(?:please\s+)?(?:remember|note|keep in mind)\s+that\s+(?P<fact>.+?)\s*\?*\s*\Z"
+)
 _QUESTION = re.compile(r"[?？]|吗\s*[。！]?\s*\Z")
 
 
@@ -51,6 +66,8 @@ def about_the_user(text: str) -> list[str]:
 
 def to_remember(text: str) -> str:
     """Return what the user asks to remember; empty if nothing."""
+    if asked := _ASKED_TO_REMEMBER.match(text):
+        return asked["fact"]
     if _QUESTION.search(text):
         return ""
     match = next((match for pattern in _REMEMBER if (match := pattern.match(text))), None)
