@@ -50,6 +50,16 @@ def test_only_the_profile_starts_them() -> None:
     assert "memory" not in COMPOSE["edge"]["depends_on"]
 
 
+def test_every_builder_finds_what_the_images_copy() -> None:
+    """The classic builder does not look into an excluded folder for a file that a wildcard lets in again."""
+    patterns = (ROOT / ".dockerignore").read_text().splitlines()
+    assert not [each for each in patterns if each.startswith("!") and "*" in each]
+    for source in re.findall(r"^COPY ((?!--)[\w./ ]+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        for file in source.split():
+            wanted = [f"!{each}" for each in (Path(file), *Path(file).parents)]
+            assert any(each in wanted or each.startswith(f"!{file}/") for each in patterns), file
+
+
 def test_the_image_has_what_the_configuration_names() -> None:
     dockerfile = (ROOT / "deploy/envoy/Dockerfile").read_text()
     files = set(re.findall(r"/etc/envoy/[\w./]+", render(Variant(plaintext=True, tokens=False))))
