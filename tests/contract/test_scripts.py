@@ -1,7 +1,8 @@
 """The scripts of `make demo` and `make server` run on machines that people have.
 
-Bash 3.2 itself is not at hand, so the text is searched for newer features. Stand-ins for the tools of BSD and macOS are
-the awk that macOS has (original-awk) and busybox, which lacks what is GNU's own.
+Bash 3.2, which macOS has, is in no package. A program `bash3.2` on the PATH runs the scripts if there is one, and their
+text is searched for newer features. Stand-ins for the tools of BSD and macOS are the awk that macOS has (original-awk)
+and busybox, which lacks what is GNU's own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from tests.support.missing import missing_tool
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ("setup", "uv", "demo")
+BASH_SCRIPTS = (*(f"scripts/{name}" for name in (*SCRIPTS, "lint", "lock")), ".ci/run", "Makefile")
+"""Those for developers may use GNU's tools, but not a newer bash; `tests/compose/prove` is for Linux only."""
+
+BASH = shutil.which("bash3.2") or shutil.which("bash") or "bash"
 
 NEWER_THAN_BASH_3_2 = {
     "associative array or reference": (r"\b(declare|local|typeset|readonly)\s+-[a-zA-Z]*[Ang]", "local -A seen"),
@@ -55,13 +60,55 @@ GNU_ONLY = {
 }
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.parametrize("feature", [*NEWER_THAN_BASH_3_2, *GNU_ONLY])
-def test_a_script_uses_nothing_that_macos_lacks(name: str, feature: str) -> None:
-    pattern, example = {**NEWER_THAN_BASH_3_2, **GNU_ONLY}[feature]
+def code_of(name: str) -> str:
+    return re.sub(r"(?m)^\s*#.*$", "", (ROOT / name).read_text())
+
+
+@pytest.mark.parametrize("name", BASH_SCRIPTS)
+@pytest.mark.parametrize("feature", NEWER_THAN_BASH_3_2)
+def test_a_script_needs_no_newer_bash(name: str, feature: str) -> None:
+    pattern, example = NEWER_THAN_BASH_3_2[feature]
     assert re.search(pattern, example), "the pattern finds what it is for"
-    code = re.sub(r"(?m)^\s*#.*$", "", (ROOT / "scripts" / name).read_text())
-    assert not re.search(pattern, code)
+    assert not re.search(pattern, code_of(name))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("feature", GNU_ONLY)
+def test_a_script_uses_no_tool_that_macos_lacks(name: str, feature: str) -> None:
+    pattern, example = GNU_ONLY[feature]
+    assert re.search(pattern, example), "the pattern finds what it is for"
+    assert not re.search(pattern, code_of(f"scripts/{name}"))
+
+
+def unset_arrays(code: str) -> list[str]:
+    """Arrays that may be empty where all their elements are expanded, which `set -u` of bash before 4.4 refuses."""
+    expanded = set(re.findall(r"\$\{(\w+)\[[@*]\]\}", code))
+    filled = set(re.findall(r"\b(\w+)=\((?!\s*\))", code)) - set(re.findall(r"\b(\w+)=\(\s*\)", code))
+    asked = set(re.findall(r"\(\(\$\{#(\w+)\[@\]\}\)\)", code))
+    return sorted(expanded - filled - asked)
+
+
+@pytest.mark.parametrize("name", BASH_SCRIPTS)
+def test_no_array_that_may_be_empty_is_expanded(name: str) -> None:
+    assert unset_arrays(code_of(name)) == []
+
+
+def test_an_empty_array_is_found() -> None:
+    assert unset_arrays('all=()\nfor x in "${all[@]}"; do :; done') == ["all"]
+    assert unset_arrays('if ((${#all[@]})); then echo "${all[*]}"; fi; two=(a)\n"${two[@]}"') == []
+
+
+def first_line(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return content.readline(80)
+
+
+def test_every_script_is_looked_at() -> None:
+    folders = ("scripts", ".ci", "tests", "deploy", "benchmarks", "examples")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*") if "node_modules" not in file.parts]
+    begins = {file.relative_to(ROOT).as_posix(): first_line(file) for file in files if file.is_file()}
+    scripts = {name for name, line in begins.items() if re.match(rb"#!.*\b(ba)?sh$", line.strip())}
+    assert scripts == {*BASH_SCRIPTS, "tests/compose/prove"} - {"Makefile"}
 
 
 class Checkout:
@@ -123,8 +170,8 @@ class Checkout:
         for tool in ("dirname", "sed", "cmp", "cp", "cat", "mkdir", "rm", "env", "sh", "uname", "mktemp"):
             if not (self.bin / tool).exists():
                 (self.bin / tool).symlink_to(str(shutil.which("busybox") or shutil.which(tool)))
-        for tool in ("bash", "cksum"):  # not in busybox
-            (self.bin / tool).symlink_to(str(shutil.which(tool)))
+        for tool, path in (("bash", BASH), ("cksum", shutil.which("cksum"))):  # not in busybox
+            (self.bin / tool).symlink_to(str(path))
         return subprocess.run(
             [self.bin / "bash", self.root / "scripts" / "setup", what],
             env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
@@ -347,7 +394,7 @@ def test_the_demo_runs_as_on_a_mac(tmp_path: Path) -> None:
     for name in ("dirname", "mktemp", "rm", "mkfifo", "tee", "grep", "cat", "sed", "env", "sh"):
         (tools / name).symlink_to(busybox)
     (tools / "awk").symlink_to(awk)
-    (tools / "bash").symlink_to(str(shutil.which("bash")))
+    (tools / "bash").symlink_to(BASH)
     patches = tmp_path / "patches"
     patches.mkdir()
     (patches / "sitecustomize.py").write_text(REFUSE_RLIMIT_AS)
