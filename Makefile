@@ -1,4 +1,4 @@
-# Every target sets up what it needs. Needed beforehand: Linux, Python 3.11 or later, make and a package index.
+# Every target sets up what it needs. Needed beforehand: bash, Python 3.11 or later, make and a package index.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

@@ -45,6 +45,35 @@ def test_services_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
         pass
 
 
+_SERVER = """
+import sys, types
+from memgpt.cli.main import main
+from memgpt.cli.services import windows
+for name in ("fcntl", "resource", "memgpt.cli.services.serve", "memgpt.cli.services.children"):
+    sys.modules[name] = None  # an import fails
+windows.sys = types.SimpleNamespace(platform="win32")  # for this module alone: the standard library is Linux's
+sys.argv = ["memgpt", "server", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("--testing",), ("--clock", "nonsense")], ids=str)
+def test_the_server_is_refused_before_anything_else_can_fail(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    (tmp_path / "config.toml").write_text("neither TOML nor readable")
+    run = subprocess.run(
+        [sys.executable, "-c", _SERVER, *flags],
+        env={"MEMGPT_HOME": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert "Windows; use WSL or Docker" in line
+
+
 def test_no_process_is_signaled_to_find_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`os.kill` with 0 is Ctrl-C there. A home may come from WSL, with the file of a server."""
     monkeypatch.setenv("MEMGPT_HOME", str(tmp_path))

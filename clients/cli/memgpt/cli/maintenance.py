@@ -13,6 +13,7 @@ from typing import IO
 import typer
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.services.children import require_installed
+from memgpt.cli.services.windows import require_unix
 from memgpt.cli.settings import ClientSettings
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Store
@@ -103,6 +104,7 @@ def memory_command(config: Config[ClientSettings], name: str, *arguments: str) -
     Raises:
         CliError: The store is not on this machine, or Memory is not installed.
     """
+    require_unix()
     if config.service.agent_address:
         raise CliError(f"the services run elsewhere; run `memgpt-memory {name}` on the machine of Memory", MISUSE)
     require_installed("memory")

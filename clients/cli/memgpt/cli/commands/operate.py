@@ -122,6 +122,9 @@ def server(
     ] = "",
 ) -> None:
     """Keep the three services up until Ctrl-C: agent on 50051, memory on 50052, loader on 50053 unless configured."""
+    from memgpt.cli.services.windows import require_unix
+
+    require_unix()  # before anything that could fail there
     from memgpt.cli.errors import MISUSE, CliError
     from memgpt.cli.services.serve import serve, serve_tests
     from memgpt.cli.settings import load_settings

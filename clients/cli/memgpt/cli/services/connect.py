@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.services.children import Addresses
 from memgpt.cli.services.dependencies import require_milvus
+from memgpt.cli.services.windows import require_unix
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config, config_path
 
@@ -56,7 +57,7 @@ def services(
     else:
         found = find_server(config)
     if found is None:
-        _require_unix()
+        require_unix()
         require_milvus()
         from memgpt.cli.services.sharing import shared  # not on Windows: it locks files and names pipes
 
@@ -70,14 +71,6 @@ def services(
             MISUSE,
         )
     yield found
-
-
-def _require_unix() -> None:
-    if sys.platform == "win32":
-        raise CliError(
-            "services do not run natively on Windows; use WSL or Docker, or log in to running ones with `memgpt login`",
-            MISUSE,
-        )
 
 
 def find_server(config: Config[ClientSettings]) -> Addresses | None:
