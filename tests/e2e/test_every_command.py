@@ -257,8 +257,17 @@ def test_agents_as_files(run: Commands, suite: Suite, tmp_path: Path) -> None:
     run("delete", "description", "--agent", "Zoe")
 
 
-@uses("export agent", "import agent", "tools add", "blocks add", "blocks attach")
-def test_an_export_names_what_is_not_in_the_file(
+@uses(
+    "export agent",
+    "import agent",
+    "tools add",
+    "tools list",
+    "blocks add",
+    "blocks attach",
+    "heartbeats list",
+    "import letta",
+)
+def test_an_export_has_everything_and_names_what_the_other_format_lacks(
     run: Commands, suite: Suite, tool: ScriptedTool, tmp_path: Path
 ) -> None:
     create(suite, "Fritz")
@@ -272,16 +281,29 @@ def test_an_export_names_what_is_not_in_the_file(
             AgentServiceStub(channel).SetHeartbeat(
                 agent_pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=heartbeat_pb2.Heartbeat(**when))
             )
-    behind = f"tool service {tool.address}, heartbeat every 8:00:00 (Dust), heartbeat at 0 9 * * *"
-    for form in ("own", "af"):
+    said = {
+        "own": ["an imported agent wakes by them, beside this one", "no certificates and keys for them"],
+        "af": [f"has no place for it: tool service {tool.address}, heartbeats"],
+    }
+    for form, sentences in said.items():
         told = run("export", "agent", "Fritz", "--format", form, "-o", str(tmp_path / form))
         piped = suite.run("export", "agent", "Fritz", "--format", form)
         for text in (told, piped.stderr):
-            assert f"Not in the file; set it up again after an import: {behind}" in text
-            assert "become the new agent's own in an import: chores" in text
-        assert "Not in the file" not in piped.stdout
-    run("import", "agent", str(tmp_path / "own"), "--name", "Fritz again")
-    assert "Not in the file" not in run("export", "agent", "Fritz again", "-o", str(tmp_path / "again"))
+            for sentence in (*sentences, "become the new agent's own in an import: chores"):
+                assert sentence in text
+                assert sentence not in piped.stdout
+    told = run("import", "agent", str(tmp_path / "own"), "--name", "Fritz again")
+    assert "It wakes by itself: every 8:00:00 (Dust), at 0 9 * * *" in told
+    assert f"It calls tool services: {tool.address}" in told
+    for command in (("heartbeats", "list"), ("tools", "list")):
+        assert run(*command, "--agent", "Fritz again") == run(*command, "--agent", "Fritz")
+    told = run("import", "agent", str(tmp_path / "own"), "--name", "A calm one", "--no-heartbeats", "--no-tools")
+    assert "wakes" not in told
+    assert "tool services" not in told
+    assert tool.address not in run("tools", "list", "--agent", "A calm one")
+    told = run("import", "letta", str(tmp_path / "af"), "--name", "Fritz of the other format")
+    assert f"not in the file: tool service {tool.address}, heartbeats" in told
+    assert "others may be missing" not in told
 
 
 @uses("import letta", "import memgpt", "import chatgpt", "import claude", "import mem0")

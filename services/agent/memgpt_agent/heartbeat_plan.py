@@ -6,16 +6,24 @@ Times are POSIX seconds. A plan is a value: Memory keeps it as a text, and every
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, tzinfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 MAX_HEARTBEATS = 32
 MAX_REASON_CHARACTERS = 500
 MAX_PLAN_BYTES = 16 * 1024
 DEFAULT_TURNS_PER_DAY = 24
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 1.0, 366 * 24 * 3600.0
+
+_DAY = 24 * 3600
+_LATEST = 253_370_764_800
+"""The end of the year 9998: later times cannot be represented in every time zone."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class PlanError(ValueError):
@@ -197,6 +205,54 @@ def check_cron(expression: str, now: float, zone: tzinfo) -> None:
             f'cron expression "{expression}" is not valid: {problem}; write minute, hour, day of month, month and day'
             " of week, such as 0 9 * * 1-5"
         ) from None
+
+
+def checked(text: str, now: float, zone: tzinfo) -> HeartbeatPlan:
+    """Read a plan that somebody else wrote, such as that of an imported agent.
+
+    Args:
+        text: The plan.
+        now: The time.
+        zone: Time zone of the agent.
+
+    Raises:
+        PlanError: It is not a plan that an agent could have.
+    """
+    try:
+        plan = HeartbeatPlan.parse(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "plan"
+        raise PlanError(f"the timed heartbeats cannot be read: {where}: {first['msg']}") from None
+    if len(plan.heartbeats) > MAX_HEARTBEATS:
+        raise PlanError(f"an agent has at most {MAX_HEARTBEATS} timed heartbeats, not {len(plan.heartbeats)}")
+    if len({one.heartbeat_id for one in plan.heartbeats}) < len(plan.heartbeats):
+        raise PlanError("ids of timed heartbeats must be unique")
+    for one in plan.heartbeats:
+        _check_heartbeat(one, now, zone)
+    if not (0 < plan.max_turns_per_day <= _DAY and 0 <= plan.max_tokens_per_day < 1 << 63):
+        raise PlanError(f"limits of timed heartbeats must be from 1 to {_DAY} turns, and not below 0 tokens")
+    if not 0 <= plan.paused_until < _LATEST:
+        raise PlanError("the pause must end in the years 1970 to 9998")
+    plan.text()  # which may be too long
+    return plan
+
+
+def _check_heartbeat(value: Heartbeat, now: float, zone: tzinfo) -> None:
+    if not _ID.fullmatch(value.heartbeat_id):
+        raise PlanError(f"{value.heartbeat_id[:80]!r} is not the id of a heartbeat: 1 to 64 of A-Z a-z 0-9 _ -")
+    if len(value.reason) > MAX_REASON_CHARACTERS:
+        raise PlanError(f"heartbeat {value.heartbeat_id}: the reason is over {MAX_REASON_CHARACTERS} characters")
+    if sum((value.interval != 0, bool(value.cron), value.at != 0)) != 1:
+        raise PlanError(f"heartbeat {value.heartbeat_id}: one of interval, cron and at is needed")
+    if value.interval and not SHORTEST_INTERVAL <= value.interval <= LONGEST_INTERVAL:
+        raise PlanError(f"heartbeat {value.heartbeat_id}: the interval must be from 1 second to 366 days")
+    if not all(0 <= time < _LATEST for time in (value.at, value.created, value.last)):
+        raise PlanError(f"heartbeat {value.heartbeat_id}: times must be in the years 1970 to 9998")
+    if value.last_offset is not None and not -_DAY <= value.last_offset <= _DAY:
+        raise PlanError(f"heartbeat {value.heartbeat_id}: the offset from UTC must be less than a day")
+    if value.cron:
+        check_cron(value.cron, now, zone)
 
 
 def _moment(time: float, zone: tzinfo) -> datetime:

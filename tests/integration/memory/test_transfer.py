@@ -11,9 +11,10 @@ from uuid import uuid4
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2
+from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2, tool_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
+from memgpt.memory.v1.heartbeat_pb2 import Heartbeats
 from memgpt_memory.rpc import _agent_state as agent_state
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import MESSAGES, RECORDS
@@ -189,6 +190,15 @@ async def test_what_was_taken_back_and_edited_moves_as_it_is(serve: Serve, milvu
         assert "three" not in "".join(texts[0])
 
 
+async def test_a_file_of_the_first_format_is_read(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        pieces = await exported(memory, await full(memory, "old"))
+        assert pieces[0].header.format_version == 2
+        moved = (await imported(memory, changed(0, format_version=1)(pieces), "new")).agent
+        assert content(await exported(memory, moved.agent_id))[2:] == content(pieces)[2:]
+        assert not (await memory.agents.ListToolServers(pb.ListToolServersRequest(agent_id=moved.agent_id))).servers
+
+
 async def test_an_imported_note_fits_into_rows(serve: Serve, milvus_lite_uri: str) -> None:
     async with serve(milvus_lite_uri) as memory:
         agent_id = (await memory.agent("a")).agent_id
@@ -224,6 +234,23 @@ def timed(index: int, **fields: int) -> Change:
     return change
 
 
+FUNCTION = tool_pb2.ToolFunction(name="f", description="Do it.", parameters="{}")
+TOOLS = AgentPiece(tool_server=tool_pb2.ToolServer(address="a:1", functions=[FUNCTION]))
+HEARTBEATS = AgentPiece(heartbeats=Heartbeats(plan="a plan"))
+
+
+def named(name: str) -> tool_pb2.ToolFunction:
+    return tool_pb2.ToolFunction(name=name, description="Do it.", parameters="{}")
+
+
+def with_tools(*servers: tool_pb2.ToolServer) -> Change:
+    def change(pieces: list[AgentPiece]) -> list[AgentPiece]:
+        counted = changed(-1, tool_server_count=len(servers))(pieces)
+        return [*counted[:3], *(AgentPiece(tool_server=server) for server in servers), *counted[3:]]
+
+    return change
+
+
 BROKEN: dict[str, tuple[grpc.StatusCode, Change]] = {
     "nothing": (INVALID, lambda _: []),
     "a header alone": (INVALID, lambda pieces: pieces[:1]),
@@ -238,7 +265,27 @@ BROKEN: dict[str, tuple[grpc.StatusCode, Change]] = {
     "twice the agent": (INVALID, lambda pieces: [*pieces[:2], *pieces[1:]]),
     "a block late": (INVALID, lambda pieces: [*pieces[:2], *pieces[3:-1], pieces[2], pieces[-1]]),
     "notes before messages": (INVALID, lambda pieces: [*pieces[:4], pieces[-2], *pieces[4:-2], pieces[-1]]),
-    "a newer format": (PRECONDITION, changed(0, format_version=2)),
+    "a newer format": (PRECONDITION, changed(0, format_version=3)),
+    "no format": (PRECONDITION, changed(0, format_version=0)),
+    "tools that were not counted": (INVALID, lambda pieces: [*pieces[:3], TOOLS, *pieces[3:]]),
+    "tools without an address": (INVALID, with_tools(tool_pb2.ToolServer(functions=[FUNCTION]))),
+    "tools without functions": (INVALID, with_tools(tool_pb2.ToolServer(address="a:1"))),
+    "the same tools twice": (INVALID, with_tools(TOOLS.tool_server, TOOLS.tool_server)),
+    "two tools of the same name": (
+        grpc.StatusCode.ALREADY_EXISTS,
+        with_tools(TOOLS.tool_server, tool_pb2.ToolServer(address="b:1", functions=[FUNCTION])),
+    ),
+    "more tools than an agent has": (
+        PRECONDITION,
+        with_tools(*(tool_pb2.ToolServer(address=f"a:{n}", functions=[named(f"f{n}")]) for n in range(1, 18))),
+    ),
+    "tools before the blocks": (INVALID, lambda pieces: [*pieces[:2], TOOLS, *pieces[2:]]),
+    "tools after the window": (INVALID, lambda pieces: [*pieces[:4], TOOLS, *pieces[4:]]),
+    "heartbeats that were not counted": (INVALID, lambda pieces: [*pieces[:3], HEARTBEATS, *pieces[3:]]),
+    "heartbeats twice": (INVALID, lambda pieces: [*pieces[:3], HEARTBEATS, HEARTBEATS, *pieces[3:]]),
+    "empty heartbeats": (INVALID, lambda pieces: [*pieces[:3], AgentPiece(heartbeats=Heartbeats()), *pieces[3:]]),
+    "counted tools that are missing": (INVALID, changed(-1, tool_server_count=1)),
+    "counted heartbeats that are missing": (INVALID, changed(-1, heartbeats_count=1)),
     "no name": (INVALID, changed(1, name="")),
     "no time zone": (INVALID, changed(1, time_zone="Mars/Olympus")),
     "a block over its limit": (INVALID, changed(2, value="x" * 51)),
@@ -257,17 +304,14 @@ BROKEN: dict[str, tuple[grpc.StatusCode, Change]] = {
 }
 
 
-async def rows(memory: Memory) -> list[int]:
-    """Rows of messages and notes, and those of records that are not the store's or a request's."""
+async def rows(memory: Memory) -> tuple[int, int, list[str]]:
+    """Rows of messages and notes, and the kinds of records that are not the store's or a request's."""
     store = memory.core().store
     records = await store.query(RECORDS, EVERY_ROW, RecordKind)
     kinds = [row.kind for row in records if row.kind not in ("store", "request")]
     passages = memory.core().agents.passages.collection
-    return [
-        len(await store.query(MESSAGES, EVERY_ROW, Key)),
-        len(await store.query(passages, EVERY_ROW, Key)),
-        len(kinds),
-    ]
+    messages = await store.query(MESSAGES, EVERY_ROW, Key)
+    return len(messages), len(await store.query(passages, EVERY_ROW, Key)), sorted(kinds)
 
 
 async def test_what_is_not_whole_leaves_nothing(serve: Serve, milvus_lite_uri: str) -> None:

@@ -20,8 +20,10 @@ from memgpt.cli.imports.report import Report
 from memgpt.memory.v1.agent_pb2 import Agent, Attachment
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportRewind, ExportWindow
 from memgpt.memory.v1.block_pb2 import Block
+from memgpt.memory.v1.heartbeat_pb2 import Heartbeats
 from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_TOOL, ROLE_USER, FunctionCall, Message
 from memgpt.memory.v1.passage_pb2 import Passage
+from memgpt.memory.v1.tool_pb2 import ToolFunction, ToolServer
 
 from tests.support import letta_files
 
@@ -109,6 +111,38 @@ def test_an_agent_comes_back_with_blocks_window_calls_and_summary() -> None:
     agent = back[1].agent
     assert (agent.name, agent.system, agent.time_zone) == ("Zoë", "Be kind.", "Europe/Berlin")
     assert (agent.description, list(agent.tags)) == ("A friend.", ["a", "ü"])
+
+
+def noticed(value: Any) -> str:
+    with Report() as report:
+        (notice,) = read_agent_file(value, "exported.af", report).notices
+        return notice
+
+
+def test_a_file_of_our_own_is_known_for_what_it_has() -> None:
+    rewinds = [ExportRewind(first=9, end=12)]
+    pieces = exported(list(conversation()), start_sequence=6, summary="Much.", rewinds=rewinds)
+    server = ToolServer(address="tools:1", functions=[ToolFunction(name="f")])
+    pieces[4:4] = [AgentPiece(tool_server=server), AgentPiece(heartbeats=Heartbeats(plan="{}"))]
+    value, result = written(pieces)
+    lacks = "1 note, data source paper, 3 messages that were taken back, tool service tools:1, heartbeats"
+    assert ", ".join(result.left_out) == lacks
+    notice = noticed(value)
+    assert f"9 messages, all that the exported agent had; not in the file: {lacks}" in notice
+    assert "may be missing" not in notice
+    value["agents"][0]["messages"].pop()
+    assert "has been changed since it was exported, and others may be missing" in noticed(value)
+
+
+@pytest.mark.parametrize("left_out", ["5", '{"a": 1}', "[", "[1, null]", ""])
+def test_a_changed_note_of_what_is_missing_is_no_crash(left_out: str) -> None:
+    value, _ = written(exported(list(conversation()), start_sequence=0))
+    value["metadata"]["left_out"] = left_out
+    if left_out in ("", "[1, null]"):
+        assert "12 messages" in noticed(value)
+    else:
+        with pytest.raises(CliError, match="metadata"):
+            noticed(value)
 
 
 def test_the_window_begins_with_the_instructions_as_letta_wants_them() -> None:

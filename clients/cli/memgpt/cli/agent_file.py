@@ -14,10 +14,15 @@ from typing import IO, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.cli.errors import CliError
+from memgpt.cli.terminal.ui import plural
 from memgpt.memory.v1 import message_pb2 as pb
 from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportWindow
 from memgpt.memory.v1.block_pb2 import Block
+
+EXPORTED_BY, THIS_PROJECT = "exported_by", "memgpt-milvus"
+ROWS, LEFT_OUT = "rows", "left_out"
+"""Keys of a file's metadata: who wrote it, how many messages of any kind it has, and what it lacks."""
 
 _AGENT = "agent-0"
 _RENAMED = {"core_memory_append": ("name", "label"), "core_memory_replace": ("name", "label")}
@@ -60,12 +65,26 @@ class Written:
         taken_back: Number of messages that were taken back, and left out.
         passages: Number of notes that were left out.
         sources: Names of the data sources that were left out.
+        tools: Addresses of the tool services that were left out.
+        heartbeats: Whether timed heartbeats were left out.
     """
 
     messages: int = 0
     taken_back: int = 0
     passages: int = 0
     sources: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    heartbeats: bool = False
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the format has no place for, in words."""
+        named = [plural(self.passages, "note")] if self.passages else []
+        named += [f"data source {each}" for each in self.sources]
+        if self.taken_back:
+            named.append(f"{plural(self.taken_back, 'message')} that were taken back")
+        named += [f"tool service {each}" for each in self.tools]
+        return named + (["heartbeats"] if self.heartbeats else [])
 
 
 def write_agent_file(pieces: Iterable[AgentPiece], target: IO[bytes], model: Model) -> Written:
@@ -86,6 +105,10 @@ def write_agent_file(pieces: Iterable[AgentPiece], target: IO[bytes], model: Mod
             agent = piece.agent
         elif piece.HasField("block"):
             blocks.append(piece.block)
+        elif piece.HasField("tool_server"):
+            written.tools += (piece.tool_server.address,)
+        elif piece.HasField("heartbeats"):
+            written.heartbeats = True
         elif piece.HasField("window"):
             window = piece.window
             break
@@ -95,13 +118,15 @@ def write_agent_file(pieces: Iterable[AgentPiece], target: IO[bytes], model: Mod
     head = _dumped(_agent(agent, blocks, model))[:-1]
     target.write(b'{"agents": [' + head + b', "messages": [')
     in_context: list[str] = []
+    rows = 0
     for number, (row, inside) in enumerate(_rows(agent, window, stream, written)):
         row["id"] = f"message-{number}"
         if inside:
             in_context.append(row["id"])
         target.write((b",\n" if number else b"\n") + _dumped(row))
+        rows += 1
     target.write(b'], "in_context_message_ids": ' + _dumped(in_context) + b"}],\n")
-    target.write(_dumped(_rest(agent, blocks))[1:] + b"\n")
+    target.write(_dumped(_rest(agent, blocks, written, rows))[1:] + b"\n")
     return written
 
 
@@ -134,7 +159,7 @@ def _agent(agent: Agent, blocks: list[Block], model: Model) -> dict[str, Any]:
     }
 
 
-def _rest(agent: Agent, blocks: list[Block]) -> dict[str, Any]:
+def _rest(agent: Agent, blocks: list[Block], written: Written, rows: int) -> dict[str, Any]:
     return {
         "groups": [],
         "blocks": [
@@ -158,7 +183,12 @@ def _rest(agent: Agent, blocks: list[Block]) -> dict[str, Any]:
         ],
         "mcp_servers": [],
         "skills": [],
-        "metadata": {"exported_by": "memgpt-milvus"},
+        # For `memgpt import letta`, which otherwise could not know what is missing. Letta wants texts here.
+        "metadata": {
+            EXPORTED_BY: THIS_PROJECT,
+            ROWS: str(rows),
+            LEFT_OUT: json.dumps(written.left_out, ensure_ascii=False),
+        },
         "created_at": _time(agent.create_time),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -42,14 +43,10 @@ def export_agent_file(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, q
         written = write_agent_file(memgpt.agents.export(agent.agent_id), target, model)
     if not quiet:
         ui.line(f"Exported agent {agent.name} as an Agent File: {plural(written.messages, 'message')}.", "green")
-    left_out = [plural(count, noun) for count, noun in ((written.passages, "note"),) if count]
-    left_out += [f"data source {each}" for each in written.sources]
-    if written.taken_back:
-        left_out.append(f"{plural(written.taken_back, 'message')} that were taken back")
     tell = ui.warning if quiet else ui.note
-    if left_out:
-        tell(f"Not in the file, because the format has no place for it: {', '.join(left_out)}")
-    _tell_what_stays(tell, memgpt, agent.agent_id)
+    if written.left_out:
+        tell(f"Not in the file, because the format has no place for it: {', '.join(written.left_out)}")
+    _tell_of_shared_blocks(tell, memgpt, agent.agent_id)
 
 
 def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet: bool) -> None:
@@ -75,23 +72,24 @@ def export_agent(ui: Ui, memgpt: MemGPT, name: str, target: IO[bytes], *, quiet:
         end = piece.end
         counted = f"{plural(end.message_count, 'message')}, {plural(end.passage_count, 'note')}"
         ui.line(f"Exported agent {agent.name}: {counted}.", "green")
-    _tell_what_stays(ui.warning if quiet else ui.note, memgpt, agent.agent_id)
+    tell = ui.warning if quiet else ui.note
+    if piece.end.heartbeats_count:
+        tell("Its heartbeats are in the file: an imported agent wakes by them, beside this one")
+    if piece.end.tool_server_count:
+        tell(
+            "Its tool services are in the file, but no certificates and keys for them: those are settings of the Agent"
+        )
+    _tell_of_shared_blocks(tell, memgpt, agent.agent_id)
 
 
-def _tell_what_stays(tell: Callable[[str], None], memgpt: MemGPT, agent_id: str) -> None:
-    """Name what no file has: a copy must not call addresses, act on its own, or write into blocks of other agents."""
+def _tell_of_shared_blocks(tell: Callable[[str], None], memgpt: MemGPT, agent_id: str) -> None:
+    """Name what a file has only as a copy: an import must not write into blocks of other agents."""
     try:
-        _name_what_stays(tell, memgpt, agent_id)
+        blocks = memgpt.agents.context(agent_id).blocks
     except ServiceError as error:  # the file itself is complete
-        tell(f"What else is not in the file is unknown: {explain(error)}")
-
-
-def _name_what_stays(tell: Callable[[str], None], memgpt: MemGPT, agent_id: str) -> None:
-    stays = [f"tool service {server.address}" for server in memgpt.agents.tools(agent_id)]
-    stays += [f"heartbeat {_described(each)}" for each in memgpt.agents.heartbeats(agent_id).heartbeats]
-    if stays:
-        tell(f"Not in the file; set it up again after an import: {', '.join(stays)}")
-    shared = [block.label for block in memgpt.agents.context(agent_id).blocks if block.shared_block_id]
+        tell(f"Whether it has shared blocks is unknown: {explain(error)}")
+        return
+    shared = [block.label for block in blocks if block.shared_block_id]
     if shared:
         tell(f"Shared blocks, which become the new agent's own in an import: {', '.join(shared)}")
 
@@ -117,13 +115,71 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         yield source
 
 
-def import_agent(ui: Ui, memgpt: MemGPT, source: IO[bytes], name: str) -> None:
-    """Create an agent from a file, and report which of its data sources are missing here."""
+@dataclass(slots=True)
+class _Passing:
+    """The pieces of a file as they are read.
+
+    Attributes:
+        tools: Whether the registrations of tools pass.
+        heartbeats: Whether the timed heartbeats pass.
+        addresses: Addresses of tools that passed.
+        wakes: Whether heartbeats passed.
+    """
+
+    tools: bool
+    heartbeats: bool
+    addresses: list[str] = field(default_factory=list)
+    wakes: bool = False
+
+    def read(self, source: IO[bytes]) -> Iterator[AgentPiece]:
+        for piece in _pieces(source):
+            match piece.WhichOneof("piece"):
+                case "tool_server":
+                    if not self.tools:
+                        continue
+                    self.addresses.append(piece.tool_server.address)
+                case "heartbeats":
+                    if not self.heartbeats:
+                        continue
+                    self.wakes = True
+                case "end":
+                    if not self.tools:
+                        piece.end.tool_server_count = 0
+                    if not self.heartbeats:
+                        piece.end.heartbeats_count = 0
+            yield piece
+
+
+def import_agent(
+    ui: Ui, memgpt: MemGPT, source: IO[bytes], name: str, *, tools: bool = True, heartbeats: bool = True
+) -> None:
+    """Create an agent from a file, and report what it does by itself and what is missing here.
+
+    Args:
+        ui: Where to report.
+        memgpt: The suite.
+        source: The file.
+        name: Name of the new agent; the exported name if empty.
+        tools: Whether it keeps its tool services.
+        heartbeats: Whether it keeps its heartbeats.
+    """
+    passing = _Passing(tools, heartbeats)
     with ui.busy("Importing..."):
-        imported = memgpt.agents.import_(_pieces(source), name)
+        imported = memgpt.agents.import_(passing.read(source), name)
     agent = imported.agent
     counted = f"{plural(agent.message_count, 'message')}, {plural(agent.passage_count, 'note')}"
     ui.line(f"Imported agent {agent.name}: {counted}.", "green")
+    if passing.wakes:
+        planned = memgpt.agents.heartbeats(agent.agent_id).heartbeats
+        if planned:
+            ui.note(f"It wakes by itself: {', '.join(map(_described, planned))}")
+    if passing.addresses:
+        ui.note(f"It calls tool services: {', '.join(passing.addresses)}")
+    if imported.blocked_tool_addresses:
+        ui.warning(
+            f"Not allowed here, so calls fail: {', '.join(imported.blocked_tool_addresses)}; the operator can add them"
+            " to agent.tool_addresses (MEMGPT_AGENT_TOOL_ADDRESSES)"
+        )
     if imported.missing_source_names:
         names = ", ".join(f'"{each}"' for each in imported.missing_source_names)
         ui.note(f"Missing data sources: {names}; load them, then attach them with `memgpt attach`")

@@ -47,7 +47,11 @@ _TELLING = frozenset(
 
 
 class ToolClient:
-    """Lists and calls the functions of remote tools."""
+    """Lists and calls the functions of remote tools.
+
+    Attributes:
+        allowed: The addresses that may be called.
+    """
 
     def __init__(
         self, allowed: AllowedAddresses, timeout: float, credentials: grpc.ChannelCredentials | None = None
@@ -59,7 +63,7 @@ class ToolClient:
             timeout: Seconds that a call may take.
             credentials: For the addresses that are called over TLS; None for gRPC's default.
         """
-        self._allowed = allowed
+        self.allowed = allowed
         self._timeout = timeout
         self._credentials = credentials or grpc.ssl_channel_credentials()
         self._channels: OrderedDict[str, grpc.aio.Channel] = OrderedDict()
@@ -77,7 +81,7 @@ class ToolClient:
             address = normal(address)
         except ValueError as error:
             raise reasons.invalid_field(str(error), field="address") from error
-        tls = self._allowed.tls(address)
+        tls = self.allowed.tls(address)
         if tls is None:
             raise reasons.not_permitted(
                 f"the address {address} is not allowed; the operator can add it to agent.tool_addresses"
@@ -98,7 +102,7 @@ class ToolClient:
     async def call(self, call: ToolCall) -> ToolResult:
         """Make a call; a failure is a result too."""
         name, address = call.tool.name, call.tool.address
-        tls = self._allowed.tls(address)
+        tls = self.allowed.tls(address)
         if tls is None:
             return ToolResult(False, f"{name} can no longer be called: its address is not allowed.")
         if len(call.arguments.encode()) > MAX_BYTES:

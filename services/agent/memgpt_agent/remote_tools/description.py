@@ -21,7 +21,7 @@ MAX_FUNCTIONS = 100
 
 MAX_DESCRIPTION_CHARACTERS = 4096
 MAX_SCHEMA_BYTES = 16 * 1024
-_MAX_RESOLVED_BYTES = 64 * 1024
+MAX_RESOLVED_BYTES = 64 * 1024
 _MAX_DEPTH = 32
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_VALUES = 16 * 1024
@@ -35,8 +35,17 @@ class UnusableToolError(Exception):
     """A description that cannot be used. The message names the function and the problem."""
 
 
-def describe(name: str, description: str, parameters: str, address: str) -> Tool:
+def describe(
+    name: str, description: str, parameters: str, address: str, max_schema_bytes: int = MAX_SCHEMA_BYTES
+) -> Tool:
     """Check a server's description of a function, and resolve the references in its schema.
+
+    Args:
+        name: Its name.
+        description: What it does.
+        parameters: JSON schema of its arguments.
+        address: Address of the server.
+        max_schema_bytes: Maximum bytes of the schema; MAX_RESOLVED_BYTES if its references are resolved.
 
     Raises:
         UnusableToolError: The function cannot be offered to a model.
@@ -47,8 +56,8 @@ def describe(name: str, description: str, parameters: str, address: str) -> Tool
         raise UnusableToolError(f'"{name}" is the name of a built-in function; choose another one')
     if not 0 < len(description.strip()) <= MAX_DESCRIPTION_CHARACTERS:
         raise UnusableToolError(f"{name}: the description must have 1 to {MAX_DESCRIPTION_CHARACTERS:,} characters")
-    if len(parameters.encode()) > MAX_SCHEMA_BYTES:
-        raise UnusableToolError(f"{name}: the schema of the parameters is larger than {MAX_SCHEMA_BYTES // 1024} KiB")
+    if len(parameters.encode()) > max_schema_bytes:
+        raise UnusableToolError(f"{name}: the schema of the parameters is larger than {max_schema_bytes // 1024} KiB")
     try:
         schema = _checked(_resolved(json.loads(parameters or '{"type": "object"}')))
     except UnusableToolError as error:
@@ -92,8 +101,8 @@ def _resolved(schema: object) -> Schema:
         return written
 
     resolved = cast(Schema, resolve(schema, 0))
-    if len(json.dumps(resolved, ensure_ascii=False).encode()) > _MAX_RESOLVED_BYTES:
-        raise UnusableToolError(f"the schema, with its references resolved, exceeds {_MAX_RESOLVED_BYTES // 1024} KiB")
+    if len(json.dumps(resolved, ensure_ascii=False).encode()) > MAX_RESOLVED_BYTES:
+        raise UnusableToolError(f"the schema, with its references resolved, exceeds {MAX_RESOLVED_BYTES // 1024} KiB")
     return resolved
 
 

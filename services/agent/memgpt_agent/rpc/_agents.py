@@ -20,6 +20,7 @@ from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.client import call
 from memgpt_agent.rpc import agent_names
 from memgpt_agent.rpc._base import ServicerBase
+from memgpt_agent.rpc.imported_pieces import ImportedPieces
 
 _NAME_TRIES = 8
 
@@ -102,17 +103,25 @@ class AgentRpcs(ServicerBase):
     async def ImportAgent(
         self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Any
     ) -> pb.ImportAgentResponse:
-        imported = await self._memory.import_agent(
-            state_pb.ImportAgentRequest(
-                piece=request.piece,
-                name=request.name,
-                request_id=request.request_id,
-                more_pieces=request.more_pieces,
-                shared_blocks=request.shared_blocks,
-            )
-            async for request in request_iterator
+        checks = ImportedPieces(self._tools.allowed)
+
+        async def requests() -> AsyncIterator[state_pb.ImportAgentRequest]:
+            async for request in request_iterator:
+                checks.check((request.piece, *request.more_pieces))
+                yield state_pb.ImportAgentRequest(
+                    piece=request.piece,
+                    name=request.name,
+                    request_id=request.request_id,
+                    more_pieces=request.more_pieces,
+                    shared_blocks=request.shared_blocks,
+                )
+
+        imported = await self._memory.import_agent(requests())
+        return pb.ImportAgentResponse(
+            agent=imported.agent,
+            missing_source_names=imported.missing_source_names,
+            blocked_tool_addresses=checks.blocked,
         )
-        return pb.ImportAgentResponse(agent=imported.agent, missing_source_names=imported.missing_source_names)
 
 
 def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[block_pb2.BlockEdit]:

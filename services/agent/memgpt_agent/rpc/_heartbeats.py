@@ -14,11 +14,17 @@ from memgpt_runtime.ids import new_id
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import StoredPlan
-from memgpt_agent.heartbeat_plan import DEFAULT_TURNS_PER_DAY, Heartbeat, HeartbeatPlan, PlanError, check_cron
+from memgpt_agent.heartbeat_plan import (
+    DEFAULT_TURNS_PER_DAY,
+    LONGEST_INTERVAL,
+    SHORTEST_INTERVAL,
+    Heartbeat,
+    HeartbeatPlan,
+    PlanError,
+    check_cron,
+)
 from memgpt_agent.heartbeats.store import change
 from memgpt_agent.rpc._base import ServicerBase
-
-_SHORTEST, _LONGEST = 1.0, 366 * 24 * 3600.0
 
 
 class HeartbeatRpcs(ServicerBase):
@@ -69,7 +75,7 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
     match given.WhichOneof("when"):
         case "interval":
             seconds = given.interval.ToMicroseconds() / 1e6
-            if not _SHORTEST <= seconds <= _LONGEST:
+            if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
                 raise reasons.invalid_field("interval must be from 1 second to 366 days", field="heartbeat.interval")
             return new.model_copy(update={"interval": seconds})
         case "cron":
@@ -80,7 +86,7 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
             return new.model_copy(update={"cron": given.cron})
         case _:
             at = given.at.ToMicroseconds() / 1e6
-            if not 0 < at <= created + _LONGEST:
+            if not 0 < at <= created + LONGEST_INTERVAL:
                 raise reasons.invalid_field("at must be after 1970, and at most 366 days ahead", field="heartbeat.at")
             return new.model_copy(update={"at": at})
 

@@ -59,6 +59,7 @@ from memgpt_memory.agents._settings import check_settings, settings_etag
 from memgpt_memory.agents._shared_links import link_record
 from memgpt_memory.agents._source_attachments import SourceAttachments
 from memgpt_memory.agents._state import TEXT_FIELDS, AgentState, block_text_name
+from memgpt_memory.agents._tool_servers import with_server
 from memgpt_memory.agents._turn_pointers import turn_pointer, turn_pointer_id
 from memgpt_memory.agents._turn_state import AgentTurn, EndedTurn, Lease, NoTurn, RunningTurn, lease_lost
 
@@ -137,4 +138,5 @@ __all__ = [
     "turn_pointer",
     "turn_pointer_id",
     "unknown_profile",
+    "with_server",
 ]

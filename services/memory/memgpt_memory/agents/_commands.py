@@ -26,6 +26,8 @@ class CreateAgent:
     blocks: Sequence[BlockEdit] = ()
     messages: Sequence[NewMessage] = ()
     shared: Sequence[SharedRef] = ()
+    tools: Sequence[ToolServer] = ()
+    heartbeats: str = ""
 
 
 @dataclass(frozen=True, slots=True)

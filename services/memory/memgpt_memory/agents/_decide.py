@@ -40,6 +40,7 @@ from memgpt_memory.agents._commands import (
     notes_of,
 )
 from memgpt_memory.agents._draft import Draft, Transition
+from memgpt_memory.agents._heartbeats import HeartbeatEdit
 from memgpt_memory.agents._lifetimes import lifetime_records
 from memgpt_memory.agents._ranges import Ranges
 from memgpt_memory.agents._rewinds import Rewind
@@ -108,8 +109,11 @@ def _(command: CreateAgent, draft: Draft) -> None:
         "summary": command.summary,
         "links": command.links,
         "rewinds": command.rewinds,
+        "tools": command.tools,
     }
     draft.set(**{name: value for name, value in given.items() if value})
+    if command.heartbeats:
+        draft.set_heartbeats(HeartbeatEdit(command.heartbeats))
 
 
 @_apply.register

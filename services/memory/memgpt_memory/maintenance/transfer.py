@@ -29,6 +29,8 @@ from memgpt_memory.agents import (
     LiveAgent,
     Rewinds,
     SharedRef,
+    ToolServer,
+    with_server,
 )
 from memgpt_memory.blocks import BlockEdit
 from memgpt_memory.clock import Clock, now
@@ -38,7 +40,9 @@ from memgpt_memory.quotas import Quotas, Reservation
 from memgpt_memory.sources import Sources
 from memgpt_memory.store.rows import MessageRow
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READ_VERSIONS = (1, 2)
+"""Formats that an import reads; 1 has neither tools nor heartbeats."""
 
 _MESSAGES = 32
 _MESSAGE_BYTES = 4 << 20
@@ -56,15 +60,30 @@ class ExportedWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedHeartbeats:
+    """The timed heartbeats, as the Agent service wrote them."""
+
+    plan: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExportTotals:
-    """The last piece of an export: the numbers of blocks, messages and notes."""
+    """The last piece of an export: how many pieces of each kind it has."""
 
     blocks: int = 0
     messages: int = 0
     notes: int = 0
+    tool_servers: int = 0
+    heartbeats: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.blocks} blocks, {self.messages} messages, {self.notes} notes, {self.tool_servers} addresses of"
+            f" tools and {self.heartbeats} pieces of heartbeats"
+        )
 
 
-Piece = Block | ExportedWindow | Message | Passage | ExportTotals
+Piece = Block | ToolServer | ExportedHeartbeats | ExportedWindow | Message | Passage | ExportTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +141,10 @@ class Transfers:
         blocks = await self._core_memory.list(agent)
         for block in blocks:
             yield block
+        for server in agent.tools:
+            yield server
+        if agent.heartbeats:
+            yield ExportedHeartbeats(agent.heartbeats)
         yield _exported_window(agent)
         for start in range(0, agent.row.message_count, _MESSAGES):
             end = min(start + _MESSAGES, agent.row.message_count)
@@ -156,7 +179,7 @@ class Transfers:
                     yield passage_of(rows[id_])
         if live.row.deleting:
             raise reasons.write_conflict("the agent is being deleted and can no longer be exported", resource="agent")
-        yield ExportTotals(len(blocks), agent.message_count, notes)
+        yield ExportTotals(len(blocks), agent.message_count, notes, len(agent.tools), int(bool(agent.heartbeats)))
 
     async def take(
         self, agent_id: str, settings: Settings, pieces: AsyncIterator[Piece]
@@ -220,6 +243,8 @@ class Transfers:
             rewinds=taking.window.rewinds if taking.window else Rewinds(),
             blocks=taking.blocks,
             shared=[SharedRef(label=label, block_id=settings.shared_blocks[label]) for label in taking.shared],
+            tools=taking.tools,
+            heartbeats=taking.heartbeats,
         )
         return await self._agents.complete(agent_id, row, content)
 
@@ -233,6 +258,8 @@ class _Import:
         notes: Number of notes written.
         bytes: Bytes of messages and notes received.
         shared: Labels of the blocks in whose place the agent gets shared ones.
+        tools: Functions that run elsewhere.
+        heartbeats: The timed heartbeats; empty for none.
     """
 
     _agent_id: str
@@ -244,6 +271,8 @@ class _Import:
     _labels: Set[str] = frozenset()
     blocks: list[BlockEdit] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
+    tools: list[ToolServer] = field(default_factory=list)
+    heartbeats: str = ""
     window: ExportedWindow | None = None
     messages: int = 0
     notes: int = 0
@@ -261,6 +290,10 @@ class _Import:
             match piece:
                 case Block():
                     self._take_block(piece)
+                case ToolServer():
+                    self._take_tools(piece)
+                case ExportedHeartbeats():
+                    self._take_heartbeats(piece)
                 case ExportedWindow():
                     if self.window is not None:
                         raise _out_of_order("there is one window, after the blocks")
@@ -278,8 +311,8 @@ class _Import:
             raise reasons.invalid_field("the stream ended without its end piece; nothing was imported", field="piece")
 
     def _take_block(self, block: Block) -> None:
-        if self.window is not None:
-            raise _out_of_order("blocks come before the window")
+        if self.window is not None or self.tools or self.heartbeats:
+            raise _out_of_order("blocks come first")
         taken = [*(other.label for other in self.blocks), *self.shared]
         if len(taken) == MAX_BLOCKS or block.label in taken:
             raise reasons.invalid_field(
@@ -297,6 +330,18 @@ class _Import:
                 description=block.description,
             )
         )
+
+    def _take_tools(self, server: ToolServer) -> None:
+        if self.window is not None or self.heartbeats:
+            raise _out_of_order("tools come after the blocks")
+        if any(other.address == server.address for other in self.tools):
+            raise reasons.invalid_field("addresses of tools must be unique", field="piece.tool_server.address")
+        self.tools = with_server(self.tools, server)
+
+    def _take_heartbeats(self, heartbeats: ExportedHeartbeats) -> None:
+        if self.window is not None or self.heartbeats:
+            raise _out_of_order("the heartbeats come once, before the window")
+        self.heartbeats = heartbeats.plan
 
     async def _take_message(self, message: Message) -> None:
         if self.window is None or self._came:
@@ -349,7 +394,8 @@ class _Import:
         self.notes += len(notes)
 
     def _check(self, counts: ExportTotals) -> None:
-        came = ExportTotals(len(self.blocks) + len(self.shared), self.messages, self._came)
+        blocks, heartbeats = len(self.blocks) + len(self.shared), int(bool(self.heartbeats))
+        came = ExportTotals(blocks, self.messages, self._came, len(self.tools), heartbeats)
         if missing := set(self._labels).difference(self.shared):
             raise reasons.invalid_field(
                 f'no block "{min(missing)}" in the stream, which a shared block is for', field="shared_blocks"
@@ -362,8 +408,7 @@ class _Import:
             raise reasons.invalid_field("rewinds must lie within the messages", field="piece.window.rewinds")
         if counts != came:
             raise reasons.upload_mismatch(
-                f"the end declares {counts.blocks} blocks, {counts.messages} messages and {counts.notes} notes, but "
-                f"{came.blocks}, {came.messages} and {came.notes} were received; nothing was imported",
+                f"the end declares {counts}, but {came} were received; nothing was imported",
                 field="piece.end",
                 file=self._agent_id,
             )

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2, passage_pb2
+from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2, passage_pb2, tool_pb2
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind, ExportWindow
+from memgpt.memory.v1.heartbeat_pb2 import Heartbeats
 from memgpt_runtime import reasons
 from memgpt_runtime.validation import validate
 
-from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, check_settings
+from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, ToolServer, check_settings
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core
-from memgpt_memory.maintenance.transfer import FORMAT_VERSION, ExportedWindow, ExportTotals, Piece, Settings
+from memgpt_memory.maintenance.transfer import (
+    READ_VERSIONS,
+    ExportedHeartbeats,
+    ExportedWindow,
+    ExportTotals,
+    Piece,
+    Settings,
+)
 from memgpt_memory.messages import Message
 from memgpt_memory.passages import Passage
 from memgpt_memory.rpc import _conversion as convert
@@ -28,6 +36,10 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
             return AgentPiece(agent=await convert.agent(core, piece))
         case Block():
             return AgentPiece(block=convert.block(piece))
+        case ToolServer():
+            return AgentPiece(tool_server=convert.tool_server(piece))
+        case ExportedHeartbeats():
+            return AgentPiece(heartbeats=Heartbeats(plan=piece.plan))
         case ExportedWindow():
             rewinds = [
                 ExportRewind(first=one.first, end=one.end, turn_id=one.turn_id, create_time=convert.timestamp(one.time))
@@ -40,7 +52,13 @@ async def to_proto(core: Core, piece: AgentState | Piece) -> AgentPiece:
             return AgentPiece(passage=convert.passage(piece))
         case ExportTotals():
             return AgentPiece(
-                end=ExportEnd(block_count=piece.blocks, message_count=piece.messages, passage_count=piece.notes)
+                end=ExportEnd(
+                    block_count=piece.blocks,
+                    message_count=piece.messages,
+                    passage_count=piece.notes,
+                    tool_server_count=piece.tool_servers,
+                    heartbeats_count=piece.heartbeats,
+                )
             )
 
 
@@ -54,10 +72,10 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
     if not (first.piece.HasField("header") and second.HasField("agent")):
         raise reasons.invalid_field("the stream must begin with a header and an agent", field="piece")
     version = first.piece.header.format_version
-    if version != FORMAT_VERSION:
+    if version not in READ_VERSIONS:
         raise reasons.wrong_state(
-            f"the agent was exported in format {version}, but this version knows format {FORMAT_VERSION}; import it "
-            "with the version that exported it, or a newer one",
+            f"the agent was exported in format {version}, but this version knows the formats "
+            f"{' and '.join(map(str, READ_VERSIONS))}; import it with the version that exported it, or a newer one",
             resource="export",
             state="UNKNOWN_FORMAT",
         )
@@ -120,6 +138,12 @@ def from_proto(piece: AgentPiece) -> Piece:
                 )
             )
             return Block(block.label, block.value, block.limit, "", 0, block.read_only, block.description)
+        case "tool_server":
+            return _tool_server(piece.tool_server)
+        case "heartbeats":
+            if not piece.heartbeats.plan:
+                raise reasons.invalid_field("the plan is empty; leave the piece out", field="piece.heartbeats.plan")
+            return ExportedHeartbeats(piece.heartbeats.plan)
         case "window":
             return ExportedWindow(piece.window.start_sequence, piece.window.summary, _rewinds(piece.window))
         case "message":
@@ -128,9 +152,20 @@ def from_proto(piece: AgentPiece) -> Piece:
             return _passage(piece.passage)
         case "end":
             end = piece.end
-            return ExportTotals(end.block_count, end.message_count, end.passage_count)
+            return ExportTotals(
+                end.block_count, end.message_count, end.passage_count, end.tool_server_count, end.heartbeats_count
+            )
         case _:
             raise reasons.invalid_field("the header and the agent must come first, and once", field="piece")
+
+
+def _tool_server(proto: tool_pb2.ToolServer) -> ToolServer:
+    if not proto.functions:
+        raise reasons.invalid_field("an address of tools must have functions", field="piece.tool_server.functions")
+    registered = now()
+    if proto.HasField("register_time"):
+        registered = _time(proto.register_time, "piece.tool_server.register_time")
+    return convert.tool_server_back(proto).model_copy(update={"registered": registered})
 
 
 def _message(proto: message_pb2.Message) -> Message:

@@ -407,7 +407,7 @@ def export_agent(
         typer.Option("--format", help="own: everything; af: a Letta Agent File, without archival memory."),
     ] = ExportFormat.own,
 ) -> None:
-    """Write an agent whole, one JSON object a line: settings, core memory, messages, notes, names of its sources."""
+    """Write an agent whole: settings, core memory, messages, notes, tools, heartbeats, and names of its sources."""
     from memgpt.cli import maintenance, transfer
 
     ui = open_ui()
@@ -422,10 +422,12 @@ def import_agent(
         Path, typer.Argument(metavar="FILE", help="A file of `memgpt export agent`; - for standard input.")
     ],
     name: Annotated[str, typer.Option(help="Its name. [default: the exported one]")] = "",
+    tools: Annotated[bool, typer.Option("--tools/--no-tools", help="Keep its tool services.")] = True,
+    heartbeats: Annotated[bool, typer.Option("--heartbeats/--no-heartbeats", help="Keep its heartbeats.")] = True,
 ) -> None:
     """Make an agent from a file, all or nothing. Sources are attached by name, if they are here."""
     from memgpt.cli import transfer
 
     ui = open_ui()
     with transfer.opened(file) as source, connected(ui) as memgpt:
-        transfer.import_agent(ui, memgpt, source, name)
+        transfer.import_agent(ui, memgpt, source, name, tools=tools, heartbeats=heartbeats)

@@ -973,8 +973,10 @@ type ImportAgentResponse struct {
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Names of attached sources that do not exist in this store. Load them, then attach them.
 	MissingSourceNames []string `protobuf:"bytes,2,rep,name=missing_source_names,json=missingSourceNames,proto3" json:"missing_source_names,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Addresses of tools that the operator does not allow (`agent.tool_addresses`); calls to them fail until it does.
+	BlockedToolAddresses []string `protobuf:"bytes,3,rep,name=blocked_tool_addresses,json=blockedToolAddresses,proto3" json:"blocked_tool_addresses,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ImportAgentResponse) Reset() {
@@ -1017,6 +1019,13 @@ func (x *ImportAgentResponse) GetAgent() *v1.Agent {
 func (x *ImportAgentResponse) GetMissingSourceNames() []string {
 	if x != nil {
 		return x.MissingSourceNames
+	}
+	return nil
+}
+
+func (x *ImportAgentResponse) GetBlockedToolAddresses() []string {
+	if x != nil {
+		return x.BlockedToolAddresses
 	}
 	return nil
 }
@@ -4466,10 +4475,11 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12H\n" +
 	"\vmore_pieces\x18\x04 \x03(\v2\x1c.memgpt.memory.v1.AgentPieceB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\n" +
 	"morePieces\x12Q\n" +
-	"\rshared_blocks\x18\x05 \x03(\v2\".memgpt.memory.v1.SharedBlockLabelB\b\xbaH\x05\x92\x01\x02\x10 R\fsharedBlocks\"v\n" +
+	"\rshared_blocks\x18\x05 \x03(\v2\".memgpt.memory.v1.SharedBlockLabelB\b\xbaH\x05\x92\x01\x02\x10 R\fsharedBlocks\"\xac\x01\n" +
 	"\x13ImportAgentResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\x120\n" +
-	"\x14missing_source_names\x18\x02 \x03(\tR\x12missingSourceNames\"\xd9\x03\n" +
+	"\x14missing_source_names\x18\x02 \x03(\tR\x12missingSourceNames\x124\n" +
+	"\x16blocked_tool_addresses\x18\x03 \x03(\tR\x14blockedToolAddresses\"\xd9\x03\n" +
 	"\x12SendMessageRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x12'\n" +
 	"\n" +

@@ -80,12 +80,14 @@ type AgentServiceClient interface {
 	UpdateAgent(ctx context.Context, in *UpdateAgentRequest, opts ...grpc.CallOption) (*UpdateAgentResponse, error)
 	// Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
 	DeleteAgent(ctx context.Context, in *DeleteAgentRequest, opts ...grpc.CallOption) (*DeleteAgentResponse, error)
-	// Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export.
+	// Streams a whole agent, as of one instant, with its tools and heartbeats. NOT_FOUND if it does not exist; ABORTED if
+	// it is deleted during the export.
 	ExportAgent(ctx context.Context, in *ExportAgentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportAgentResponse], error)
 	// Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
-	// pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
-	// if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
-	// name is taken.
+	// pieces are sent in the order of the export. Notes are embedded again. The new agent wakes by the heartbeats in the
+	// stream and calls the tools in it; leave those pieces out, and their counts, for an agent without them. Idempotent by
+	// `request_id`. INVALID_ARGUMENT if the stream is incomplete or out of order, or if a tool or a heartbeat is not valid;
+	// FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the name is taken.
 	ImportAgent(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportAgentRequest, ImportAgentResponse], error)
 	// Sends an event to the agent and streams what the agent does, up to and including `done`.
 	//
@@ -607,12 +609,14 @@ type AgentServiceServer interface {
 	UpdateAgent(context.Context, *UpdateAgentRequest) (*UpdateAgentResponse, error)
 	// Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
 	DeleteAgent(context.Context, *DeleteAgentRequest) (*DeleteAgentResponse, error)
-	// Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export.
+	// Streams a whole agent, as of one instant, with its tools and heartbeats. NOT_FOUND if it does not exist; ABORTED if
+	// it is deleted during the export.
 	ExportAgent(*ExportAgentRequest, grpc.ServerStreamingServer[ExportAgentResponse]) error
 	// Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
-	// pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
-	// if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
-	// name is taken.
+	// pieces are sent in the order of the export. Notes are embedded again. The new agent wakes by the heartbeats in the
+	// stream and calls the tools in it; leave those pieces out, and their counts, for an agent without them. Idempotent by
+	// `request_id`. INVALID_ARGUMENT if the stream is incomplete or out of order, or if a tool or a heartbeat is not valid;
+	// FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the name is taken.
 	ImportAgent(grpc.ClientStreamingServer[ImportAgentRequest, ImportAgentResponse]) error
 	// Sends an event to the agent and streams what the agent does, up to and including `done`.
 	//

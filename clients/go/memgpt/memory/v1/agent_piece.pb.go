@@ -22,23 +22,26 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
-// one end.
+// A piece of an exported agent. The order is: one header, one agent, its blocks, the registrations of its tools, its
+// timed heartbeats if it has any, one window, its messages, its notes, one end.
 //
 // A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
 // else:
 //
-//	{"header": {"format_version": 1, "export_time": "2026-11-25T17:00:00Z"}}
+//	{"header": {"format_version": 2, "export_time": "2026-11-25T17:00:00Z"}}
 //	{"agent": {"name": "RadiantJaguar", "system": "You are …", "attachments": [{"source_name": "paper"}]}}
 //	{"block": {"label": "persona", "value": "I am …", "limit": 2000}}
+//	{"tool_server": {"address": "tools.example.org:443", "functions": [{"name": "weather", "description": "…"}]}}
+//	{"heartbeats": {"plan": "{\"heartbeats\": [{\"heartbeat_id\": \"hb_1\", \"cron\": \"0 9 * * *\"}]}"}}
 //	{"window": {"start_sequence": "40", "summary": "We spoke of …"}}
 //	{"message": {"sequence": "0", "role": "ROLE_USER", "text": "…", "create_time": "2026-11-01T09:00:00Z"}}
 //	{"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
-//	{"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
+//	{"end": {"block_count": "1", "message_count": "1", "passage_count": "1", "tool_server_count": "1",
+//	    "heartbeats_count": "1"}}
 //
 // The file may be edited as long as the counts match; times must be in the years 1970 to 9998. It contains no vectors,
-// which are computed again on import; no turns; and no tool servers, because a file must not name addresses that are
-// called. Register those again.
+// which are computed again on import; no turns; and no credentials of tools, which are settings of the Agent. An address
+// that the Agent's operator does not allow is imported, but never called.
 type AgentPiece struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
@@ -48,6 +51,8 @@ type AgentPiece struct {
 	//	*AgentPiece_Header
 	//	*AgentPiece_Agent
 	//	*AgentPiece_Block
+	//	*AgentPiece_ToolServer
+	//	*AgentPiece_Heartbeats
 	//	*AgentPiece_Window
 	//	*AgentPiece_Message
 	//	*AgentPiece_Passage
@@ -121,6 +126,24 @@ func (x *AgentPiece) GetBlock() *Block {
 	return nil
 }
 
+func (x *AgentPiece) GetToolServer() *ToolServer {
+	if x != nil {
+		if x, ok := x.Piece.(*AgentPiece_ToolServer); ok {
+			return x.ToolServer
+		}
+	}
+	return nil
+}
+
+func (x *AgentPiece) GetHeartbeats() *Heartbeats {
+	if x != nil {
+		if x, ok := x.Piece.(*AgentPiece_Heartbeats); ok {
+			return x.Heartbeats
+		}
+	}
+	return nil
+}
+
 func (x *AgentPiece) GetWindow() *ExportWindow {
 	if x != nil {
 		if x, ok := x.Piece.(*AgentPiece_Window); ok {
@@ -176,6 +199,16 @@ type AgentPiece_Block struct {
 	Block *Block `protobuf:"bytes,2,opt,name=block,proto3,oneof"`
 }
 
+type AgentPiece_ToolServer struct {
+	// The functions of an address, in order of registration.
+	ToolServer *ToolServer `protobuf:"bytes,9,opt,name=tool_server,json=toolServer,proto3,oneof"`
+}
+
+type AgentPiece_Heartbeats struct {
+	// The timed heartbeats with their limits and their pause. An import ignores the etag.
+	Heartbeats *Heartbeats `protobuf:"bytes,10,opt,name=heartbeats,proto3,oneof"`
+}
+
 type AgentPiece_Window struct {
 	// Content of the context window.
 	Window *ExportWindow `protobuf:"bytes,7,opt,name=window,proto3,oneof"`
@@ -202,6 +235,10 @@ func (*AgentPiece_Agent) isAgentPiece_Piece() {}
 
 func (*AgentPiece_Block) isAgentPiece_Piece() {}
 
+func (*AgentPiece_ToolServer) isAgentPiece_Piece() {}
+
+func (*AgentPiece_Heartbeats) isAgentPiece_Piece() {}
+
 func (*AgentPiece_Window) isAgentPiece_Piece() {}
 
 func (*AgentPiece_Message) isAgentPiece_Piece() {}
@@ -213,7 +250,7 @@ func (*AgentPiece_End) isAgentPiece_Piece() {}
 // Format of the stream.
 type ExportHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Always 1. Any other version is FAILED_PRECONDITION.
+	// 2. An import also reads 1, which has neither tools nor heartbeats; any other version is FAILED_PRECONDITION.
 	FormatVersion int32 `protobuf:"varint,1,opt,name=format_version,json=formatVersion,proto3" json:"format_version,omitempty"`
 	// When the agent was exported; the export has the agent's state at this time.
 	ExportTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=export_time,json=exportTime,proto3" json:"export_time,omitempty"`
@@ -465,9 +502,13 @@ type ExportEnd struct {
 	// Messages.
 	MessageCount int64 `protobuf:"varint,2,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
 	// Number of notes.
-	PassageCount  int64 `protobuf:"varint,3,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PassageCount int64 `protobuf:"varint,3,opt,name=passage_count,json=passageCount,proto3" json:"passage_count,omitempty"`
+	// Number of addresses of tools.
+	ToolServerCount int64 `protobuf:"varint,4,opt,name=tool_server_count,json=toolServerCount,proto3" json:"tool_server_count,omitempty"`
+	// 1 if there are timed heartbeats.
+	HeartbeatsCount int64 `protobuf:"varint,5,opt,name=heartbeats_count,json=heartbeatsCount,proto3" json:"heartbeats_count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ExportEnd) Reset() {
@@ -521,16 +562,36 @@ func (x *ExportEnd) GetPassageCount() int64 {
 	return 0
 }
 
+func (x *ExportEnd) GetToolServerCount() int64 {
+	if x != nil {
+		return x.ToolServerCount
+	}
+	return 0
+}
+
+func (x *ExportEnd) GetHeartbeatsCount() int64 {
+	if x != nil {
+		return x.HeartbeatsCount
+	}
+	return 0
+}
+
 var File_memgpt_memory_v1_agent_piece_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_agent_piece_proto_rawDesc = "" +
 	"\n" +
-	"\"memgpt/memory/v1/agent_piece.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\xa0\x03\n" +
+	"\"memgpt/memory/v1/agent_piece.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/passage.proto\x1a\x1bmemgpt/memory/v1/tool.proto\"\xa1\x04\n" +
 	"\n" +
 	"AgentPiece\x128\n" +
 	"\x06header\x18\x06 \x01(\v2\x1e.memgpt.memory.v1.ExportHeaderH\x00R\x06header\x12/\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentH\x00R\x05agent\x12/\n" +
-	"\x05block\x18\x02 \x01(\v2\x17.memgpt.memory.v1.BlockH\x00R\x05block\x128\n" +
+	"\x05block\x18\x02 \x01(\v2\x17.memgpt.memory.v1.BlockH\x00R\x05block\x12?\n" +
+	"\vtool_server\x18\t \x01(\v2\x1c.memgpt.memory.v1.ToolServerH\x00R\n" +
+	"toolServer\x12>\n" +
+	"\n" +
+	"heartbeats\x18\n" +
+	" \x01(\v2\x1c.memgpt.memory.v1.HeartbeatsH\x00R\n" +
+	"heartbeats\x128\n" +
 	"\x06window\x18\a \x01(\v2\x1e.memgpt.memory.v1.ExportWindowH\x00R\x06window\x125\n" +
 	"\amessage\x18\x03 \x01(\v2\x19.memgpt.memory.v1.MessageH\x00R\amessage\x125\n" +
 	"\apassage\x18\x04 \x01(\v2\x19.memgpt.memory.v1.PassageH\x00R\apassage\x12/\n" +
@@ -553,12 +614,14 @@ const file_memgpt_memory_v1_agent_piece_proto_rawDesc = "" +
 	"createTime\"l\n" +
 	"\x10SharedBlockLabel\x12\x1f\n" +
 	"\x05label\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\x127\n" +
-	"\bblock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\ablockId\"v\n" +
+	"\bblock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\ablockId\"\xcd\x01\n" +
 	"\tExportEnd\x12\x1f\n" +
 	"\vblock_count\x18\x01 \x01(\x03R\n" +
 	"blockCount\x12#\n" +
 	"\rmessage_count\x18\x02 \x01(\x03R\fmessageCount\x12#\n" +
-	"\rpassage_count\x18\x03 \x01(\x03R\fpassageCountB\xf9\x01\n" +
+	"\rpassage_count\x18\x03 \x01(\x03R\fpassageCount\x12*\n" +
+	"\x11tool_server_count\x18\x04 \x01(\x03R\x0ftoolServerCount\x12)\n" +
+	"\x10heartbeats_count\x18\x05 \x01(\x03R\x0fheartbeatsCountB\xf9\x01\n" +
 	"\x19io.memgptmilvus.memory.v1B\x0fAgentPieceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3"
 
 var (
@@ -583,26 +646,30 @@ var file_memgpt_memory_v1_agent_piece_proto_goTypes = []any{
 	(*ExportEnd)(nil),             // 5: memgpt.memory.v1.ExportEnd
 	(*Agent)(nil),                 // 6: memgpt.memory.v1.Agent
 	(*Block)(nil),                 // 7: memgpt.memory.v1.Block
-	(*Message)(nil),               // 8: memgpt.memory.v1.Message
-	(*Passage)(nil),               // 9: memgpt.memory.v1.Passage
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*ToolServer)(nil),            // 8: memgpt.memory.v1.ToolServer
+	(*Heartbeats)(nil),            // 9: memgpt.memory.v1.Heartbeats
+	(*Message)(nil),               // 10: memgpt.memory.v1.Message
+	(*Passage)(nil),               // 11: memgpt.memory.v1.Passage
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_memgpt_memory_v1_agent_piece_proto_depIdxs = []int32{
 	1,  // 0: memgpt.memory.v1.AgentPiece.header:type_name -> memgpt.memory.v1.ExportHeader
 	6,  // 1: memgpt.memory.v1.AgentPiece.agent:type_name -> memgpt.memory.v1.Agent
 	7,  // 2: memgpt.memory.v1.AgentPiece.block:type_name -> memgpt.memory.v1.Block
-	2,  // 3: memgpt.memory.v1.AgentPiece.window:type_name -> memgpt.memory.v1.ExportWindow
-	8,  // 4: memgpt.memory.v1.AgentPiece.message:type_name -> memgpt.memory.v1.Message
-	9,  // 5: memgpt.memory.v1.AgentPiece.passage:type_name -> memgpt.memory.v1.Passage
-	5,  // 6: memgpt.memory.v1.AgentPiece.end:type_name -> memgpt.memory.v1.ExportEnd
-	10, // 7: memgpt.memory.v1.ExportHeader.export_time:type_name -> google.protobuf.Timestamp
-	3,  // 8: memgpt.memory.v1.ExportWindow.rewinds:type_name -> memgpt.memory.v1.ExportRewind
-	10, // 9: memgpt.memory.v1.ExportRewind.create_time:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	8,  // 3: memgpt.memory.v1.AgentPiece.tool_server:type_name -> memgpt.memory.v1.ToolServer
+	9,  // 4: memgpt.memory.v1.AgentPiece.heartbeats:type_name -> memgpt.memory.v1.Heartbeats
+	2,  // 5: memgpt.memory.v1.AgentPiece.window:type_name -> memgpt.memory.v1.ExportWindow
+	10, // 6: memgpt.memory.v1.AgentPiece.message:type_name -> memgpt.memory.v1.Message
+	11, // 7: memgpt.memory.v1.AgentPiece.passage:type_name -> memgpt.memory.v1.Passage
+	5,  // 8: memgpt.memory.v1.AgentPiece.end:type_name -> memgpt.memory.v1.ExportEnd
+	12, // 9: memgpt.memory.v1.ExportHeader.export_time:type_name -> google.protobuf.Timestamp
+	3,  // 10: memgpt.memory.v1.ExportWindow.rewinds:type_name -> memgpt.memory.v1.ExportRewind
+	12, // 11: memgpt.memory.v1.ExportRewind.create_time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_memory_v1_agent_piece_proto_init() }
@@ -612,12 +679,16 @@ func file_memgpt_memory_v1_agent_piece_proto_init() {
 	}
 	file_memgpt_memory_v1_agent_proto_init()
 	file_memgpt_memory_v1_block_proto_init()
+	file_memgpt_memory_v1_heartbeat_proto_init()
 	file_memgpt_memory_v1_message_proto_init()
 	file_memgpt_memory_v1_passage_proto_init()
+	file_memgpt_memory_v1_tool_proto_init()
 	file_memgpt_memory_v1_agent_piece_proto_msgTypes[0].OneofWrappers = []any{
 		(*AgentPiece_Header)(nil),
 		(*AgentPiece_Agent)(nil),
 		(*AgentPiece_Block)(nil),
+		(*AgentPiece_ToolServer)(nil),
+		(*AgentPiece_Heartbeats)(nil),
 		(*AgentPiece_Window)(nil),
 		(*AgentPiece_Message)(nil),
 		(*AgentPiece_Passage)(nil),

@@ -136,8 +136,8 @@ type AgentStateServiceClient interface {
 	// The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
 	// FAILED_PRECONDITION if the window has no such message.
 	EditMessage(ctx context.Context, in *EditMessageRequest, opts ...grpc.CallOption) (*EditMessageResponse, error)
-	// Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-	// name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+	// Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+	// notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
 	ExportAgent(ctx context.Context, in *ExportAgentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportAgentResponse], error)
 	// Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
 	// not visible before the last piece; what a failure or a crash leaves behind is removed. Notes are embedded with this
@@ -509,8 +509,8 @@ type AgentStateServiceServer interface {
 	// The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
 	// FAILED_PRECONDITION if the window has no such message.
 	EditMessage(context.Context, *EditMessageRequest) (*EditMessageResponse, error)
-	// Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-	// name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+	// Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+	// notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
 	ExportAgent(*ExportAgentRequest, grpc.ServerStreamingServer[ExportAgentResponse]) error
 	// Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
 	// not visible before the last piece; what a failure or a crash leaves behind is removed. Notes are embedded with this

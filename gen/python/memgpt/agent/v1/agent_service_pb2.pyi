@@ -510,6 +510,7 @@ class ImportAgentResponse(_message.Message):
 
     AGENT_FIELD_NUMBER: _builtins.int
     MISSING_SOURCE_NAMES_FIELD_NUMBER: _builtins.int
+    BLOCKED_TOOL_ADDRESSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
         """The new agent."""
@@ -518,15 +519,20 @@ class ImportAgentResponse(_message.Message):
     def missing_source_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of attached sources that do not exist in this store. Load them, then attach them."""
 
+    @_builtins.property
+    def blocked_tool_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses of tools that the operator does not allow (`agent.tool_addresses`); calls to them fail until it does."""
+
     def __init__(
         self,
         *,
         agent: _agent_pb2.Agent | None = ...,
         missing_source_names: _abc.Iterable[_builtins.str] | None = ...,
+        blocked_tool_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "missing_source_names", b"missing_source_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "blocked_tool_addresses", b"blocked_tool_addresses", "missing_source_names", b"missing_source_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -249,7 +249,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportAgent(self, request, context):
-        """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export.
+        """Streams a whole agent, as of one instant, with its tools and heartbeats. NOT_FOUND if it does not exist; ABORTED if
+        it is deleted during the export.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,9 +258,10 @@ class AgentServiceServicer:
 
     def ImportAgent(self, request_iterator, context):
         """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
-        pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
-        if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
-        name is taken.
+        pieces are sent in the order of the export. Notes are embedded again. The new agent wakes by the heartbeats in the
+        stream and calls the tools in it; leave those pieces out, and their counts, for an agent without them. Idempotent by
+        `request_id`. INVALID_ARGUMENT if the stream is incomplete or out of order, or if a tool or a heartbeat is not valid;
+        FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,12 +53,15 @@ class AgentServiceStub:
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]
     """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]
-    """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export."""
+    """Streams a whole agent, as of one instant, with its tools and heartbeats. NOT_FOUND if it does not exist; ABORTED if
+    it is deleted during the export.
+    """
     ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]
     """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
-    pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
-    if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
-    name is taken.
+    pieces are sent in the order of the export. Notes are embedded again. The new agent wakes by the heartbeats in the
+    stream and calls the tools in it; leave those pieces out, and their counts, for an agent without them. Idempotent by
+    `request_id`. INVALID_ARGUMENT if the stream is incomplete or out of order, or if a tool or a heartbeat is not valid;
+    FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the name is taken.
     """
     SendMessage: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]
     """Sends an event to the agent and streams what the agent does, up to and including `done`.
@@ -186,12 +189,15 @@ class AgentServiceAsyncStub(AgentServiceStub):
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
     """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
-    """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export."""
+    """Streams a whole agent, as of one instant, with its tools and heartbeats. NOT_FOUND if it does not exist; ABORTED if
+    it is deleted during the export.
+    """
     ImportAgent: _aio.StreamUnaryMultiCallable[_agent_service_pb2.ImportAgentRequest, _agent_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
     """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
-    pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
-    if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
-    name is taken.
+    pieces are sent in the order of the export. Notes are embedded again. The new agent wakes by the heartbeats in the
+    stream and calls the tools in it; leave those pieces out, and their counts, for an agent without them. Idempotent by
+    `request_id`. INVALID_ARGUMENT if the stream is incomplete or out of order, or if a tool or a heartbeat is not valid;
+    FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the name is taken.
     """
     SendMessage: _aio.UnaryStreamMultiCallable[_agent_service_pb2.SendMessageRequest, _agent_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Sends an event to the agent and streams what the agent does, up to and including `done`.
@@ -352,7 +358,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.ExportAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_service_pb2.ExportAgentResponse], _abc.AsyncIterator[_agent_service_pb2.ExportAgentResponse]]:
-        """Streams a whole agent, as of one instant. NOT_FOUND if it does not exist; ABORTED if it is deleted during the export."""
+        """Streams a whole agent, as of one instant, with its tools and heartbeats. NOT_FOUND if it does not exist; ABORTED if
+        it is deleted during the export.
+        """
 
     @_abc_1.abstractmethod
     def ImportAgent(
@@ -361,9 +369,10 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ImportAgentResponse, _abc.Awaitable[_agent_service_pb2.ImportAgentResponse]]:
         """Creates an agent from the pieces of an ExportAgent stream, of this deployment or another: all or nothing. The
-        pieces are sent in the order of the export. Notes are embedded again. Idempotent by `request_id`. INVALID_ARGUMENT
-        if the stream is incomplete or out of order; FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the
-        name is taken.
+        pieces are sent in the order of the export. Notes are embedded again. The new agent wakes by the heartbeats in the
+        stream and calls the tools in it; leave those pieces out, and their counts, for an agent without them. Idempotent by
+        `request_id`. INVALID_ARGUMENT if the stream is incomplete or out of order, or if a tool or a heartbeat is not valid;
+        FAILED_PRECONDITION if it has another format; ALREADY_EXISTS if the name is taken.
         """
 
     @_abc_1.abstractmethod

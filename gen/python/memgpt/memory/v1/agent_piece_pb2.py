@@ -15,11 +15,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from memgpt.memory.v1 import agent_pb2 as memgpt_dot_memory_dot_v1_dot_agent__pb2
 from memgpt.memory.v1 import block_pb2 as memgpt_dot_memory_dot_v1_dot_block__pb2
+from memgpt.memory.v1 import heartbeat_pb2 as memgpt_dot_memory_dot_v1_dot_heartbeat__pb2
 from memgpt.memory.v1 import message_pb2 as memgpt_dot_memory_dot_v1_dot_message__pb2
 from memgpt.memory.v1 import passage_pb2 as memgpt_dot_memory_dot_v1_dot_passage__pb2
+from memgpt.memory.v1 import tool_pb2 as memgpt_dot_memory_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"memgpt/memory/v1/agent_piece.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/passage.proto\"\xa0\x03\n\nAgentPiece\x12\x38\n\x06header\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportHeaderH\x00R\x06header\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentH\x00R\x05\x61gent\x12/\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockH\x00R\x05\x62lock\x12\x38\n\x06window\x18\x07 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportWindowH\x00R\x06window\x12\x35\n\x07message\x18\x03 \x01(\x0b\x32\x19.memgpt.memory.v1.MessageH\x00R\x07message\x12\x35\n\x07passage\x18\x04 \x01(\x0b\x32\x19.memgpt.memory.v1.PassageH\x00R\x07passage\x12/\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x1b.memgpt.memory.v1.ExportEndH\x00R\x03\x65ndB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01J\x04\x08\x05\x10\x06R\x07summary\"r\n\x0c\x45xportHeader\x12%\n\x0e\x66ormat_version\x18\x01 \x01(\x05R\rformatVersion\x12;\n\x0b\x65xport_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexportTime\"\xa9\x01\n\x0c\x45xportWindow\x12.\n\x0estart_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\x12#\n\x07summary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x07summary\x12\x44\n\x07rewinds\x18\x03 \x03(\x0b\x32\x1e.memgpt.memory.v1.ExportRewindB\n\xbaH\x07\x92\x01\x04\x10\xa0\x8d\x06R\x07rewinds\"\x9e\x01\n\x0c\x45xportRewind\x12\x1d\n\x05\x66irst\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x66irst\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03R\x03\x65nd\x12 \n\x07turn_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"l\n\x10SharedBlockLabel\x12\x1f\n\x05label\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\x12\x37\n\x08\x62lock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\"v\n\tExportEnd\x12\x1f\n\x0b\x62lock_count\x18\x01 \x01(\x03R\nblockCount\x12#\n\rmessage_count\x18\x02 \x01(\x03R\x0cmessageCount\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCountB\xf9\x01\n\x19io.memgptmilvus.memory.v1B\x0f\x41gentPieceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"memgpt/memory/v1/agent_piece.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmemgpt/memory/v1/agent.proto\x1a\x1cmemgpt/memory/v1/block.proto\x1a memgpt/memory/v1/heartbeat.proto\x1a\x1ememgpt/memory/v1/message.proto\x1a\x1ememgpt/memory/v1/passage.proto\x1a\x1bmemgpt/memory/v1/tool.proto\"\xa1\x04\n\nAgentPiece\x12\x38\n\x06header\x18\x06 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportHeaderH\x00R\x06header\x12/\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x17.memgpt.memory.v1.AgentH\x00R\x05\x61gent\x12/\n\x05\x62lock\x18\x02 \x01(\x0b\x32\x17.memgpt.memory.v1.BlockH\x00R\x05\x62lock\x12?\n\x0btool_server\x18\t \x01(\x0b\x32\x1c.memgpt.memory.v1.ToolServerH\x00R\ntoolServer\x12>\n\nheartbeats\x18\n \x01(\x0b\x32\x1c.memgpt.memory.v1.HeartbeatsH\x00R\nheartbeats\x12\x38\n\x06window\x18\x07 \x01(\x0b\x32\x1e.memgpt.memory.v1.ExportWindowH\x00R\x06window\x12\x35\n\x07message\x18\x03 \x01(\x0b\x32\x19.memgpt.memory.v1.MessageH\x00R\x07message\x12\x35\n\x07passage\x18\x04 \x01(\x0b\x32\x19.memgpt.memory.v1.PassageH\x00R\x07passage\x12/\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x1b.memgpt.memory.v1.ExportEndH\x00R\x03\x65ndB\x0e\n\x05piece\x12\x05\xbaH\x02\x08\x01J\x04\x08\x05\x10\x06R\x07summary\"r\n\x0c\x45xportHeader\x12%\n\x0e\x66ormat_version\x18\x01 \x01(\x05R\rformatVersion\x12;\n\x0b\x65xport_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexportTime\"\xa9\x01\n\x0c\x45xportWindow\x12.\n\x0estart_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rstartSequence\x12#\n\x07summary\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\xa0\x9c\x01R\x07summary\x12\x44\n\x07rewinds\x18\x03 \x03(\x0b\x32\x1e.memgpt.memory.v1.ExportRewindB\n\xbaH\x07\x92\x01\x04\x10\xa0\x8d\x06R\x07rewinds\"\x9e\x01\n\x0c\x45xportRewind\x12\x1d\n\x05\x66irst\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x05\x66irst\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03R\x03\x65nd\x12 \n\x07turn_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x06turnId\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"l\n\x10SharedBlockLabel\x12\x1f\n\x05label\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05label\x12\x37\n\x08\x62lock_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x07\x62lockId\"\xcd\x01\n\tExportEnd\x12\x1f\n\x0b\x62lock_count\x18\x01 \x01(\x03R\nblockCount\x12#\n\rmessage_count\x18\x02 \x01(\x03R\x0cmessageCount\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCount\x12*\n\x11tool_server_count\x18\x04 \x01(\x03R\x0ftoolServerCount\x12)\n\x10heartbeats_count\x18\x05 \x01(\x03R\x0fheartbeatsCountB\xf9\x01\n\x19io.memgptmilvus.memory.v1B\x0f\x41gentPieceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,16 +45,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHAREDBLOCKLABEL'].fields_by_name['label']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_SHAREDBLOCKLABEL'].fields_by_name['block_id']._loaded_options = None
   _globals['_SHAREDBLOCKLABEL'].fields_by_name['block_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_AGENTPIECE']._serialized_start=214
-  _globals['_AGENTPIECE']._serialized_end=630
-  _globals['_EXPORTHEADER']._serialized_start=632
-  _globals['_EXPORTHEADER']._serialized_end=746
-  _globals['_EXPORTWINDOW']._serialized_start=749
-  _globals['_EXPORTWINDOW']._serialized_end=918
-  _globals['_EXPORTREWIND']._serialized_start=921
-  _globals['_EXPORTREWIND']._serialized_end=1079
-  _globals['_SHAREDBLOCKLABEL']._serialized_start=1081
-  _globals['_SHAREDBLOCKLABEL']._serialized_end=1189
-  _globals['_EXPORTEND']._serialized_start=1191
-  _globals['_EXPORTEND']._serialized_end=1309
+  _globals['_AGENTPIECE']._serialized_start=277
+  _globals['_AGENTPIECE']._serialized_end=822
+  _globals['_EXPORTHEADER']._serialized_start=824
+  _globals['_EXPORTHEADER']._serialized_end=938
+  _globals['_EXPORTWINDOW']._serialized_start=941
+  _globals['_EXPORTWINDOW']._serialized_end=1110
+  _globals['_EXPORTREWIND']._serialized_start=1113
+  _globals['_EXPORTREWIND']._serialized_end=1271
+  _globals['_SHAREDBLOCKLABEL']._serialized_start=1273
+  _globals['_SHAREDBLOCKLABEL']._serialized_end=1381
+  _globals['_EXPORTEND']._serialized_start=1384
+  _globals['_EXPORTEND']._serialized_end=1589
 # @@protoc_insertion_point(module_scope)

@@ -10,8 +10,10 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from memgpt.memory.v1 import agent_pb2 as _agent_pb2
 from memgpt.memory.v1 import block_pb2 as _block_pb2
+from memgpt.memory.v1 import heartbeat_pb2 as _heartbeat_pb2
 from memgpt.memory.v1 import message_pb2 as _message_pb2
 from memgpt.memory.v1 import passage_pb2 as _passage_pb2
+from memgpt.memory.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -25,23 +27,26 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class AgentPiece(_message.Message):
-    """A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
-    one end.
+    """A piece of an exported agent. The order is: one header, one agent, its blocks, the registrations of its tools, its
+    timed heartbeats if it has any, one window, its messages, its notes, one end.
 
     A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
     else:
 
-        {"header": {"format_version": 1, "export_time": "2026-11-25T17:00:00Z"}}
+        {"header": {"format_version": 2, "export_time": "2026-11-25T17:00:00Z"}}
         {"agent": {"name": "RadiantJaguar", "system": "You are …", "attachments": [{"source_name": "paper"}]}}
         {"block": {"label": "persona", "value": "I am …", "limit": 2000}}
+        {"tool_server": {"address": "tools.example.org:443", "functions": [{"name": "weather", "description": "…"}]}}
+        {"heartbeats": {"plan": "{\\"heartbeats\\": [{\\"heartbeat_id\\": \\"hb_1\\", \\"cron\\": \\"0 9 * * *\\"}]}"}}
         {"window": {"start_sequence": "40", "summary": "We spoke of …"}}
         {"message": {"sequence": "0", "role": "ROLE_USER", "text": "…", "create_time": "2026-11-01T09:00:00Z"}}
         {"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
-        {"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
+        {"end": {"block_count": "1", "message_count": "1", "passage_count": "1", "tool_server_count": "1",
+            "heartbeats_count": "1"}}
 
     The file may be edited as long as the counts match; times must be in the years 1970 to 9998. It contains no vectors,
-    which are computed again on import; no turns; and no tool servers, because a file must not name addresses that are
-    called. Register those again.
+    which are computed again on import; no turns; and no credentials of tools, which are settings of the Agent. An address
+    that the Agent's operator does not allow is imported, but never called.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -49,6 +54,8 @@ class AgentPiece(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     BLOCK_FIELD_NUMBER: _builtins.int
+    TOOL_SERVER_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     PASSAGE_FIELD_NUMBER: _builtins.int
@@ -64,6 +71,14 @@ class AgentPiece(_message.Message):
     @_builtins.property
     def block(self) -> _block_pb2.Block:
         """A block of core memory."""
+
+    @_builtins.property
+    def tool_server(self) -> _tool_pb2.ToolServer:
+        """The functions of an address, in order of registration."""
+
+    @_builtins.property
+    def heartbeats(self) -> _heartbeat_pb2.Heartbeats:
+        """The timed heartbeats with their limits and their pause. An import ignores the etag."""
 
     @_builtins.property
     def window(self) -> Global___ExportWindow:
@@ -87,16 +102,18 @@ class AgentPiece(_message.Message):
         header: Global___ExportHeader | None = ...,
         agent: _agent_pb2.Agent | None = ...,
         block: _block_pb2.Block | None = ...,
+        tool_server: _tool_pb2.ToolServer | None = ...,
+        heartbeats: _heartbeat_pb2.Heartbeats | None = ...,
         window: Global___ExportWindow | None = ...,
         message: _message_pb2.Message | None = ...,
         passage: _passage_pb2.Passage | None = ...,
         end: Global___ExportEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "block", b"block", "end", b"end", "header", b"header", "message", b"message", "passage", b"passage", "piece", b"piece", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "block", b"block", "end", b"end", "header", b"header", "heartbeats", b"heartbeats", "message", b"message", "passage", b"passage", "piece", b"piece", "tool_server", b"tool_server", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "block", b"block", "end", b"end", "header", b"header", "message", b"message", "passage", b"passage", "piece", b"piece", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "block", b"block", "end", b"end", "header", b"header", "heartbeats", b"heartbeats", "message", b"message", "passage", b"passage", "piece", b"piece", "tool_server", b"tool_server", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_piece: _TypeAlias = _typing.Literal["header", "agent", "block", "window", "message", "passage", "end"]  # noqa: Y015
+    _WhichOneofReturnType_piece: _TypeAlias = _typing.Literal["header", "agent", "block", "tool_server", "heartbeats", "window", "message", "passage", "end"]  # noqa: Y015
     _WhichOneofArgType_piece: _TypeAlias = _typing.Literal["piece", b"piece"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_piece) -> _WhichOneofReturnType_piece | None: ...
 
@@ -111,7 +128,7 @@ class ExportHeader(_message.Message):
     FORMAT_VERSION_FIELD_NUMBER: _builtins.int
     EXPORT_TIME_FIELD_NUMBER: _builtins.int
     format_version: _builtins.int
-    """Always 1. Any other version is FAILED_PRECONDITION."""
+    """2. An import also reads 1, which has neither tools nor heartbeats; any other version is FAILED_PRECONDITION."""
     @_builtins.property
     def export_time(self) -> _timestamp_pb2.Timestamp:
         """When the agent was exported; the export has the agent's state at this time."""
@@ -233,22 +250,30 @@ class ExportEnd(_message.Message):
     BLOCK_COUNT_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    TOOL_SERVER_COUNT_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_COUNT_FIELD_NUMBER: _builtins.int
     block_count: _builtins.int
     """Number of blocks."""
     message_count: _builtins.int
     """Messages."""
     passage_count: _builtins.int
     """Number of notes."""
+    tool_server_count: _builtins.int
+    """Number of addresses of tools."""
+    heartbeats_count: _builtins.int
+    """1 if there are timed heartbeats."""
     def __init__(
         self,
         *,
         block_count: _builtins.int = ...,
         message_count: _builtins.int = ...,
         passage_count: _builtins.int = ...,
+        tool_server_count: _builtins.int = ...,
+        heartbeats_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_count", b"block_count", "message_count", b"message_count", "passage_count", b"passage_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_count", b"block_count", "heartbeats_count", b"heartbeats_count", "message_count", b"message_count", "passage_count", b"passage_count", "tool_server_count", b"tool_server_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

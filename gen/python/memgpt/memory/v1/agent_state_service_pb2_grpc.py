@@ -331,8 +331,8 @@ class AgentStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportAgent(self, request, context):
-        """Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-        name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+        """Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+        notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -133,8 +133,8 @@ class AgentStateServiceStub:
     FAILED_PRECONDITION if the window has no such message.
     """
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]
-    """Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-    name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+    """Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+    notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
     """
     ImportAgent: _grpc.StreamUnaryMultiCallable[_agent_state_service_pb2.ImportAgentRequest, _agent_state_service_pb2.ImportAgentResponse]
     """Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
@@ -251,8 +251,8 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     FAILED_PRECONDITION if the window has no such message.
     """
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
-    """Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-    name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+    """Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+    notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
     """
     ImportAgent: _aio.StreamUnaryMultiCallable[_agent_state_service_pb2.ImportAgentRequest, _agent_state_service_pb2.ImportAgentResponse]  # type: ignore[assignment]
     """Creates an agent from the pieces of an ExportAgent stream, of this store or another: all or nothing. The agent is
@@ -498,8 +498,8 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.ExportAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_state_service_pb2.ExportAgentResponse], _abc.AsyncIterator[_agent_state_service_pb2.ExportAgentResponse]]:
-        """Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-        name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+        """Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+        notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
         """
 
     @_abc_1.abstractmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from memgpt.cli import agent_file
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import parse_json, read_json
@@ -170,7 +171,8 @@ class _Version2:
         for source in self._sources.values():
             if source.name not in used:
                 report.changed(file.where, "data source that no agent has; it is loaded, not attached", source.name)
-        for name, value in file.rest(_READ_IN_FILE):
+        known = (*_READ_IN_FILE, "metadata") if self._is_ours else _READ_IN_FILE
+        for name, value in file.rest(known):
             report.left_out(file.where, _WORDS.get(name, f"{name} of the file"), value)
         return Contents(
             agents,
@@ -280,6 +282,9 @@ class _Version2:
 
     def _notice(self, row: Fields, agent: Agent) -> str:
         messages = list(agent.messages)
+        place = f"{row.where} ({names.visible(agent.name)[:64]})"
+        if self._is_ours:
+            return f"{place}: {self._told_of_ours(row, len(messages))}"
         outside = sum(not message.in_window for message in messages)
         told = plural(len(messages), "message")
         if outside:
@@ -287,7 +292,28 @@ class _Version2:
             told += ", and archival memory is not in the file"
         else:
             told += " of the context window; older messages are not in the file, and neither is archival memory"
-        return f"{row.where} ({names.visible(agent.name)[:64]}): {told}; {_ELSEWHERE}"
+        return f"{place}: {told}; {_ELSEWHERE}"
+
+    @property
+    def _is_ours(self) -> bool:
+        metadata = self.file.value.get("metadata")
+        return isinstance(metadata, dict) and metadata.get(agent_file.EXPORTED_BY) == agent_file.THIS_PROJECT
+
+    def _told_of_ours(self, row: Fields, count: int) -> str:
+        """Say what `memgpt export agent --format af` wrote into this file, and what it left out."""
+        metadata = self.file.object("metadata")
+        told, wrote = plural(count, "message"), metadata.text(agent_file.ROWS)
+        if wrote in ("", str(len(row.items("messages")))):
+            told += ", all that the exported agent had"
+        else:
+            told += "; the file has been changed since it was exported, and others may be missing"
+        left_out = parse_json(metadata.text(agent_file.LEFT_OUT) or "[]", metadata.where)
+        if not isinstance(left_out, list):
+            raise CliError(f"{metadata.where}: {agent_file.LEFT_OUT} is not a list")
+        if left_out:
+            named_things = ", ".join(map(str, left_out))
+            told += f"; not in the file: {named_things}; `memgpt export agent` without --format keeps them"
+        return told
 
 
 _WORDS = {
