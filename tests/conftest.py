@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--on-server", action="store_true", help="the test behind Envoy on the Milvus server")
     parser.addoption("--examples", type=int, default=0, help="runs of each test of random changes (default: few)")
     parser.addoption("--requests", type=int, default=0, help="hostile requests for each RPC (default: few)")
+    parser.addoption("--seed", type=int, default=0, help="first seed of tests of random changes (default: 0)")
     parser.addoption("--clients", type=int, default=6, help="clients at work meanwhile (default: 6)")
     parser.addoption("--large", action="store_true", help="files of 5,000 pages and 200 MB as well")
     parser.addoption("--vendors", action="store_true", help="every vendor from configure to run (default: a few)")
@@ -73,6 +74,12 @@ def kills(request: pytest.FixtureRequest) -> int:
 def examples(request: pytest.FixtureRequest) -> int:
     """Number of random runs from the command line; 0 for the test's own number."""
     return int(request.config.getoption("--examples"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The first seed of random runs."""
+    return int(request.config.getoption("--seed"))
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """Three tenants side by side through Agent and Loader: each sees what an oracle of its own says, and nothing else.
 
-By default a few random runs on Milvus Lite; `--examples=50` for more, `-m milvus_server` on a Milvus server.
+By default a few random runs on Milvus Lite; `--examples=50 --seed=1000` for more and others, `-m milvus_server` on a
+Milvus server.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+import sys
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -32,6 +35,7 @@ from memgpt_runtime.ids import new_id
 from memgpt_runtime.status import from_rpc_error
 
 from tests.support.credentials import GuardedSuite, bearer, reason_of
+from tests.support.ports import free_ports
 
 _TENANTS = ("acme", "globex", "initech")
 _NAMES = ("one", "two", "三")
@@ -159,6 +163,11 @@ class Tenant:
         for held in (self.agents, self.turns, self.texts, self.attached):
             del held[agent_id]
         self.human.pop(agent_id, None)
+
+    def amounts(self) -> str:
+        """Return how much the tenant has."""
+        turns = sum(map(len, self.turns.values()))
+        return f"{self.name} {len(self.agents)} agents, {turns} turns, {len(self.loads)} loads"
 
     def check(self) -> None:
         """Compare everything that the tenant can read with the oracle."""
@@ -292,22 +301,43 @@ def _outcome(call: Callable[[str], Any], id_: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def suite(tmp_path: Path, milvus_uri: str) -> Iterator[GuardedSuite]:
-    with GuardedSuite(tmp_path, MEMGPT_MEMORY_URI=milvus_uri) as suite:
+def metrics_ports() -> dict[str, int]:
+    return dict(zip(("MEMORY", "LOADER", "AGENT"), free_ports(3), strict=True))
+
+
+@pytest.fixture
+def suite(tmp_path: Path, milvus_uri: str, metrics_ports: dict[str, int]) -> Iterator[GuardedSuite]:
+    ports = {f"MEMGPT_{name}_METRICS_PORT": str(port) for name, port in metrics_ports.items()}
+    with GuardedSuite(tmp_path, MEMGPT_MEMORY_URI=milvus_uri, **ports) as suite:
         yield suite
 
 
-def test_three_tenants_see_their_own_things_only(suite: GuardedSuite, examples: int) -> None:
-    for seed in range(examples or 1):
-        names = [f"{name}-{seed}" for name in _TENANTS]
+def test_three_tenants_see_their_own_things_only(
+    suite: GuardedSuite, metrics_ports: dict[str, int], examples: int, seed: int
+) -> None:
+    for current in range(seed, seed + (examples or 1)):
+        names = [f"{name}-{current}" for name in _TENANTS]
         for name in names:
             suite.create_tenant(name)
-        tenants = [Tenant(suite, name, Random(f"{seed} {name}")) for name in names]
+        tenants = [Tenant(suite, name, Random(f"{current} {name}")) for name in names]
         with ThreadPoolExecutor(len(tenants)) as threads:
             for number in range(1, _ROUNDS + 1):
                 list(threads.map(Tenant.operate, tenants))
                 if number % _CHECK_EVERY == 0:
                     _check_all(tenants)
+                    _check_metrics(tenants, metrics_ports.values())
+        sys.stdout.write(f"seed {current}: {', '.join(tenant.amounts() for tenant in tenants)}\n")
+
+
+def _check_metrics(tenants: Sequence[Tenant], ports: Iterable[int]) -> None:
+    """Metrics name no tenant and nothing that a tenant has."""
+    for port in ports:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
+            found = response.read().decode()
+        assert "memgpt_" in found
+        for tenant in tenants:
+            owned = (tenant.mark, tenant.name, *tenant.agents, *tenant.sources.values(), *tenant.loads)
+            assert not any(one in found for one in owned)
 
 
 def _check_all(tenants: list[Tenant]) -> None:
