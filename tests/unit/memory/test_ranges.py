@@ -22,3 +22,15 @@ def test_it_holds_what_was_added(batches: list[set[int]]) -> None:
 
 def test_neighbors_become_one_range() -> None:
     assert Ranges().add([3, 1, 2]).add([0]).dump() == "[[0, 4]]"
+
+
+@given(NUMBERS, NUMBERS)
+def test_difference(some: set[int], others: set[int]) -> None:
+    left = Ranges().add(some).minus(Ranges().add(others))
+    assert {n for start, end in left.pieces for n in range(start, end)} == some - others
+    assert Ranges.parse(left.dump()).pieces == left.pieces
+
+
+@given(NUMBERS, st.integers(0, 30))
+def test_first(some: set[int], count: int) -> None:
+    assert Ranges().add(some).first(count) == sorted(some)[:count]
