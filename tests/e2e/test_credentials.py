@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +26,11 @@ from memgpt.loader.v1 import loader_service_pb2 as loader_pb
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 from memgpt.memory.v1 import api_key_service_pb2 as keys_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
-from memgpt.memory.v1 import store_service_pb2 as store_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt.memory.v1.archival_memory_service_pb2_grpc import ArchivalMemoryServiceStub
 from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_PERSONA
-from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
 from memgpt.memory.v1.turn_pb2 import TURN_STATE_COMPLETED
 from memgpt_runtime.status import from_rpc_error
 
@@ -406,50 +402,6 @@ def test_a_load_outlives_the_token_that_began_it_and_streams_end_with_it(
             )
             assert next(resumed).event.HasField("started")
             resumed.cancel()
-
-
-def test_a_move_to_another_model_outlives_the_token_that_began_it_and_a_backup_begins_again(
-    tmp_path: Path, scripted_llm: Callable[..., ScriptedLLM]
-) -> None:
-    llm = scripted_llm(dimension=24)
-    with Issuer() as issuer:
-        issuer.add("first")
-        settings = {
-            "MEMGPT_SERVER_JWT_ISSUER": ISSUER,
-            "MEMGPT_SERVER_JWT_AUDIENCE": AUDIENCE,
-            "MEMGPT_SERVER_JWT_JWKS": issuer.address,
-            "MEMGPT_SERVER_JWT_LEEWAY": "0",
-            "MEMGPT_MEMORY_REEMBED": "openai",
-            "MEMGPT_MEMORY_REEMBED_MODEL": "deep",
-            "MEMGPT_MEMORY_REEMBED_DIMENSION": "24",
-            "MEMGPT_MEMORY_REEMBED_BASE_URL": llm.base_url,
-        }
-        with GuardedSuite(tmp_path, **settings) as suite:
-            agents, memory = AgentServiceStub(suite.channel("agent")), suite.channel("memory")
-            store, archive = StoreServiceStub(memory), ArchivalMemoryServiceStub(memory)
-            later = bearer(issuer.token("first", role="operator"))
-            agent = agents.CreateAgent(agent_pb.CreateAgentRequest(), metadata=later).agent
-            notes = archival_pb.InsertPassagesRequest(agent_id=agent.agent_id, texts=["tides " * 2_000] * 64)
-            for _ in range(8):  # more than is on the way to a client that does not read
-                archive.InsertPassages(notes, metadata=later)
-            llm.hold_embeddings(after=1)
-            expires = time.time() + 10
-            short = bearer(issuer.token("first", role="operator", exp=expires))
-            move = store.Reembed(store_pb.ReembedRequest(), metadata=short, timeout=60)
-            copy = store.Backup(store_pb.BackupRequest(), metadata=short, timeout=60)
-            for stream in (move, copy):
-                next(stream)
-            assert [_refused(lambda stream=stream: list(stream)) for stream in (move, copy)] == [  # type: ignore[misc]
-                "CREDENTIAL_EXPIRED"
-            ] * 2
-            assert time.time() - expires < 5
-            llm.release_embeddings()
-            assert list(store.Reembed(store_pb.ReembedRequest(), metadata=later))[-1].HasField("done")
-            pieces = store.Backup(store_pb.BackupRequest(), metadata=later)
-            whole = BytesIO(b"".join(piece.chunk for piece in pieces))
-            with tarfile.open(fileobj=whole) as backup:
-                assert backup.getnames()
-            assert len(archive.InsertPassages(notes, metadata=later).passages) == 64
 
 
 def test_tokens_and_certificates_work_side_by_side(tmp_path: Path) -> None:
