@@ -76,6 +76,8 @@ NEW_IN_STATE = {
     "dead_notes": "notes are numbered without the gaps of deleted ones",
     "dead_count": "notes are numbered without the gaps of deleted ones",
     "forgotten": "messages are numbered without the gaps of forgotten ones",
+    "unfreed_messages": "forgotten messages are not exported",
+    "unfreed_notes": "deleted notes are not exported",
     "shared": "a file must not write into blocks of other agents",
     "epoch": "turns are not exported",
     "turn": "turns are not exported",
