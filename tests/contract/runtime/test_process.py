@@ -228,7 +228,7 @@ def test_two_services_never_share_a_port(launch: Launch) -> None:
     ("environment", "code", "message"),
     [
         ({"MEMGPT_MEMORY_HOST": "203.0.113.1"}, 1, "one of this machine's addresses with memory.host"),
-        ({"MEMGPT_MEMORY_HOST": "no such host"}, 1, "unknown host 'no such host'"),
+        ({"MEMGPT_MEMORY_HOST": "no such host"}, 1, 'unknown host "no such host"'),
         ({"MEMGPT_MEMORY_PROT": "1"}, 2, 'unknown variable MEMGPT_MEMORY_PROT; did you mean "MEMGPT_MEMORY_PORT"?'),
         ({"MEMGPT_MEMORY_PORT": "many"}, 2, "environment: MEMGPT_MEMORY_PORT: "),
         ({"MEMGPT_CONFIG": "/nowhere/config.toml"}, 2, "/nowhere/config.toml: file not found"),

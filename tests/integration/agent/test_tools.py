@@ -141,7 +141,7 @@ def test_what_cannot_be_registered(agents: Agents, scripted_llm: Start) -> None:
         for tools, words in (
             ([], "1 to 100 functions"),
             ([tool_pb.Tool(name="send_message", description="x")], "built-in"),
-            ([tool_pb.Tool(name="a", description="x")] * 2, "two functions called 'a'"),
+            ([tool_pb.Tool(name="a", description="x")] * 2, 'two functions called "a"'),
             ([tool_pb.Tool(name="a", description="x", parameters='{"$ref": "http://x/"}')], "a: the reference"),
         ):
             tool.tools, kept = tools, tool.tools
