@@ -1,5 +1,5 @@
-"""The tutorial by the command line through Envoy, with a client certificate and a token, while Agents and Loaders are
-restarted in turn: no command notices. Memory, of which there is one, is restarted between two commands.
+"""The tutorial by the command line through Envoy, with a client certificate and a token, while Memory, Agents and
+Loaders are restarted in turn: no command notices.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ class Cluster:
     """Two Agents and two Loaders behind Envoy, and Memory, all with certificates of one authority.
 
     Attributes:
-        memory: Memory.
-        replicas: The Agents and Loaders.
+        replicas: The Agents and Loaders, and Memory, in the order of their restarts.
         settings: What the command line is told at its login, but for the token.
         issuer: Issues the tokens.
     """
@@ -106,9 +105,8 @@ class Cluster:
         agents, loaders = (
             [start(service, memory_address=memory.address) for _ in range(2)] for service in ("agent", "loader")
         )
-        self.memory = memory
-        self.replicas = [agents[0], loaders[0], agents[1], loaders[1]]
-        for replica in (memory, *self.replicas):
+        self.replicas = [memory, agents[0], loaders[0], agents[1], loaders[1]]
+        for replica in self.replicas:
             replica.wait_ready()
         self._edge = stack.enter_context(
             Edge(
@@ -140,17 +138,12 @@ class Cluster:
         self._edge.wait_until("loader", 2)
 
     def restart_replicas(self, stop: threading.Event) -> None:
-        """Restart one Agent or Loader after the other until told to stop, each once the former takes calls again."""
+        """Restart one service after the other until told to stop, each once the others take calls again."""
         for replica in itertools.cycle(self.replicas):
             if stop.is_set():
                 return
             replica.restart()
             self._wait_healthy()
-
-    def restart_memory(self) -> None:
-        """Restart Memory, and wait until Agents and Loaders take calls again."""
-        self.memory.restart()
-        self._wait_healthy()
 
 
 @pytest.fixture
@@ -188,12 +181,11 @@ def test_a_rolling_restart_goes_unnoticed(cluster: Cluster, tmp_path: Path) -> N
                 assert f"Created new agent '{agent}'" in memgpt("run", "--persona", "memgpt_doc", "--agent", agent)
                 memgpt("attach", "--agent", agent, "--data-source", paper)
                 assert "(memgpt_research_paper.pdf, page " in memgpt("ask", "--agent", agent, QUESTION)
+                assert "MemGPT" in memgpt("search", "--agent", agent, "virtual context management")
+                searched = memgpt("search", "--agent", agent, "--messages", "--full", "Can you tell me more about it?")
+                assert QUESTION in searched
                 if restarts.done() or all(replica.restarts for replica in cluster.replicas):
                     break
         finally:
             stop.set()
         restarts.result()
-    cluster.restart_memory()
-    assert "MemGPT" in memgpt("search", "--agent", agent, "virtual context management")
-    assert QUESTION in memgpt("search", "--agent", agent, "--messages", "--full", "Can you tell me more about it?")
-    assert "(memgpt_research_paper.pdf, page " in memgpt("ask", "--agent", agent, QUESTION)
