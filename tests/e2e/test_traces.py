@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support.otlp_collector import CollectedSpan, OtlpCollector
+from tests.support.ports import free_port
 from tests.support.scripted_llm import ScriptedLLM, call
 from tests.support.scripted_tool import ScriptedTool, result
 from tests.support.suite import Suite
@@ -142,16 +144,27 @@ class Run:
     tool: ScriptedTool
     exported: bytes
     log: str
+    metrics: list[str]
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("traces")
     with OtlpCollector() as collector, ScriptedLLM(SCRIPT) as llm, ScriptedTool(TOOLS) as tool:
-        with Suite(folder / "home", **settings(collector, llm)) as suite:
+        port = str(free_port())
+        with Suite(folder / "home", **settings(collector, llm, MEMGPT_AGENT_METRICS_PORT=port)) as suite:
             found = traced(collector, turn_of_the_client(suite, tool, folder))
             log = suite.agent.log.read_text()
-        yield Run(found, llm, tool, b"".join(collector.raw), log)
+            metrics = open_metrics(port)
+        yield Run(found, llm, tool, b"".join(collector.raw), log, metrics)
+
+
+def open_metrics(port: str) -> list[str]:
+    """Return the metrics as Prometheus gets them when it asks for exemplars."""
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers=accept)) as response:
+        lines: list[str] = response.read().decode().splitlines()
+    return lines
 
 
 IN_TURN = [(AGENT, "INTERNAL", "invoke_agent"), (AGENT, "SERVER", SEND)]
@@ -201,6 +214,22 @@ def test_a_call_reaches_the_tool_server(ran: Run) -> None:
     assert ran.trace.above(rpc) == [(AGENT, "INTERNAL", "execute_tool forecast"), *IN_TURN]
     assert rpc.attributes["rpc.system.name"] == "grpc"
     assert rpc.attributes["rpc.response.status_code"] == "OK"
+    assert rpc.attributes["rpc.service"] == "memgpt.tool.v1.ToolService"
+    assert rpc.attributes["rpc.grpc.status_code"] == 0
+
+
+@pytest.mark.parametrize(
+    "histogram",
+    [
+        'grpc_server_handling_seconds_bucket{grpc_method="SendMessage"',
+        "memgpt_agent_model_seconds_bucket",
+        "memgpt_agent_turn_seconds_bucket",
+        'memgpt_agent_function_seconds_bucket{function="archival_memory_search"',
+    ],
+)
+def test_histograms_lead_to_the_trace(ran: Run, histogram: str) -> None:
+    trace_id = f'trace_id="{"ab" * 16}"'
+    assert [line for line in ran.metrics if line.startswith(histogram) and trace_id in line]
 
 
 def test_a_file_is_parsed_and_stored_under_its_upload(ran: Run) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import grpc
-from memgpt_runtime import errors
+from memgpt_runtime import errors, tracing
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from memgpt_agent.domain import Context, Lease, NewStep, Outcome, TurnState
@@ -97,7 +97,7 @@ class AgentMetrics(Observer):
 
     def turn_left(self, times: TurnTimes) -> None:
         """Record the times of a turn."""
-        self._turn_seconds[times.state].observe(times.total)
+        self._turn_seconds[times.state].observe(times.total, tracing.exemplar())
         self._queue_seconds.observe(times.queued)
         if times.first_text is not None:
             self._first_text_seconds.observe(times.first_text)
@@ -105,7 +105,7 @@ class AgentMetrics(Observer):
     def function_called(self, name: str, seconds: float, *, ok: bool, remote: bool) -> None:
         """Record the time of a function; names of tool servers, of which there may be many, are not told apart."""
         outcome = "succeeded" if ok else "failed"
-        self._function_seconds.labels(_REMOTE if remote else name, outcome).observe(seconds)
+        self._function_seconds.labels(_REMOTE if remote else name, outcome).observe(seconds, tracing.exemplar())
 
     def watch_running(self, read: Callable[[], int]) -> None:
         """Read the number of running turns from ``read``."""
@@ -129,7 +129,7 @@ class MeteredModel:
             outcome = next((name for kind, name in _OUTCOMES.items() if isinstance(error, kind)), "broken")
             raise
         finally:
-            self._metrics.model_seconds[outcome].observe(time.perf_counter() - begin)
+            self._metrics.model_seconds[outcome].observe(time.perf_counter() - begin, tracing.exemplar())
         self._metrics.prompt_tokens.inc(completion.usage.prompt_tokens)
         self._metrics.cached_tokens.inc(completion.usage.cached_tokens)
         self._metrics.completion_tokens.inc(completion.usage.completion_tokens)

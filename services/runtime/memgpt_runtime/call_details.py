@@ -85,7 +85,7 @@ def _end_soon(span: Span, call: grpc.aio.Call) -> None:
 
 async def _end(span: Span, call: grpc.aio.Call) -> None:
     code = await call.code()
-    span.set({"rpc.response.status_code": code.name})
+    span.set(tracing.rpc_status(code))
     if code is not grpc.StatusCode.OK:
         span.fail(code.name)
     span.end()

@@ -58,10 +58,18 @@ class ServerMetrics:
         """Count an RPC that has begun."""
         self._of(kind, service, method)[0].inc()
 
-    def handled(self, kind: str, service: str, method: str, code: str, seconds: float) -> None:
-        """Count an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``."""
+    def handled(
+        self,
+        kind: str,
+        service: str,
+        method: str,
+        code: str,
+        seconds: float,
+        exemplar: dict[str, str] | None = None,
+    ) -> None:
+        """Count an RPC that has ended with a status such as ``OK`` or ``NOT_FOUND``; `exemplar` names its trace."""
         self._handled.labels(kind, service, method, code).inc()
-        self._of(kind, service, method)[1].observe(seconds)
+        self._of(kind, service, method)[1].observe(seconds, exemplar)
 
     def _of(self, *method: str) -> tuple[Counter, Histogram]:
         # Looking a metric up by its labels takes longer than counting; a server has few methods.

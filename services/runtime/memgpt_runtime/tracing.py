@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
+import grpc
+
 from memgpt_runtime import context
 from memgpt_runtime.errors import ServiceError
 
@@ -179,14 +181,33 @@ def server_span(method: str, headers: Mapping[str, str]) -> Span:
     if _recorder is None:
         return NO_SPAN
     _recorder.adopt(headers)
-    return _recorder.start(method, "server", {"rpc.system.name": "grpc", "rpc.method": method})
+    return _recorder.start(method, "server", _rpc(method))
 
 
 def client_span(method: str) -> Span:
     """Return the span of a call to a server; none outside of a trace, where a service polls another."""
     if _recorder is None or _recorder.ids() is None:
         return NO_SPAN
-    return _recorder.start(method, "client", {"rpc.system.name": "grpc", "rpc.method": method})
+    return _recorder.start(method, "client", _rpc(method))
+
+
+def _rpc(method: str) -> Attributes:
+    # The stable names of OpenTelemetry's conventions, and two former ones that dashboards still look for.
+    service = method.rpartition("/")[0]
+    return {"rpc.system.name": "grpc", "rpc.method": method, "rpc.system": "grpc", "rpc.service": service}
+
+
+def rpc_status(code: grpc.StatusCode) -> Attributes:
+    """Return the attributes of a call's status, under the stable and the former name."""
+    return {"rpc.response.status_code": code.name, "rpc.grpc.status_code": code.value[0]}
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return the ids of the current span, as a histogram's exemplar; None if it is not recorded."""
+    found = ids()
+    if found is None or not int(found[2], 16) & 1:
+        return None
+    return {"trace_id": found[0], "span_id": found[1]}
 
 
 def ids() -> tuple[str, str, str] | None:

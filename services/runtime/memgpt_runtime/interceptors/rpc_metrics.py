@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from memgpt_runtime import tracing
 from memgpt_runtime.interceptors.rpc import Call, Rpc
 from memgpt_runtime.metrics import ServerMetrics
 
@@ -31,4 +32,5 @@ class RpcMetrics:
         try:
             return await call()
         finally:
-            self._metrics.handled(rpc.kind, service, method, _CODES[rpc.code], time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._metrics.handled(rpc.kind, service, method, _CODES[rpc.code], seconds, tracing.exemplar())

@@ -39,6 +39,6 @@ class RpcSpans:
                 return await call()
             finally:
                 request = rpc.request
-                span.set({"rpc.response.status_code": rpc.code.name, "memgpt.tenant": request.principal.tenant})
+                span.set({**tracing.rpc_status(rpc.code), "memgpt.tenant": request.principal.tenant})
                 if rpc.code in _FAULTS:
                     span.fail(rpc.reason or rpc.code.name)
