@@ -113,8 +113,12 @@ class Edge:
         def ready() -> bool:
             log = (self.folder / "envoy.log").read_text
             assert self._process.poll() is None, f"Envoy did not start:\n{log()}"
-            with _NO_PROXY.open(f"{self._admin}/ready", timeout=60):
-                return True
+            try:
+                with _NO_PROXY.open(f"{self._admin}/ready", timeout=60):
+                    return True
+            except urllib.error.HTTPError as error:
+                error.close()  # or its socket stays open until it is collected
+                return False
 
         wait_until(ready, ignore=OSError)
 

@@ -83,3 +83,16 @@ async def test_a_caller_that_gives_up_takes_no_place() -> None:
     await asyncio.gather(waiting, reading, return_exceptions=True)
     async with asyncio.timeout(60):
         await limiter.receive(arrived)
+
+
+async def test_a_call_that_ends_just_when_a_place_is_released_ends_like_others() -> None:
+    limiter = ReceiveLimiter(1, patience=60, limit=60)
+    _, slot = await limiter.receive(arrived)
+    waiting = asyncio.create_task(limiter.receive(arrived))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    slot.release()  # before the call has run again
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    _, slot = await limiter.receive(arrived)
+    slot.release()

@@ -142,14 +142,18 @@ class LoadRegistry:
         return self._leases.load_of(await self._leases.get_record(load_id))
 
     async def list(self, source_id: str, page_size: int, page_token: str) -> tuple[list[Load], str]:
-        """Return a page of loads, the latest first, and the token of the next page."""
+        """Return a page of loads, the latest first, and the token of the next page; unreadable records are left out."""
         page, token = await self._memory.list_records(source_id, page_size, page_token)
-        return [self._newest(record) for record in page], token
+        return [load for record in page if (load := self._newest(record))], token
 
-    def _newest(self, record: LoadRecord) -> Load:
+    def _newest(self, record: LoadRecord) -> Load | None:
         live = self._live.get(record.load_id)
         if live is None:
-            return self._leases.load_of(record)
+            try:
+                return self._leases.load_of(record)
+            except ValueError as error:  # of a later version, say
+                _log.warning("load_record_unreadable", load_id=record.load_id, error=str(error))
+                return None
         live.load.source_name = record.source_name or live.load.source_name
         return live.load
 

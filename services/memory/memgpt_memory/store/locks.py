@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class ReadWriteLock:
@@ -51,7 +51,8 @@ class ReadWriteLock:
                 else:
                     self._readers -= 1
             else:
-                self._waiting.remove((writer, turn))
+                with suppress(ValueError):  # passed over by a lock that was released since
+                    self._waiting.remove((writer, turn))
             self._admit()
             raise
 

@@ -85,7 +85,8 @@ class ReceiveLimiter:
             await place
         except BaseException:
             if place.cancelled():
-                self._waiting.remove(place)
+                with suppress(ValueError):  # passed over by a place that was released since
+                    self._waiting.remove(place)
             else:  # it was handed over in the meantime
                 self._release()
             raise

@@ -20,7 +20,7 @@ from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.records import from_record
 from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
-from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Manifest, SourceRef
+from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState, Manifest, SourceRef
 from memgpt_loader.parsing.extract import chunker_version
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
@@ -721,6 +721,13 @@ async def test_listing(loader: Loader) -> None:
     second, end = await loader.loads.list("", 2, token)
     assert [each.load_id for each in first + second] == [each.load_id for each in reversed(made)]
     assert end == ""
+
+
+async def test_a_record_that_cannot_be_read_does_not_hide_the_others(loader: Loader, memory: FakeMemory) -> None:
+    made = await load(loader.loads, {"a.txt": b"x."})
+    await memory.put_record(LoadRecord("load-later", "source", "", b"of a later version", ""))
+    found, _ = await loader.loads.list("", 10, "")
+    assert [each.load_id for each in found] == [made.load_id]
 
 
 async def test_followers_are_sent_away_when_the_process_stops(loader: Loader) -> None:
