@@ -15,6 +15,18 @@ _OF_ONE_BYTE = (
     *("cp437", "cp737", "cp850", "cp852", "cp855", "cp857", "cp862", "cp866", "cp1125", "kz1048"),
     *("mac-roman", "mac-cyrillic", "mac-greek", "mac-latin2", "mac-turkish"),
 )
+_RARE = (
+    *("johab", "cp720", "cp775", "cp860", "cp861", "cp863", "cp864", "cp865", "cp869"),
+    *("iso8859-3", "iso8859-4", "iso8859-10", "iso8859-14", "iso8859-16", "mac-iceland"),
+)
+"""Encodings that are taken only if they are clearly more likely than the others, which they resemble."""
+_RARE_ADVANTAGE = 1.3
+_SOME_LIKELIHOOD = 0.05
+_RIVAL, _FAINT_RIVAL = 0.8, 0.5
+"""A guess is uncertain if another one is at least this fraction as likely; the second applies to short texts."""
+_MAC_SPACE = re.compile(rb"(?<=[\xc1-\xff])\xa0(?=[\xc1-\xff])")
+_AS_ISO = bytes(byte & 0x7F if 0xA0 <= byte < 0xC0 else 0xC8 if byte > 0xF2 else byte for byte in range(256))
+"""Mac Arabic is ISO-8859-6 with letters of Persian, and with spaces, signs and digits from right to left."""
 _TWO_BYTES_OF_CHARDET = {
     "cp949": "cp949", "gb18030": "gb18030", "euc_jis_2004": "euc_jp", "cp932": "cp932", "big5hkscs": "big5hkscs",
 }  # fmt: skip
@@ -65,7 +77,17 @@ _COMMON = {
 }
 
 
-def likely_encodings(sample: bytes) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A candidate encoding."""
+
+    name: str
+    """Name of the codec."""
+    certain: bool = True
+    """Whether no other encoding that gives a different text is nearly as likely."""
+
+
+def likely_encodings(sample: bytes) -> list[Guess]:
     """Return candidate encodings, the most likely first.
 
     Text in a two-byte encoding is recognized by its structure: hardly any other text consists of byte pairs that are
@@ -76,7 +98,19 @@ def likely_encodings(sample: bytes) -> list[str]:
     """
     common = {name: _common(sample, name) for name in _OF_TWO_BYTES}
     found = sorted((name for name in common if common[name] >= _LEAST_COMMON), key=lambda name: -common[name])
-    return found or (["cp1252"] if _is_western(sample) else _by_statistics(sample))
+    if found:
+        return [Guess(name) for name in found]
+    return [Guess("cp1252")] if _is_western(sample) else _by_statistics(sample)
+
+
+def is_hz(sample: bytes) -> bool:
+    """Whether ASCII bytes are Chinese in HZ: pairs of letters between ``~{`` and ``~}``, most of them common ones."""
+    pairs = b"".join(_HZ.findall(sample))
+    common = sum(lead in (0x21, 0x23) or 0x30 <= lead <= 0x57 for lead in pairs[::2])
+    return len(pairs) >= 2 * _FEWEST_PAIRS and common >= _LEAST_COMMON * len(pairs) / 2
+
+
+_HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)~\}")
 
 
 def _is_western(sample: bytes) -> bool:
@@ -117,13 +151,35 @@ _RUN_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ALONE_IN_WORD = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f](?![^\x00-\x7f])|(?<![^\x00-\x7f])[^\x00-\x7f](?=[a-z])")
 
 
-def _by_statistics(sample: bytes) -> list[str]:
+def _by_statistics(sample: bytes) -> list[Guess]:
+    found = _ranked(sample, (*_TWO_BYTES_OF_CHARDET, *_OF_ONE_BYTE, *_RARE))
+    likely = [each for each in found if each[1] not in _RARE]
+    rare = [each for each in found if each[1] in _RARE]
+    if len(_MAC_SPACE.findall(sample)) >= _FEWEST_PAIRS:
+        rare += [(each[0], "mac-arabic") for each in _ranked(sample.translate(_AS_ISO), ("iso8859-6",))]
+    least = likely[0][0] * _RARE_ADVANTAGE if likely else 0.0
+    ranked = [*sorted((each for each in rare if each[0] >= least), reverse=True)[:1], *likely]
+    if not ranked:
+        return []
+    (best, name), *others = ranked
+    text = sample.decode(name)
+    others += [each for each in rare if each[1] != name]
+    rival = max((other for other, each in others if sample.decode(each, "replace") != text), default=0.0)
+    certain = rival < best * (_RIVAL if best >= _SOME_LIKELIHOOD else _FAINT_RIVAL)
+    return [Guess(each, certain) for _, each in ranked]
+
+
+def _ranked(sample: bytes, names: tuple[str, ...]) -> list[tuple[float, str]]:
+    """Return the encodings that give words, each with its likelihood, the most likely first."""
     import chardet  # 0.1 s, skipped for UTF-8
 
-    names = [*_TWO_BYTES_OF_CHARDET, *_OF_ONE_BYTE]
     found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=names, compat_names=False)
-    guesses = [_TWO_BYTES_OF_CHARDET.get(name, name) for each in found if (name := each["encoding"])]
-    return [name for name in guesses if _worded(sample, name)]
+    guesses = [
+        (float(each["confidence"]), _TWO_BYTES_OF_CHARDET.get(name, name))
+        for each in found
+        if (name := each["encoding"])
+    ]
+    return [(likelihood, name) for likelihood, name in guesses if _worded(sample, name)]
 
 
 def _worded(sample: bytes, encoding: str) -> bool:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from memgpt_runtime import graphemes
 
-from memgpt_loader.charset_detection import likely_encodings, superset
+from memgpt_loader.charset_detection import is_hz, likely_encodings, superset
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -76,7 +76,7 @@ def decode(data: bytes, declared: str = "", notes: Notes | None = None) -> str:
     Raises:
         FileFailure: EMPTY or UNSUPPORTED.
     """
-    text = "".join(_blocks(io.BytesIO(data), find_encoding(io.BytesIO(data), declared), notes))
+    text = "".join(_blocks(io.BytesIO(data), find_encoding(io.BytesIO(data), declared, notes), notes))
     if not text.strip():
         raise _empty()
     return text
@@ -96,7 +96,7 @@ def blocks(stream: BinaryIO, declared: str = "", notes: Notes | None = None, *, 
     Raises:
         FileFailure: EMPTY or UNSUPPORTED.
     """
-    with stream, closing(_blocks(stream, find_encoding(stream, declared), notes, line_break)) as pieces:
+    with stream, closing(_blocks(stream, find_encoding(stream, declared, notes), notes, line_break)) as pieces:
         any_text = False
         for block in pieces:
             any_text = any_text or bool(block.strip())
@@ -111,11 +111,11 @@ def declared_encoding(head: bytes) -> str:
     return found[1].decode("ascii") if found else ""
 
 
-def find_encoding(stream: BinaryIO, declared: str = "") -> str:
+def find_encoding(stream: BinaryIO, declared: str = "", notes: Notes | None = None) -> str:
     """Detect the encoding of a stream, and rewind it.
 
     In order: the byte order mark, UTF-8 if all bytes are valid, the declared encoding if it fits, and the most likely
-    of the common encodings.
+    of the common encodings. A guess with little evidence is noted.
 
     Raises:
         FileFailure: It is not text (UNSUPPORTED).
@@ -134,6 +134,8 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
         return "iso2022_kr"
     if any(escape in sample for escape in _ESCAPES):  # its bytes are ASCII, too
         return "iso2022_jp" if _fits(stream, "iso2022_jp") else JIS_EXTENDED
+    if b"~{" in sample and is_hz(sample) and _fits(stream, "hz"):  # its bytes are ASCII, too
+        return "hz"
     if _fits(stream, "utf-8"):
         return "utf-8"
     if declared and (name := known_encoding(declared)) and _fits(stream, name):
@@ -141,8 +143,10 @@ def find_encoding(stream: BinaryIO, declared: str = "") -> str:
     if _is_damaged_utf8(stream):
         return DAMAGED_UTF8
     for guess in likely_encodings(_telling(stream, sample)):
-        if _fits(stream, guess):
-            return guess
+        if _fits(stream, guess.name):
+            if notes is not None and not guess.certain:
+                notes.add(NoteKind.GUESSED_ENCODING, guess.name)
+            return guess.name
     raise FileFailure(
         FailureReason.UNSUPPORTED,
         "the file is not text in any encoding that the Loader can tell; save it as UTF-8, if it is text",

@@ -28,6 +28,7 @@ class NoteKind(StrEnum):
     BAD_RECORD = "BAD_RECORD"
     BAD_BYTES = "BAD_BYTES"
     TOO_MUCH = "TOO_MUCH"
+    GUESSED_ENCODING = "GUESSED_ENCODING"
 
 
 # Singular, plural, and what to do about it.
@@ -56,6 +57,11 @@ _WORDS: dict[NoteKind, tuple[str, str, str]] = {
     NoteKind.BAD_RECORD: ("record that cannot be parsed", "records that cannot be parsed", ""),
     NoteKind.BAD_BYTES: ("byte that cannot be decoded", "bytes that cannot be decoded", ""),
     NoteKind.TOO_MUCH: ("part left out because of a limit", "parts left out because of a limit", ""),
+    NoteKind.GUESSED_ENCODING: (
+        "text with a guessed encoding",
+        "texts with guessed encodings",
+        "if letters are wrong, save it as UTF-8 and load it again",
+    ),
 }
 
 

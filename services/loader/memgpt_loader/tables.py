@@ -26,6 +26,15 @@ class TableRow:
     """Column spans of merged cells, by the index of the first cell."""
 
 
+def column_letters(column: int) -> str:
+    """Return the letters of a column, which is counted from 0: "A", "Z", "AA"."""
+    letters = ""
+    while column >= 0:
+        letters = chr(ord("A") + column % 26) + letters
+        column = column // 26 - 1
+    return letters
+
+
 def table_lines(rows: Iterable[Sequence[str] | TableRow]) -> Iterator[str]:
     """Yield the lines of one table, or of several separated by empty rows.
 

@@ -20,6 +20,7 @@ from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.mail_headers import decoded_header
 from memgpt_loader.formats.signed_data import signed_content
 from memgpt_loader.formats.spec import PLAIN, File, FileLimits, Format, Parsed, broken, flowing
+from memgpt_loader.formats.tnef import read_tnef
 from memgpt_loader.markup import Blocks, one_line
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -38,6 +39,7 @@ _SEALED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _STYLES = ("text/css", "text/javascript", "application/javascript", "application/x-javascript")
 """Parts of a saved web page that a reader does not see."""
 _ENCRYPTED = "the message is encrypted; save a decrypted copy and load that"
+_PACKED = ("application/ms-tnef", "application/vnd.ms-tnef")
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
 _STUB = re.compile(
     r"view (?:it|this (?:e-?mail|message)|the (?:e-?mail|message))? ?(?:in|online|with)"
@@ -105,6 +107,8 @@ class _Shown:
     """Texts that accompany the alternatives, such as an invitation."""
     files: list[tuple[str, bytes]] = field(default_factory=list)
     """Inline files."""
+    copy: str = ""
+    """Text of the message that Outlook packed once more; read if no other part contains its words."""
 
     @property
     def words(self) -> list[str]:
@@ -116,6 +120,14 @@ class _Shown:
         self.extra += other.extra
         self.attached += other.attached
         self.files += other.files
+        self.copy = self.copy or other.copy
+
+    def settle_copy(self) -> None:
+        """Append the packed text unless the other texts contain its words."""
+        copy = _Shown(texts=[self.copy])
+        if _fraction(copy.words, self.words) < _SAME:
+            self.texts.append(self.copy)
+        self.copy = ""
 
 
 class _MessageReader:
@@ -132,6 +144,7 @@ class _MessageReader:
             if value := _header(message, name):
                 blocks.paragraph(f"# {value}" if name == "Subject" else f"{name}: {value}")
         shown = self._shown(message, 0)
+        shown.settle_copy()
         for words in (*shown.texts, *shown.extra):
             blocks.paragraph(words)
         for name, data in shown.files:
@@ -165,6 +178,8 @@ class _MessageReader:
         if part.get_content_maintype() == "multipart":
             children = [self._shown(child, depth + 1) for child in _children(part)]
             return self._alternative(part, children) if kind == "multipart/alternative" else _together(children)
+        if kind in _PACKED or one_line(part.get_filename() or "").lower() == "winmail.dat":
+            return self._packed(part)
         if kind in _SIGNATURES or (kind in _STYLES and not part.is_attachment()):
             return _Shown()
         if kind in _SEALED and (inner := self._sealed(part, depth)) is not None:
@@ -197,6 +212,22 @@ class _MessageReader:
             self._notes.add(NoteKind.ATTACHMENT, "encrypted text", reason=_ENCRYPTED)
             return _Shown()
         return self._shown(_message(content), depth + 1)
+
+    def _packed(self, part: EmailMessage) -> _Shown:
+        """Return the text and the files that Outlook packs into one attachment."""
+        data = part.get_payload(decode=True)
+        try:
+            packed = read_tnef(data if isinstance(data, bytes) else b"", self._limits, self._notes)
+        except FileFailure:
+            return _Shown(attached=[part])
+        files = []
+        for each in packed.files:
+            name = one_line(each.name) or "an attachment without a name"
+            if each.data is None:
+                self._notes.add(NoteKind.ATTACHMENT, name, reason="it is an object of a program, or a link to a file")
+            else:
+                files.append((name, each.data))
+        return _Shown(copy=packed.text, files=files)
 
     def _inline(self, part: EmailMessage, kind: str) -> _Shown:
         words = _decoded(part, self._notes)

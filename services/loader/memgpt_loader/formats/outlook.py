@@ -148,17 +148,10 @@ class _MessageReader:
 
             return to_text(html, notes=self._notes)
         if packed := message.binary(_RTF):
-            from memgpt_loader.formats.rtf import rtf_text
+            from memgpt_loader.formats.rtf import packed_rtf_text
 
-            return rtf_text(self._unpacked(packed), self._notes)
+            return packed_rtf_text(packed, self._limits, self._notes)
         return ""
-
-    def _unpacked(self, packed: bytes) -> bytes:
-        import compressed_rtf
-
-        if int.from_bytes(packed[4:8], "little") > self._limits.max_unpacked_bytes:
-            raise FileFailure(FailureReason.TOO_LARGE, "the message's text expands beyond the limit; save it as .eml")
-        return bytes(compressed_rtf.decompress(packed))
 
     def _parts(self, path: tuple[str, ...], prefix: str) -> Iterator[tuple[str, ...]]:
         found = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from memgpt_loader.decoding import writable
+from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, broken, flowing
 from memgpt_loader.markup import link, tidy
@@ -42,6 +43,30 @@ _MOST_LINK_BYTES = 5_000
 def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     return Parsed(1, flowing(rtf_text(file.read(), notes)), notes)
+
+
+def packed_rtf_text(packed: bytes, limits: FileLimits, notes: Notes) -> str:
+    """Return the text of an RTF document that is compressed as in Outlook's messages.
+
+    Args:
+        packed: The compressed document.
+        limits: Limits of parsing.
+        notes: Receives notes on content that is left out.
+
+    Raises:
+        FileFailure: It cannot be read, or is too large.
+    """
+    import compressed_rtf
+
+    if int.from_bytes(packed[4:8], "little") > limits.max_unpacked_bytes:
+        raise FileFailure(FailureReason.TOO_LARGE, "the message's text expands beyond the limit; save it as .eml")
+    try:
+        data = bytes(compressed_rtf.decompress(packed))
+    except MemoryError:
+        raise
+    except Exception as error:  # on malformed data the library raises arbitrary exceptions
+        raise broken("the message's text", error) from error
+    return rtf_text(data, notes)
 
 
 def rtf_text(data: bytes, notes: Notes) -> str:

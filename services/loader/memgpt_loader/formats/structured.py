@@ -16,12 +16,20 @@ JSON = "application/json"
 JSONL = "application/jsonl"
 
 _MOST_DEPTH = 200
+_SEPARATOR = b"\x1e"
+_READ_BYTES = 1024 * 1024
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
     """Open a JSON document or a JSON Lines file."""
     notes = Notes()
-    return Parsed(1, _records(file, notes) if file.media_type == JSONL else _document(file, notes), notes)
+    with file.open() as stream:
+        is_sequence = stream.read(1) == _SEPARATOR
+    if is_sequence:
+        return Parsed(1, _records(_sequence(file), notes), notes)
+    return Parsed(
+        1, _records(_lines(file, notes), notes) if file.media_type == JSONL else _document(file, notes), notes
+    )
 
 
 def _document(file: File, notes: Notes) -> Iterator[PageText]:
@@ -31,7 +39,7 @@ def _document(file: File, notes: Notes) -> Iterator[PageText]:
     except ValueError as error:
         lines = [line for line in source.split("\n", 2) if line.strip()]
         if len(lines) > 1 and _is_json(lines[0]):  # JSON Lines with another extension
-            return _records(file, notes)
+            return _records(_lines(file, notes), notes)
         values = _several(source) or _several(_plain(source))
         if not values:
             raise broken("the JSON document", error) from error
@@ -71,22 +79,28 @@ def _as_json(match: re.Match[str]) -> str:
     return match.group()
 
 
-def _records(file: File, notes: Notes) -> Iterator[PageText]:
-    size = number = bad = 0
-    any_text = False
+def _records(sources: Iterable[tuple[str, str]], notes: Notes) -> Iterator[PageText]:
+    """Yield the text of records.
+
+    Args:
+        sources: The records as JSON, each with its place for people; blank ones are skipped.
+        notes: Receives the places of records that cannot be parsed.
+    """
+    size = bad = 0
+    first: ValueError | None = None
+    any_text = any_value = False
     pending: list[str] = []
-    for line in _lines(file, notes):
-        number += 1
-        if not line.strip():
+    for place, source in sources:
+        if not source.strip():
             continue
         try:
-            record = _record(_decoded(line))
+            record = _record(_decoded(source))
         except ValueError as error:
             bad += 1
-            notes.add(NoteKind.BAD_RECORD, f"line {number:,}")
-            if bad == number:  # there was no valid value before it, either
-                first = error
+            notes.add(NoteKind.BAD_RECORD, place)
+            first = first or error
             continue
+        any_value = True
         if not record:
             continue
         pending.append(record)
@@ -94,18 +108,34 @@ def _records(file: File, notes: Notes) -> Iterator[PageText]:
         if size >= decoding.BLOCK_CHARS:
             yield PageText(0, "\n\n".join([*pending, ""]))
             any_text, size, pending = True, 0, []
-    if bad and not any_text and not pending:
-        raise broken("every line of the JSON lines", first)
+    if bad and not any_value:
+        raise broken("every line or record of the file", first)
     if pending or not any_text:
         yield from flowing("\n\n".join(pending))
 
 
-def _lines(file: File, notes: Notes) -> Iterator[str]:
+def _lines(file: File, notes: Notes) -> Iterator[tuple[str, str]]:
     rest = ""
+    number = 0
     for block in decoding.blocks(file.open(), notes=notes):
         *lines, rest = (rest + block).split("\n")
-        yield from lines
-    yield rest
+        for line in lines:
+            number += 1
+            yield f"line {number:,}", line
+    yield f"line {number + 1:,}", rest
+
+
+def _sequence(file: File) -> Iterator[tuple[str, str]]:
+    """Yield the records of a JSON text sequence (RFC 7464), each of which begins with a record separator."""
+    rest = b""
+    number = 0
+    with file.open() as stream:
+        while data := stream.read(_READ_BYTES):
+            *records, rest = (rest + data).split(_SEPARATOR)
+            for record in records:
+                yield f"record {number:,}", record.decode("utf-8", "replace")
+                number += 1
+    yield f"record {number:,}", rest.decode("utf-8", "replace")
 
 
 def _is_json(line: str) -> bool:
@@ -188,8 +218,9 @@ def _too_deep() -> FileFailure:
 
 FORMAT = Format(
     name="JSON document",
-    media_types={JSON: (".json", ".geojson", ".jsonc", ".json5"), JSONL: (".jsonl", ".ndjson")},
+    media_types={JSON: (".json", ".geojson", ".jsonc", ".json5"), JSONL: (".json-seq", ".jsonl", ".ndjson")},
     parse=_parse,
-    reads="every value with its path, including several documents in one file, comments, and repeated keys",
+    reads="every value with its path, including several documents or a text sequence in one file, comments, and "
+    "repeated keys",
     omits="records that cannot be parsed",
 )

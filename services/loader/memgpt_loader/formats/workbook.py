@@ -75,6 +75,8 @@ class WorkbookReader:
         self._main = package.main_part()
         self._parts = package.relationships(self._main)
         self._from_1904 = False
+        self._is_stale = False
+        """Whether stored results are placeholders until a program calculates them."""
         self._styles: list[_Style] | None = None
         self._strings: list[str] | None = None
 
@@ -85,6 +87,8 @@ class WorkbookReader:
             match local(each):
                 case "workbookPr":
                     self._from_1904 = attribute(each, "date1904") in ("1", "true")
+                case "calcPr":
+                    self._is_stale = attribute(each, "fullCalcOnLoad") in ("1", "true")
                 case "sheet":
                     part = self._parts.get(relationship_id(each))
                     name = one_line(attribute(each, "name"))
@@ -168,7 +172,7 @@ class WorkbookReader:
         text = (value.text or "") if value is not None else ""
         if kind == "inlineStr" or (not text and "is" in values):
             return _rich(values["is"]) if "is" in values else ""
-        if not text.strip() and "f" in values and kind != "str":
+        if "f" in values and self._is_uncalculated(text.strip(), kind):
             self._notes.add(NoteKind.UNCALCULATED, f"sheet {sheet.name}, {reference}")
             formula = one_line(values["f"].text or "")
             return f"={formula}" if formula else ""
@@ -185,6 +189,10 @@ class WorkbookReader:
                 return text.replace("T00:00:00", "").replace("T", " ")
             case _:
                 return self._displayed(text.strip(), cell)
+
+    def _is_uncalculated(self, result: str, kind: str) -> bool:
+        """Whether the stored result of a formula says nothing: libraries store none, or zero until it is calculated."""
+        return (not result and kind != "str") or (self._is_stale and result == "0")
 
     def _displayed(self, text: str, cell: Element) -> str:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from memgpt_loader.failures import FailureReason, FileFailure
@@ -12,12 +14,16 @@ from memgpt_loader.formats.office.number_format import displayed
 from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, encrypted, too_many_pages
 from memgpt_loader.markup import link, one_line
 from memgpt_loader.notes import NoteKind, Notes
-from memgpt_loader.tables import TableRow, table_lines
+from memgpt_loader.tables import TableRow, column_letters, table_lines
 
 XLS = "application/vnd.ms-excel"
 
 _WHAT = "the workbook"
 _MOST_COLUMNS = 16_384
+_TEXT_CELL = 1
+"""The type of a cell, as xlrd numbers them."""
+_FORMULA, _FORMULA_BYTES, _EMPTY = 0x0006, 20, 3
+"""The record of a formula, its least size, and the mark of an empty result ([MS-XLS] 2.4.127, 2.5.133)."""
 _CHART = bytes.fromhex("0908100000062000")
 """Begins a chart: a record that declares its kind ([MS-XLS] 2.4.21)."""
 
@@ -43,17 +49,18 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
         raise too_many_pages(count, "sheets", limits)
     if charts := data.count(_CHART):
         notes.add(NoteKind.OBJECT, count=charts, reason="charts of legacy workbooks are not read; save it as .xlsx")
-    return Parsed(count, _pages(book, limits), notes)
+    return Parsed(count, _pages(book, limits, notes), notes)
 
 
-def _pages(book: Any, limits: FileLimits) -> Iterator[PageText]:
+def _pages(book: Any, limits: FileLimits, notes: Notes) -> Iterator[PageText]:
+    blanks = _Blanks(memoryview(book.mem)[book.base : book.base + book.stream_len])
     chars = 0
     any_text = False
     for index in range(book.nsheets):
         lines: list[str] = []
         try:
             sheet = book.sheet_by_index(index)
-            for line in _lines(book, sheet):
+            for line in _lines(book, sheet, blanks, notes):
                 chars += len(line)
                 lines.append(line)
                 if chars > limits.max_chars:  # the character limit reports it
@@ -70,15 +77,36 @@ def _pages(book: Any, limits: FileLimits) -> Iterator[PageText]:
         raise FileFailure(FailureReason.EMPTY, "the workbook's cells are all empty; check that it was saved")
 
 
-def _lines(book: Any, sheet: Any) -> Iterator[str]:
-    yield from table_lines(_rows(book, sheet))
+class _Blanks:
+    """Tells whether cells whose text is empty hold formulas that were never calculated."""
+
+    def __init__(self, stream: memoryview) -> None:
+        self._stream = stream
+
+    @cached_property
+    def are_uncalculated(self) -> bool:
+        """Whether the stored result of every formula is empty, as libraries write them; programs calculate them."""
+        at, end = 0, len(self._stream)
+        found = False
+        while at + 4 <= end:
+            kind, size = struct.unpack_from("<HH", self._stream, at)
+            if kind == _FORMULA and size >= _FORMULA_BYTES:
+                if self._stream[at + 10] != _EMPTY or self._stream[at + 16 : at + 18] != b"\xff\xff":
+                    return False
+                found = True
+            at += 4 + size
+        return found
+
+
+def _lines(book: Any, sheet: Any, blanks: _Blanks, notes: Notes) -> Iterator[str]:
+    yield from table_lines(_rows(book, sheet, blanks, notes))
     for (row, column), note in sorted(sheet.cell_note_map.items()):
         if words := one_line(note.text):
             author = f" ({one_line(note.author)})" if note.author.strip() else ""
-            yield f"Comment on {_letters(column)}{row + 1}{author}: {words}"
+            yield f"Comment on {column_letters(column)}{row + 1}{author}: {words}"
 
 
-def _rows(book: Any, sheet: Any) -> Iterator[TableRow]:
+def _rows(book: Any, sheet: Any, blanks: _Blanks, notes: Notes) -> Iterator[TableRow]:
     merged = {(first, left): (last, right) for first, last, left, right in sheet.merged_cells}
     going_down: dict[int, tuple[int, str]] = {}
     for row in range(sheet.nrows):
@@ -88,6 +116,8 @@ def _rows(book: Any, sheet: Any) -> Iterator[TableRow]:
         for column in range(min(sheet.row_len(row), _MOST_COLUMNS)):
             cell = sheet.cell(row, column)
             text = _text(book, cell)
+            if not text and cell.ctype == _TEXT_CELL and blanks.are_uncalculated:
+                notes.add(NoteKind.UNCALCULATED, f"sheet {one_line(sheet.name)}, {column_letters(column)}{row + 1}")
             target = sheet.hyperlink_map.get((row, column))
             if text and target is not None and target.url_or_path:
                 address = target.url_or_path
@@ -137,14 +167,6 @@ def _is_bold(book: Any, cell: Any) -> bool:
     return font < len(book.font_list) and bool(book.font_list[font].bold)
 
 
-def _letters(column: int) -> str:
-    letters = ""
-    while column >= 0:
-        letters = chr(ord("A") + column % 26) + letters
-        column = column // 26 - 1
-    return letters
-
-
 def _signature(inspected: InspectedFile) -> str:
     if inspected.holds_stream("Workbook") or (inspected.named == XLS and inspected.holds_stream("Book")):
         return XLS
@@ -156,7 +178,7 @@ FORMAT = Format(
     media_types={XLS: (".xls", ".xlt")},
     parse=_parse,
     reads="rows as displayed, each cell with the name of its column; links and comments",
-    omits="charts",
+    omits="charts, formulas without a stored result",
     pages="sheets",
     signature=_signature,
     first_bytes=OLE,

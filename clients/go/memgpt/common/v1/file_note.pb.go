@@ -51,6 +51,8 @@ const (
 	FileNoteKind_FILE_NOTE_KIND_BAD_BYTES FileNoteKind = 11
 	// Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number.
 	FileNoteKind_FILE_NOTE_KIND_TOO_MUCH FileNoteKind = 12
+	// Text in an encoding that was guessed with little evidence, so that letters may be wrong.
+	FileNoteKind_FILE_NOTE_KIND_GUESSED_ENCODING FileNoteKind = 13
 )
 
 // Enum value maps for FileNoteKind.
@@ -69,6 +71,7 @@ var (
 		10: "FILE_NOTE_KIND_BAD_RECORD",
 		11: "FILE_NOTE_KIND_BAD_BYTES",
 		12: "FILE_NOTE_KIND_TOO_MUCH",
+		13: "FILE_NOTE_KIND_GUESSED_ENCODING",
 	}
 	FileNoteKind_value = map[string]int32{
 		"FILE_NOTE_KIND_UNSPECIFIED":      0,
@@ -84,6 +87,7 @@ var (
 		"FILE_NOTE_KIND_BAD_RECORD":       10,
 		"FILE_NOTE_KIND_BAD_BYTES":        11,
 		"FILE_NOTE_KIND_TOO_MUCH":         12,
+		"FILE_NOTE_KIND_GUESSED_ENCODING": 13,
 	}
 )
 
@@ -197,7 +201,7 @@ const file_memgpt_common_v1_file_note_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.memgpt.common.v1.FileNoteKindR\x04kind\x12\x1d\n" +
 	"\x05count\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x05count\x12\x1e\n" +
 	"\x05where\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05where\x12\"\n" +
-	"\amessage\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\amessage*\xa0\x03\n" +
+	"\amessage\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x90\x03R\amessage*\xc5\x03\n" +
 	"\fFileNoteKind\x12\x1e\n" +
 	"\x1aFILE_NOTE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bFILE_NOTE_KIND_SCANNED_PAGE\x10\x01\x12#\n" +
@@ -212,7 +216,8 @@ const file_memgpt_common_v1_file_note_proto_rawDesc = "" +
 	"\x19FILE_NOTE_KIND_BAD_RECORD\x10\n" +
 	"\x12\x1c\n" +
 	"\x18FILE_NOTE_KIND_BAD_BYTES\x10\v\x12\x1b\n" +
-	"\x17FILE_NOTE_KIND_TOO_MUCH\x10\fB\xf7\x01\n" +
+	"\x17FILE_NOTE_KIND_TOO_MUCH\x10\f\x12#\n" +
+	"\x1fFILE_NOTE_KIND_GUESSED_ENCODING\x10\rB\xf7\x01\n" +
 	"\x19io.memgptmilvus.common.v1B\rFileNoteProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1;commonv1\xa2\x02\x04MGPC\xaa\x02\x17MemGPT.Milvus.Common.V1\xca\x02\x17MemGPT\\Milvus\\Common\\V1\xe2\x02#MemGPT\\Milvus\\Common\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Common::V1b\x06proto3"
 
 var (

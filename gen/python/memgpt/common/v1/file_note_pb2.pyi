@@ -49,6 +49,8 @@ class _FileNoteKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileNote
     """Bytes that could not be decoded to characters."""
     FILE_NOTE_KIND_TOO_MUCH: _FileNoteKind.ValueType  # 12
     """Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number."""
+    FILE_NOTE_KIND_GUESSED_ENCODING: _FileNoteKind.ValueType  # 13
+    """Text in an encoding that was guessed with little evidence, so that letters may be wrong."""
 
 class FileNoteKind(_FileNoteKind, metaclass=_FileNoteKindEnumTypeWrapper):
     """What was left out of a loaded file. New values may be added."""
@@ -79,6 +81,8 @@ FILE_NOTE_KIND_BAD_BYTES: FileNoteKind.ValueType  # 11
 """Bytes that could not be decoded to characters."""
 FILE_NOTE_KIND_TOO_MUCH: FileNoteKind.ValueType  # 12
 """Parts beyond a limit, such as attachments nested too deeply, and notes beyond the maximum number."""
+FILE_NOTE_KIND_GUESSED_ENCODING: FileNoteKind.ValueType  # 13
+"""Text in an encoding that was guessed with little evidence, so that letters may be wrong."""
 Global___FileNoteKind: _TypeAlias = FileNoteKind  # noqa: Y015
 
 @_typing.final

@@ -135,6 +135,12 @@ def parse_tree(stream: IO[bytes], what: str) -> Element:
         return _first(_elements(stream), what)
 
 
+def parse_elements(stream: IO[bytes], what: str) -> Iterator[tuple[str, Element]]:
+    """Yield the events of an XML document that is not in an archive, like `Package.elements`."""
+    with _errors_of(what):
+        yield from _elements(stream)
+
+
 def _first(elements: Iterator[tuple[str, Element]], what: str) -> Element:
     first: Element | None = None
     for _, element in elements:
