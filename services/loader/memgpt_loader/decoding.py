@@ -41,6 +41,8 @@ _MOST_JIS_BYTES = 64 * 1024 * 1024
 
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?:<=>]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][A-Z0-9]|[@-Z\\^_=>])")
 """Terminal escape codes for colors and cursor movement."""
+_OVERSTRUCK = re.compile("[^\n\b]\b")
+"""A character and a backspace, as in manual pages: the character that follows is printed over it."""
 _MULTIPLE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _LEAST_VALID = 4
 """Minimum ratio of multibyte characters to invalid bytes for content to count as damaged UTF-8."""
@@ -136,6 +138,8 @@ def find_encoding(stream: BinaryIO, declared: str = "", notes: Notes | None = No
         return "iso2022_jp" if _fits(stream, "iso2022_jp") else JIS_EXTENDED
     if b"~{" in sample and is_hz(sample) and _fits(stream, "hz"):  # its bytes are ASCII, too
         return "hz"
+    if declared and known_encoding(declared) == "utf-7" and _fits(stream, "utf-7"):  # its bytes are ASCII, too
+        return "utf-7"
     if _fits(stream, "utf-8"):
         return "utf-8"
     if declared and (name := known_encoding(declared)) and _fits(stream, name):
@@ -239,6 +243,8 @@ def writable(text: str) -> str:
 def _plain(piece: str, line_break: str) -> str:
     if "\x1b" in piece:
         piece = without_terminal_codes(piece)
+    if "\b" in piece:
+        piece = _OVERSTRUCK.sub("", piece)
     piece = _BREAKS.sub(line_break, piece)
     controls = len(_CONTROLS.findall(piece)) - piece.count("\x00")  # a log has many of these where a machine crashed
     if controls > _MOST_CONTROLS * len(piece) or ("\x00" in piece and _NUL_IN_LINE.search(piece)):

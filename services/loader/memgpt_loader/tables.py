@@ -65,7 +65,7 @@ def _preamble(rows: Sequence[TableRow]) -> int:
 
 def _is_evident(rows: Sequence[TableRow]) -> bool:
     """Whether rows are clearly a table: names above values."""
-    labels = _labels(rows[0].cells) if rows else []
+    labels = _labels(rows[0].cells, rows[1:]) if rows else []
     return bool(labels) and any(
         cell and is_value(cell) and index < len(labels) for row in rows[1:] for index, cell in enumerate(row.cells)
     )
@@ -168,7 +168,7 @@ def _labels_at(rows: Sequence[TableRow], at: int) -> tuple[list[str], int]:
     for first in (at - 1, at):
         if first >= 0 and first + 1 < len(rows) and (labels := _two_rows(rows[first], rows[first + 1])):
             return labels, first + 2 - at
-    labels = _labels(rows[at].cells)
+    labels = _labels(rows[at].cells, rows[at + 1 :])
     return labels, 1 if labels else 0
 
 
@@ -198,14 +198,27 @@ def _spread(row: TableRow, width: int) -> list[str]:
     return spread
 
 
-def _labels(cells: Sequence[str]) -> list[str]:
-    """Return the cells of a row if they may be labels: almost all filled, all different, and none a value."""
+def _labels(cells: Sequence[str], below: Sequence[TableRow]) -> list[str]:
+    """Return the cells of a row if they may be labels: almost all filled, all different, and none a value.
+
+    Columns without any cell separate tables that stand side by side and may repeat their labels.
+    """
     last = max((index for index, cell in enumerate(cells) if cell), default=-1) + 1
     labels = list(cells[:last])
-    filled = [cell for cell in labels if cell]
-    if len(filled) < 2 or len(filled) < len(labels) - 1 or len(set(filled)) < len(filled) or any(map(is_value, filled)):
+    used = {index for row in below for index, cell in enumerate(row.cells) if cell}
+    tables: list[list[str]] = [[]]
+    unnamed = 0
+    for index, label in enumerate(labels):
+        if label:
+            tables[-1].append(label)
+        elif index in used or not below:
+            unnamed += 1
+        else:
+            tables.append([])
+    filled = [label for table in tables for label in table]
+    if len(filled) < 2 or unnamed > 1 or any(len(set(each)) < len(each) for each in tables):
         return []
-    return labels
+    return [] if any(map(is_value, filled)) else labels
 
 
 def is_value(text: str) -> bool:

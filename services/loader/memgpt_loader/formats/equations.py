@@ -52,9 +52,23 @@ def _read(element: Element, depth: int) -> str:
     parts = [_read(child, depth + 1) for child in children]
     if name in _MATHML:
         return _MATHML[name](element, parts)
-    return (element.text or "").strip() if not parts and name in _LEAVES else "".join(parts)
+    return (element.text or "").strip() if not parts and name in _LEAVES else _joined(children, parts)
 
 
+def _joined(children: Sequence[Element], parts: Sequence[str]) -> str:
+    """Return terms in a row, apart where a digit would seem to belong to the previous term: 2 1/2 is not 21/2."""
+    text, before = "", ""
+    for child, part in zip(children, parts, strict=True):
+        name = _name(child)
+        if text and part:
+            follows = before in _COMPOUND and (part[0].isalnum() or part[0] == "√")
+            leads = name in _COMPOUND and text[-1].isdigit() and part[0].isdigit()
+            text += " " * (text[-1].isalnum() and (follows or leads))
+        text, before = text + part, name if part else before
+    return text
+
+
+_COMPOUND = frozenset({"f", "sSup", "sSub", "sSubSup", "rad", "mfrac", "msup", "msub", "msubsup", "msqrt", "mroot"})
 _LEAVES = frozenset({"t", "mi", "mn", "mo", "mtext", "ms", "mspace"})
 
 

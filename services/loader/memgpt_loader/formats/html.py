@@ -11,6 +11,11 @@ from memgpt_loader.notes import Notes
 
 HTML = "text/html"
 
+_OFFICE = (".doc", ".xls")
+_FRAGMENT = re.compile(
+    rb"<(?:!doctype\s+html|html|head|meta|style|body|div|center|table|h[1-6]|p|font)[\s>]", re.IGNORECASE
+)
+"""Begins what web sites export with the extension of an office document."""
 _START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 
 
@@ -25,9 +30,10 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
 
 
 def _signature(inspected: InspectedFile) -> str:
-    return (
-        HTML if inspected.named != MARKDOWN and _START.match(after_prolog(inspected.head)) else ""
-    )  # Markdown files often begin with it
+    if inspected.named == MARKDOWN:  # it often begins with a tag
+        return ""
+    start = _FRAGMENT if inspected.suffix in _OFFICE else _START
+    return HTML if start.match(after_prolog(inspected.head)) else ""
 
 
 FORMAT = Format(

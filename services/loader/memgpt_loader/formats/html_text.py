@@ -53,15 +53,15 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
     """
     if _XHTML.search(html[:_HEAD_CHARS]):
         html = _CLOSED.sub(_opened, _without_cdata(html))
-    document = LexborHTMLParser(html)
+    document = LexborHTMLParser(_SHADOW.sub("<shadow-root", html))
     parts = _contents(document)
     reader = _read(parts)
     if not reader.blocks.text():  # a script shows what hides while the page loads
         reader = _read(parts, unseen=True)
     if notes is not None and reader.pictures:
         notes.add(NoteKind.PICTURE, count=reader.pictures)
-    if notes is not None and reader.embedded:
-        notes.add(NoteKind.OBJECT, count=reader.embedded)
+    if notes is not None and (embedded := reader.embedded + len(document.css("frame"))):
+        notes.add(NoteKind.OBJECT, count=embedded)
     read = reader.blocks.text()
     if not read:
         read = _without_frames(document)
@@ -90,6 +90,8 @@ def _labels(drawing: LexborNode) -> list[str]:
 
 
 _HEAD_CHARS = 2000
+_SHADOW = re.compile(r"<template(?=\s[^<>]{0,200}\bshadowrootmode\b)", re.IGNORECASE)
+"""Begins the visible content of an element, unlike other templates."""
 _XHTML = re.compile(r"<\?xml|xmlns\s*=\s*[\"']http://www\.w3\.org/1999/xhtml", re.IGNORECASE)
 _CLOSED = re.compile(r"<([A-Za-z][\w:.-]*)((?:\s[^<>]*)?)/>")
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905

@@ -26,6 +26,10 @@ from memgpt_loader.notes import NoteKind, Notes
 
 MAIL = "message/rfc822"
 
+_OFFICE = (".doc", ".xls")
+"""Office programs save web pages as messages with these extensions."""
+_LENGTH = re.compile(rb"(\d{1,12}) *\n(?=[A-Za-z][A-Za-z0-9-]*:)")
+"""Begins a message that Apple Mail stores: its length, with its properties after it."""
 _MARK = b"\xef\xbb\xbf"
 _START = re.compile(rb"(?:From [^\r\n]*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n){3}")
 _HEADER = re.compile(
@@ -36,8 +40,8 @@ _MOST_PARTS = 1000
 _MOST_MULTIPARTS = 50
 """Maximum depth of nested multiparts."""
 _SEALED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
-_STYLES = ("text/css", "text/javascript", "application/javascript", "application/x-javascript")
-"""Parts of a saved web page that a reader does not see."""
+_STYLES = ("text/css", "text/javascript", "application/javascript", "application/x-javascript", "text/x-amp-html")
+"""Parts of a saved web page that a reader does not see, and copies of the text for single programs."""
 _ENCRYPTED = "the message is encrypted; save a decrypted copy and load that"
 _PACKED = ("application/ms-tnef", "application/vnd.ms-tnef")
 _SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
@@ -57,6 +61,8 @@ _TWIN = 0.5
 """Minimum fraction of common words of two versions of one text; both are kept if each has words of its own."""
 _ADDRESS = re.compile(r"\]\([^)\s]{0,1000}\)|https?://\S+")
 _WORD = re.compile(r"\w+")
+_ENRICHED = re.compile(r"<<|<param>[^<]*</param>|</?[A-Za-z0-9-]{1,60}>", re.IGNORECASE)
+"""Commands of enriched text (RFC 1896), and the mark that stands for a sign."""
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
 
@@ -88,13 +94,20 @@ def message_text(data: bytes, file: File, limits: FileLimits, notes: Notes) -> s
 
 def is_message(inspected: InspectedFile) -> bool:
     """Whether a file that may be plain text begins with the headers of a message."""
-    head = inspected.head.removeprefix(_MARK).lstrip(b"\r\n")
-    return inspected.named in ("", PLAIN, MAIL) and _START.match(head) is not None and len(_HEADER.findall(head)) > 2
+    head = _LENGTH.sub(b"", inspected.head.removeprefix(_MARK).lstrip(b"\r\n"), count=1)
+    return (
+        (inspected.named in ("", PLAIN, MAIL) or inspected.suffix in _OFFICE)
+        and _START.match(head) is not None
+        and len(_HEADER.findall(head)) > 2
+    )
 
 
 def _message(data: bytes) -> EmailMessage:
     # The library records unparsable parts and wrong encodings as defects instead of raising.
-    return email.message_from_bytes(data.removeprefix(_MARK).lstrip(b"\r\n"), policy=email.policy.default)
+    data = data.removeprefix(_MARK).lstrip(b"\r\n")
+    if length := _LENGTH.match(data):
+        data = data[length.end() : length.end() + int(length[1])]
+    return email.message_from_bytes(data, policy=email.policy.default)
 
 
 @dataclass
@@ -175,6 +188,8 @@ class _MessageReader:
         if kind == "multipart/encrypted":
             self._notes.add(NoteKind.ATTACHMENT, "encrypted text", reason=_ENCRYPTED)
             return _Shown()
+        if part.get_content_maintype() == "multipart" and not part.is_multipart():  # it declares no boundary
+            return _Shown(texts=[_decoded(part, self._notes)])
         if part.get_content_maintype() == "multipart":
             children = [self._shown(child, depth + 1) for child in _children(part)]
             return self._alternative(part, children) if kind == "multipart/alternative" else _together(children)
@@ -237,6 +252,8 @@ class _MessageReader:
             from memgpt_loader.formats.html_text import to_text
 
             return _Shown(texts=[to_text(words, notes=self._notes)])
+        if kind in ("text/enriched", "text/richtext"):
+            words = _ENRICHED.sub(lambda match: "<" if match[0] == "<<" else "", words)
         files = [(one_line(match[1]), _uudecoded(match[2])) for match in _UUENCODED.finditer(words)]
         return _Shown(texts=[_unflowed(part, _UUENCODED.sub("", words) if files else words)], files=files)
 
@@ -389,7 +406,7 @@ def _signature(inspected: InspectedFile) -> str:
 
 FORMAT = Format(
     name="e-mail message",
-    media_types={MAIL: (".eml",)},
+    media_types={MAIL: (".eml", ".emlx", ".mht", ".mhtml")},
     parse=_parse,
     reads="subject, sender, recipients, date, text (also of signed messages), invitations, delivery reports, "
     "forwarded messages, and attachments of any supported format",

@@ -88,6 +88,8 @@ def _misnamed(inspected: InspectedFile, named: str) -> FileFailure:
 
 def _foreign(inspected: InspectedFile) -> tuple[str, str] | None:
     """Return the name of an unsupported format and what to do about it; None if it is not recognized."""
+    if inspected.parts is not None and any(name.endswith(".iwa") for name in inspected.parts):
+        return "a Pages, Numbers or Keynote document", "export it as PDF or as an office document"
     if inspected.head.startswith(OLE):
         return "a legacy office document", _CONVERT
     return next(

@@ -20,6 +20,8 @@ ASS = "text/x-ssa"
 _TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s*(?:-->|,)\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}.*")
 _SPEAKER = re.compile(r"<v(?:\.[\w.-]+)?\s+([^<>\s][^<>]*)>")
 _TAG = re.compile(r"</?[A-Za-z][^>]{0,100}>|<\d[\d:.]*>|\{\\[^{}]*\}")
+_NAME = 4
+"""The field of a dialogue line that names the speaker."""
 _HEADERS = ("WEBVTT", "NOTE", "STYLE", "REGION")
 
 
@@ -53,7 +55,9 @@ def _cues(source: str) -> Iterator[str]:
 def _dialogue(source: str) -> Iterator[str]:
     for line in source.split("\n"):
         if line.startswith("Dialogue:"):
-            yield line.split(",", 9)[-1].replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
+            *fields, words = line.split(",", 9)
+            speaker = f"<v {fields[_NAME]}>" if len(fields) > _NAME and fields[_NAME].strip() else ""
+            yield speaker + words.replace("\\N", " ").replace("\\n", " ").replace("\\h", " ")
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:

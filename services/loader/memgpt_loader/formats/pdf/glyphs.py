@@ -11,6 +11,10 @@ from typing import Any
 from pypdfium2 import raw
 
 _QUARTER = math.pi / 2
+_MOST_SKEW = 0.1
+"""In quarter turns."""
+SKEWED = -1
+"""The direction of lines that run neither across nor up or down the page."""
 UNKNOWN = "\ufffd"
 """Replaces a character that cannot be decoded."""
 _HYPHEN = 2
@@ -27,7 +31,7 @@ class Glyph:
     right: float
     top: float
     turns: int
-    """Rotation of its line in counter-clockwise quarter turns, 0 to 3."""
+    """Rotation of its line in counter-clockwise quarter turns, 0 to 3, or `SKEWED`."""
     made_up: bool
     """Whether it is a space or line end that PDFium inserted."""
 
@@ -52,8 +56,7 @@ def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
         if not made_up and raw.FPDFText_HasUnicodeMapError(text_page, index) == 1:
             doubtful.append(index)
         raw.FPDFText_GetLooseCharBox(text_page, index, box)
-        # PDFium counts angles clockwise.
-        turns = 0 if made_up else round(-raw.FPDFText_GetCharAngle(text_page, index) / _QUARTER) % 4
+        turns = 0 if made_up else _turns(raw.FPDFText_GetCharAngle(text_page, index))
         char = "-" if code == _HYPHEN else chr(code)
         found.append(Glyph(char, box.left, box.bottom, box.right, box.top, turns, made_up))
     if reads_like_text("".join(found[index].char for index in doubtful)):
@@ -61,6 +64,17 @@ def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
     for index in doubtful:
         found[index] = replace(found[index], char=UNKNOWN)
     return found, len(doubtful)
+
+
+def _turns(angle: float) -> int:
+    quarters = -angle / _QUARTER  # PDFium counts angles clockwise
+    return round(quarters) % 4 if abs(quarters - round(quarters)) < _MOST_SKEW else SKEWED
+
+
+def skewed_lines(found: Sequence[Glyph]) -> list[str]:
+    """Return the lines of skewed text, such as diagonal watermarks, in drawing order."""
+    text = "".join(each.char for each in _by_turns(found).get(SKEWED, []))
+    return [line for each in text.splitlines() if (line := " ".join(each.split()))]
 
 
 def reads_like_text(chars: str) -> bool:
@@ -75,14 +89,21 @@ def reads_like_text(chars: str) -> bool:
 
 def upright(found: Sequence[Glyph]) -> Iterator[list[Glyph]]:
     """Rotate the glyphs of each direction so that lines run from left to right, most common direction first."""
+    groups = _by_turns(found)
+    groups.pop(SKEWED, None)
+    for turns, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        yield [_turned(glyph, turns) for glyph in group] if turns else group
+
+
+def _by_turns(found: Sequence[Glyph]) -> dict[int, list[Glyph]]:
+    """Group glyphs by their direction; inserted ones belong to the glyph before them."""
     groups: dict[int, list[Glyph]] = {}
     turns = 0
     for glyph in found:
         if not glyph.made_up:
             turns = glyph.turns
         groups.setdefault(turns, []).append(glyph)
-    for turns, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        yield [_turned(glyph, turns) for glyph in group] if turns else group
+    return groups
 
 
 def laid_flat(found: Sequence[Glyph]) -> list[Glyph]:

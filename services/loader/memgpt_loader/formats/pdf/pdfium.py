@@ -14,7 +14,15 @@ import pypdfium2
 from pypdfium2 import PdfDocument, PdfiumError, PdfPage, raw
 
 from memgpt_loader.formats.pdf import layout
-from memgpt_loader.formats.pdf.glyphs import UNKNOWN, glyphs, is_vertical, laid_flat, reads_like_text, upright
+from memgpt_loader.formats.pdf.glyphs import (
+    UNKNOWN,
+    glyphs,
+    is_vertical,
+    laid_flat,
+    reads_like_text,
+    skewed_lines,
+    upright,
+)
 from memgpt_loader.formats.pdf.layout import TextRun
 from memgpt_loader.formats.spec import File
 from memgpt_loader.text_recognition import MOST_PIXELS
@@ -237,7 +245,7 @@ def _laid_out(text_page: Any, *, from_top: bool) -> DrawnPage:
         pieces = layout.segments(laid_flat(group) if is_vertical(group) else group)
         rows += layout.lines(pieces, from_top=from_top)
         titles |= _tall(pieces)
-    text = "\n".join(rows)
+    text = "\n".join([*rows, *skewed_lines(found)])
     if undecodable:
         text = _WORD.sub(_mostly_known, text)
     return DrawnPage(text, frozenset(titles), undecodable)
