@@ -91,7 +91,7 @@ class _Blanks:
         while at + 4 <= end:
             kind, size = struct.unpack_from("<HH", self._stream, at)
             if kind == _FORMULA and size >= _FORMULA_BYTES:
-                if self._stream[at + 10] != _EMPTY or self._stream[at + 16 : at + 18] != b"\xff\xff":
+                if self._stream[at + 10] != _EMPTY or bytes(self._stream[at + 16 : at + 18]) != b"\xff\xff":
                     return False
                 found = True
             at += 4 + size

@@ -10,36 +10,43 @@ import type { Agent } from "./agent_pb.js";
 import { file_memgpt_memory_v1_agent } from "./agent_pb.js";
 import type { Block } from "./block_pb.js";
 import { file_memgpt_memory_v1_block } from "./block_pb.js";
+import type { Heartbeats } from "./heartbeat_pb.js";
+import { file_memgpt_memory_v1_heartbeat } from "./heartbeat_pb.js";
 import type { Message as Message$1 } from "./message_pb.js";
 import { file_memgpt_memory_v1_message } from "./message_pb.js";
 import type { Passage } from "./passage_pb.js";
 import { file_memgpt_memory_v1_passage } from "./passage_pb.js";
+import type { ToolServer } from "./tool_pb.js";
+import { file_memgpt_memory_v1_tool } from "./tool_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file memgpt/memory/v1/agent_piece.proto.
  */
 export const file_memgpt_memory_v1_agent_piece: GenFile = /*@__PURE__*/
-  fileDesc("CiJtZW1ncHQvbWVtb3J5L3YxL2FnZW50X3BpZWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxIusCCgpBZ2VudFBpZWNlEjAKBmhlYWRlchgGIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0SGVhZGVySAASKAoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50SAASKAoFYmxvY2sYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrSAASMAoGd2luZG93GAcgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRXaW5kb3dIABIsCgdtZXNzYWdlGAMgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlSAASLAoHcGFzc2FnZRgEIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUgAEioKA2VuZBgIIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0RW5kSABCDgoFcGllY2USBbpIAggBSgQIBRAGUgdzdW1tYXJ5IlcKDEV4cG9ydEhlYWRlchIWCg5mb3JtYXRfdmVyc2lvbhgBIAEoBRIvCgtleHBvcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiAEKDEV4cG9ydFdpbmRvdxIfCg5zdGFydF9zZXF1ZW5jZRgBIAEoA0IHukgEIgIoABIaCgdzdW1tYXJ5GAIgASgJQgm6SAZyBBignAESOwoHcmV3aW5kcxgDIAMoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0UmV3aW5kQgq6SAeSAQQQoI0GIn4KDEV4cG9ydFJld2luZBIWCgVmaXJzdBgBIAEoA0IHukgEIgIoABILCgNlbmQYAiABKAMSGAoHdHVybl9pZBgDIAEoCUIHukgEcgIYQBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXAoQU2hhcmVkQmxvY2tMYWJlbBIYCgVsYWJlbBgBIAEoCUIJukgGcgQQARhAEi4KCGJsb2NrX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIk4KCUV4cG9ydEVuZBITCgtibG9ja19jb3VudBgBIAEoAxIVCg1tZXNzYWdlX2NvdW50GAIgASgDEhUKDXBhc3NhZ2VfY291bnQYAyABKANC+QEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCD0FnZW50UGllY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_message, file_memgpt_memory_v1_passage]);
+  fileDesc("CiJtZW1ncHQvbWVtb3J5L3YxL2FnZW50X3BpZWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxItQDCgpBZ2VudFBpZWNlEjAKBmhlYWRlchgGIAEoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0SGVhZGVySAASKAoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50SAASKAoFYmxvY2sYAiABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkJsb2NrSAASMwoLdG9vbF9zZXJ2ZXIYCSABKAsyHC5tZW1ncHQubWVtb3J5LnYxLlRvb2xTZXJ2ZXJIABIyCgpoZWFydGJlYXRzGAogASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5IZWFydGJlYXRzSAASMAoGd2luZG93GAcgASgLMh4ubWVtZ3B0Lm1lbW9yeS52MS5FeHBvcnRXaW5kb3dIABIsCgdtZXNzYWdlGAMgASgLMhkubWVtZ3B0Lm1lbW9yeS52MS5NZXNzYWdlSAASLAoHcGFzc2FnZRgEIAEoCzIZLm1lbWdwdC5tZW1vcnkudjEuUGFzc2FnZUgAEioKA2VuZBgIIAEoCzIbLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0RW5kSABCDgoFcGllY2USBbpIAggBSgQIBRAGUgdzdW1tYXJ5IlcKDEV4cG9ydEhlYWRlchIWCg5mb3JtYXRfdmVyc2lvbhgBIAEoBRIvCgtleHBvcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiAEKDEV4cG9ydFdpbmRvdxIfCg5zdGFydF9zZXF1ZW5jZRgBIAEoA0IHukgEIgIoABIaCgdzdW1tYXJ5GAIgASgJQgm6SAZyBBignAESOwoHcmV3aW5kcxgDIAMoCzIeLm1lbWdwdC5tZW1vcnkudjEuRXhwb3J0UmV3aW5kQgq6SAeSAQQQoI0GIn4KDEV4cG9ydFJld2luZBIWCgVmaXJzdBgBIAEoA0IHukgEIgIoABILCgNlbmQYAiABKAMSGAoHdHVybl9pZBgDIAEoCUIHukgEcgIYQBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXAoQU2hhcmVkQmxvY2tMYWJlbBIYCgVsYWJlbBgBIAEoCUIJukgGcgQQARhAEi4KCGJsb2NrX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIoMBCglFeHBvcnRFbmQSEwoLYmxvY2tfY291bnQYASABKAMSFQoNbWVzc2FnZV9jb3VudBgCIAEoAxIVCg1wYXNzYWdlX2NvdW50GAMgASgDEhkKEXRvb2xfc2VydmVyX2NvdW50GAQgASgDEhgKEGhlYXJ0YmVhdHNfY291bnQYBSABKANC+QEKGWlvLm1lbWdwdG1pbHZ1cy5tZW1vcnkudjFCD0FnZW50UGllY2VQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9tZW1vcnkvdjE7bWVtb3J5djGiAgRNR1BNqgIXTWVtR1BULk1pbHZ1cy5NZW1vcnkuVjHKAhdNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMeICI01lbUdQVFxNaWx2dXNcTWVtb3J5XFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6Ok1lbW9yeTo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_block, file_memgpt_memory_v1_heartbeat, file_memgpt_memory_v1_message, file_memgpt_memory_v1_passage, file_memgpt_memory_v1_tool]);
 
 /**
- * A piece of an exported agent. The order is: one header, one agent, its blocks, one window, its messages, its notes,
- * one end.
+ * A piece of an exported agent. The order is: one header, one agent, its blocks, the registrations of its tools, its
+ * timed heartbeats if it has any, one window, its messages, its notes, one end.
  *
  * A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
  * else:
  *
- *     {"header": {"format_version": 1, "export_time": "2026-11-25T17:00:00Z"}}
+ *     {"header": {"format_version": 2, "export_time": "2026-11-25T17:00:00Z"}}
  *     {"agent": {"name": "RadiantJaguar", "system": "You are …", "attachments": [{"source_name": "paper"}]}}
  *     {"block": {"label": "persona", "value": "I am …", "limit": 2000}}
+ *     {"tool_server": {"address": "tools.example.org:443", "functions": [{"name": "weather", "description": "…"}]}}
+ *     {"heartbeats": {"plan": "{\"heartbeats\": [{\"heartbeat_id\": \"hb_1\", \"cron\": \"0 9 * * *\"}]}"}}
  *     {"window": {"start_sequence": "40", "summary": "We spoke of …"}}
  *     {"message": {"sequence": "0", "role": "ROLE_USER", "text": "…", "create_time": "2026-11-01T09:00:00Z"}}
  *     {"passage": {"text": "…", "tags": ["travel"], "create_time": "2026-11-01T09:00:00Z"}}
- *     {"end": {"block_count": "1", "message_count": "1", "passage_count": "1"}}
+ *     {"end": {"block_count": "1", "message_count": "1", "passage_count": "1", "tool_server_count": "1",
+ *         "heartbeats_count": "1"}}
  *
  * The file may be edited as long as the counts match; times must be in the years 1970 to 9998. It contains no vectors,
- * which are computed again on import; no turns; and no tool servers, because a file must not name addresses that are
- * called. Register those again.
+ * which are computed again on import; no turns; and no credentials of tools, which are settings of the Agent. An address
+ * that the Agent's operator does not allow is imported, but never called.
  *
  * @generated from message memgpt.memory.v1.AgentPiece
  */
@@ -73,6 +80,22 @@ export type AgentPiece = Message<"memgpt.memory.v1.AgentPiece"> & {
      */
     value: Block;
     case: "block";
+  } | {
+    /**
+     * The functions of an address, in order of registration.
+     *
+     * @generated from field: memgpt.memory.v1.ToolServer tool_server = 9;
+     */
+    value: ToolServer;
+    case: "toolServer";
+  } | {
+    /**
+     * The timed heartbeats with their limits and their pause. An import ignores the etag.
+     *
+     * @generated from field: memgpt.memory.v1.Heartbeats heartbeats = 10;
+     */
+    value: Heartbeats;
+    case: "heartbeats";
   } | {
     /**
      * Content of the context window.
@@ -122,7 +145,7 @@ export const AgentPieceSchema: GenMessage<AgentPiece> = /*@__PURE__*/
  */
 export type ExportHeader = Message<"memgpt.memory.v1.ExportHeader"> & {
   /**
-   * Always 1. Any other version is FAILED_PRECONDITION.
+   * 2. An import also reads 1, which has neither tools nor heartbeats; any other version is FAILED_PRECONDITION.
    *
    * @generated from field: int32 format_version = 1;
    */
@@ -274,6 +297,20 @@ export type ExportEnd = Message<"memgpt.memory.v1.ExportEnd"> & {
    * @generated from field: int64 passage_count = 3;
    */
   passageCount: bigint;
+
+  /**
+   * Number of addresses of tools.
+   *
+   * @generated from field: int64 tool_server_count = 4;
+   */
+  toolServerCount: bigint;
+
+  /**
+   * 1 if there are timed heartbeats.
+   *
+   * @generated from field: int64 heartbeats_count = 5;
+   */
+  heartbeatsCount: bigint;
 };
 
 /**

@@ -2064,8 +2064,8 @@ export const AgentStateService: GenService<{
     output: typeof EditMessageResponseSchema;
   },
   /**
-   * Streams a whole agent, as of one instant: settings, blocks, window and summary, messages, notes, and attachments by
-   * name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
+   * Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
+   * notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.ExportAgent
    */

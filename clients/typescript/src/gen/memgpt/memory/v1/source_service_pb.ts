@@ -4,8 +4,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_memgpt_common_v1_audit } from "../../common/v1/audit_pb.js";
 import type { FileNote } from "../../common/v1/file_note_pb.js";
 import { file_memgpt_common_v1_file_note } from "../../common/v1/file_note_pb.js";
@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/memory/v1/source_service.proto.
  */
 export const file_memgpt_memory_v1_source_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVtZW1ncHQvbWVtb3J5L3YxL3NvdXJjZV9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxImwKE0NyZWF0ZVNvdXJjZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAESGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYoB8iQAoUQ3JlYXRlU291cmNlUmVzcG9uc2USKAoGc291cmNlGAEgASgLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2UibwoQR2V0U291cmNlUmVxdWVzdBIxCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIaCgRuYW1lGAIgASgJQgq6SAdyBRABGIABSABCDAoDa2V5EgW6SAIIASI9ChFHZXRTb3VyY2VSZXNwb25zZRIoCgZzb3VyY2UYASABKAsyGC5tZW1ncHQubWVtb3J5LnYxLlNvdXJjZSJOChJMaXN0U291cmNlc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIBAIm0KE0xpc3RTb3VyY2VzUmVzcG9uc2USKQoHc291cmNlcxgBIAMoCzIYLm1lbWdwdC5tZW1vcnkudjEuU291cmNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDImQKE0RlbGV0ZVNvdXJjZVJlcXVlc3QSLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAiABKAlCCLpIBXIDGIABIhYKFERlbGV0ZVNvdXJjZVJlc3BvbnNlIn0KEExpc3RGaWxlc1JlcXVlc3QSLwoJc291cmNlX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhoKCXBhZ2Vfc2l6ZRgCIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiAQCJtChFMaXN0RmlsZXNSZXNwb25zZRIrCgVmaWxlcxgBIAMoCzIcLm1lbWdwdC5tZW1vcnkudjEuU291cmNlRmlsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSEgoKdG90YWxfc2l6ZRgDIAEoAyJeChFEZWxldGVGaWxlUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSGAoEbmFtZRgCIAEoCUIKukgHcgUQASiACCIUChJEZWxldGVGaWxlUmVzcG9uc2UiwwQKFVVwc2VydFBhc3NhZ2VzUmVxdWVzdBJACgZoZWFkZXIYASABKAsyLi5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdC5IZWFkZXJIABI+CgViYXRjaBgCIAEoCzItLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXF1ZXN0LkJhdGNoSAASQAoGZmluaXNoGAMgASgLMi4ubWVtZ3B0Lm1lbW9yeS52MS5VcHNlcnRQYXNzYWdlc1JlcXVlc3QuRmluaXNoSAAakQEKBkhlYWRlchIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSNgoHdmVyc2lvbhgCIAEoCzIdLm1lbWdwdC5tZW1vcnkudjEuRmlsZVZlcnNpb25CBrpIA8gBARIeCgR0YWdzGAMgAygJQhC6SA2SAQoQICIGcgQQARhAGkIKBUJhdGNoEjkKCHBhc3NhZ2VzGAEgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5OZXdQYXNzYWdlQgm6SAaSAQMQ6AcafgoGRmluaXNoEh8KDmRvY3VtZW50X2NvdW50GAEgASgFQge6SAQaAigAEh4KDXBhc3NhZ2VfY291bnQYAiABKAVCB7pIBBoCKAASMwoFbm90ZXMYAyADKAsyGi5tZW1ncHQuY29tbW9uLnYxLkZpbGVOb3RlQgi6SAWSAQIQIEIOCgVwaWVjZRIFukgCCAEiVwoWVXBzZXJ0UGFzc2FnZXNSZXNwb25zZRIqCgRmaWxlGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2VGaWxlEhEKCXVuY2hhbmdlZBgCIAEoCCJ2ChNBdHRhY2hTb3VyY2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi8KCXNvdXJjZV9pZBgCIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCI+ChRBdHRhY2hTb3VyY2VSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQidgoTRGV0YWNoU291cmNlUmVxdWVzdBIuCghhZ2VudF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIvCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQiPgoURGV0YWNoU291cmNlUmVzcG9uc2USJgoFYWdlbnQYASABKAsyFy5tZW1ncHQubWVtb3J5LnYxLkFnZW50IuwBCgpMb2FkUmVjb3JkEi0KB2xvYWRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLwoJc291cmNlX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEhwKCnJlcXVlc3RfaWQYAyABKAlCCLpIBXIDGIABEhgKBXN0YXRlGAQgASgMQgm6SAZ6BBiAgEASFQoEZXRhZxgFIAEoCUIHukgEcgIYQBIvCgt1cGRhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiTAoUUHV0TG9hZFJlY29yZFJlcXVlc3QSNAoGcmVjb3JkGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Mb2FkUmVjb3JkQga6SAPIAQEiRQoVUHV0TG9hZFJlY29yZFJlc3BvbnNlEiwKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZCJ3ChRHZXRMb2FkUmVjb3JkUmVxdWVzdBIvCgdsb2FkX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kSAASIAoKcmVxdWVzdF9pZBgCIAEoCUIKukgHcgUQARiAAUgAQgwKA2tleRIFukgCCAEiRQoVR2V0TG9hZFJlY29yZFJlc3BvbnNlEiwKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZCKDAQoWTGlzdExvYWRSZWNvcmRzUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXswLDY0fSQSGgoJcGFnZV9zaXplGAIgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIBAImEKF0xpc3RMb2FkUmVjb3Jkc1Jlc3BvbnNlEi0KB3JlY29yZHMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLkxvYWRSZWNvcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMs8JCg1Tb3VyY2VTZXJ2aWNlEmMKDENyZWF0ZVNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuQ3JlYXRlU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuQ3JlYXRlU291cmNlUmVzcG9uc2UiBKC7GAYSWgoJR2V0U291cmNlEiIubWVtZ3B0Lm1lbW9yeS52MS5HZXRTb3VyY2VSZXF1ZXN0GiMubWVtZ3B0Lm1lbW9yeS52MS5HZXRTb3VyY2VSZXNwb25zZSIEoLsYAhJgCgtMaXN0U291cmNlcxIkLm1lbWdwdC5tZW1vcnkudjEuTGlzdFNvdXJjZXNSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0U291cmNlc1Jlc3BvbnNlIgSguxgCEmMKDERlbGV0ZVNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlU291cmNlUmVzcG9uc2UiBKC7GAYSWgoJTGlzdEZpbGVzEiIubWVtZ3B0Lm1lbW9yeS52MS5MaXN0RmlsZXNSZXF1ZXN0GiMubWVtZ3B0Lm1lbW9yeS52MS5MaXN0RmlsZXNSZXNwb25zZSIEoLsYAhJdCgpEZWxldGVGaWxlEiMubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVGaWxlUmVxdWVzdBokLm1lbWdwdC5tZW1vcnkudjEuRGVsZXRlRmlsZVJlc3BvbnNlIgSguxgDEmsKDlVwc2VydFBhc3NhZ2VzEicubWVtZ3B0Lm1lbW9yeS52MS5VcHNlcnRQYXNzYWdlc1JlcXVlc3QaKC5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVzcG9uc2UiBKC7GAYoARJjCgxBdHRhY2hTb3VyY2USJS5tZW1ncHQubWVtb3J5LnYxLkF0dGFjaFNvdXJjZVJlcXVlc3QaJi5tZW1ncHQubWVtb3J5LnYxLkF0dGFjaFNvdXJjZVJlc3BvbnNlIgSguxgGEmMKDERldGFjaFNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuRGV0YWNoU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuRGV0YWNoU291cmNlUmVzcG9uc2UiBKC7GAYSZgoNUHV0TG9hZFJlY29yZBImLm1lbWdwdC5tZW1vcnkudjEuUHV0TG9hZFJlY29yZFJlcXVlc3QaJy5tZW1ncHQubWVtb3J5LnYxLlB1dExvYWRSZWNvcmRSZXNwb25zZSIEoLsYBhJqCg1HZXRMb2FkUmVjb3JkEiYubWVtZ3B0Lm1lbW9yeS52MS5HZXRMb2FkUmVjb3JkUmVxdWVzdBonLm1lbWdwdC5tZW1vcnkudjEuR2V0TG9hZFJlY29yZFJlc3BvbnNlIgiguxgGqLsYARJwCg9MaXN0TG9hZFJlY29yZHMSKC5tZW1ncHQubWVtb3J5LnYxLkxpc3RMb2FkUmVjb3Jkc1JlcXVlc3QaKS5tZW1ncHQubWVtb3J5LnYxLkxpc3RMb2FkUmVjb3Jkc1Jlc3BvbnNlIgiguxgGqLsYAUL8AQoZaW8ubWVtZ3B0bWlsdnVzLm1lbW9yeS52MUISU291cmNlU2VydmljZVByb3RvUAFaS2dpdGh1Yi5jb20vbWVtZ3B0LW1pbHZ1cy9tZW1ncHQtbWlsdnVzL2NsaWVudHMvZ28vbWVtZ3B0L21lbW9yeS92MTttZW1vcnl2MaICBE1HUE2qAhdNZW1HUFQuTWlsdnVzLk1lbW9yeS5WMcoCF01lbUdQVFxNaWx2dXNcTWVtb3J5XFYx4gIjTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjFcR1BCTWV0YWRhdGHqAhpNZW1HUFQ6Ok1pbHZ1czo6TWVtb3J5OjpWMWIGcHJvdG8z", [file_google_protobuf_timestamp, file_memgpt_common_v1_audit, file_memgpt_common_v1_file_note, file_memgpt_common_v1_permission, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_source]);
+  fileDesc("CiVtZW1ncHQvbWVtb3J5L3YxL3NvdXJjZV9zZXJ2aWNlLnByb3RvEhBtZW1ncHQubWVtb3J5LnYxImwKE0NyZWF0ZVNvdXJjZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAESGAoEbmFtZRgCIAEoCUIKukgHcgUQARiAARIdCgtkZXNjcmlwdGlvbhgDIAEoCUIIukgFcgMYoB8iQAoUQ3JlYXRlU291cmNlUmVzcG9uc2USKAoGc291cmNlGAEgASgLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2UibwoQR2V0U291cmNlUmVxdWVzdBIxCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSRIABIaCgRuYW1lGAIgASgJQgq6SAdyBRABGIABSABCDAoDa2V5EgW6SAIIASI9ChFHZXRTb3VyY2VSZXNwb25zZRIoCgZzb3VyY2UYASABKAsyGC5tZW1ncHQubWVtb3J5LnYxLlNvdXJjZSJOChJMaXN0U291cmNlc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIBAIm0KE0xpc3RTb3VyY2VzUmVzcG9uc2USKQoHc291cmNlcxgBIAMoCzIYLm1lbWdwdC5tZW1vcnkudjEuU291cmNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDIoABChNVcGRhdGVTb3VyY2VSZXF1ZXN0EjAKBnNvdXJjZRgBIAEoCzIYLm1lbWdwdC5tZW1vcnkudjEuU291cmNlQga6SAPIAQESNwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQga6SAPIAQEiQAoUVXBkYXRlU291cmNlUmVzcG9uc2USKAoGc291cmNlGAEgASgLMhgubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2UiZAoTRGVsZXRlU291cmNlUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgCIAEoCUIIukgFcgMYgAEiFgoURGVsZXRlU291cmNlUmVzcG9uc2UifQoQTGlzdEZpbGVzUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSGgoJcGFnZV9zaXplGAIgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIBAIm0KEUxpc3RGaWxlc1Jlc3BvbnNlEisKBWZpbGVzGAEgAygLMhwubWVtZ3B0Lm1lbW9yeS52MS5Tb3VyY2VGaWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRISCgp0b3RhbF9zaXplGAMgASgDIl4KEURlbGV0ZUZpbGVSZXF1ZXN0Ei8KCXNvdXJjZV9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIYCgRuYW1lGAIgASgJQgq6SAdyBRABKIAIIhQKEkRlbGV0ZUZpbGVSZXNwb25zZSLDBAoVVXBzZXJ0UGFzc2FnZXNSZXF1ZXN0EkAKBmhlYWRlchgBIAEoCzIuLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXF1ZXN0LkhlYWRlckgAEj4KBWJhdGNoGAIgASgLMi0ubWVtZ3B0Lm1lbW9yeS52MS5VcHNlcnRQYXNzYWdlc1JlcXVlc3QuQmF0Y2hIABJACgZmaW5pc2gYAyABKAsyLi5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdC5GaW5pc2hIABqRAQoGSGVhZGVyEi8KCXNvdXJjZV9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBI2Cgd2ZXJzaW9uGAIgASgLMh0ubWVtZ3B0Lm1lbW9yeS52MS5GaWxlVmVyc2lvbkIGukgDyAEBEh4KBHRhZ3MYAyADKAlCELpIDZIBChAgIgZyBBABGEAaQgoFQmF0Y2gSOQoIcGFzc2FnZXMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLk5ld1Bhc3NhZ2VCCbpIBpIBAxDoBxp+CgZGaW5pc2gSHwoOZG9jdW1lbnRfY291bnQYASABKAVCB7pIBBoCKAASHgoNcGFzc2FnZV9jb3VudBgCIAEoBUIHukgEGgIoABIzCgVub3RlcxgDIAMoCzIaLm1lbWdwdC5jb21tb24udjEuRmlsZU5vdGVCCLpIBZIBAhAgQg4KBXBpZWNlEgW6SAIIASJXChZVcHNlcnRQYXNzYWdlc1Jlc3BvbnNlEioKBGZpbGUYASABKAsyHC5tZW1ncHQubWVtb3J5LnYxLlNvdXJjZUZpbGUSEQoJdW5jaGFuZ2VkGAIgASgIInYKE0F0dGFjaFNvdXJjZVJlcXVlc3QSLgoIYWdlbnRfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSLwoJc291cmNlX2lkGAIgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kIj4KFEF0dGFjaFNvdXJjZVJlc3BvbnNlEiYKBWFnZW50GAEgASgLMhcubWVtZ3B0Lm1lbW9yeS52MS5BZ2VudCJ2ChNEZXRhY2hTb3VyY2VSZXF1ZXN0Ei4KCGFnZW50X2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kEi8KCXNvdXJjZV9pZBgCIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JCI+ChREZXRhY2hTb3VyY2VSZXNwb25zZRImCgVhZ2VudBgBIAEoCzIXLm1lbWdwdC5tZW1vcnkudjEuQWdlbnQiiwIKCkxvYWRSZWNvcmQSLQoHbG9hZF9pZBgBIAEoCUIcukgZchcyFV5bQS1aYS16MC05Xy1dezEsNjR9JBIvCglzb3VyY2VfaWQYAiABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXsxLDY0fSQSHAoKcmVxdWVzdF9pZBgDIAEoCUIIukgFcgMYgAESGAoFc3RhdGUYBCABKAxCCbpIBnoEGICAQBIVCgRldGFnGAUgASgJQge6SARyAhhAEi8KC3VwZGF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIdCgtzb3VyY2VfbmFtZRgHIAEoCUIIukgFcgMYgAEiTAoUUHV0TG9hZFJlY29yZFJlcXVlc3QSNAoGcmVjb3JkGAEgASgLMhwubWVtZ3B0Lm1lbW9yeS52MS5Mb2FkUmVjb3JkQga6SAPIAQEiRQoVUHV0TG9hZFJlY29yZFJlc3BvbnNlEiwKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZCJ3ChRHZXRMb2FkUmVjb3JkUmVxdWVzdBIvCgdsb2FkX2lkGAEgASgJQhy6SBlyFzIVXltBLVphLXowLTlfLV17MSw2NH0kSAASIAoKcmVxdWVzdF9pZBgCIAEoCUIKukgHcgUQARiAAUgAQgwKA2tleRIFukgCCAEiRQoVR2V0TG9hZFJlY29yZFJlc3BvbnNlEiwKBnJlY29yZBgBIAEoCzIcLm1lbWdwdC5tZW1vcnkudjEuTG9hZFJlY29yZCKDAQoWTGlzdExvYWRSZWNvcmRzUmVxdWVzdBIvCglzb3VyY2VfaWQYASABKAlCHLpIGXIXMhVeW0EtWmEtejAtOV8tXXswLDY0fSQSGgoJcGFnZV9zaXplGAIgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIBAImEKF0xpc3RMb2FkUmVjb3Jkc1Jlc3BvbnNlEi0KB3JlY29yZHMYASADKAsyHC5tZW1ncHQubWVtb3J5LnYxLkxvYWRSZWNvcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMrQKCg1Tb3VyY2VTZXJ2aWNlEmMKDENyZWF0ZVNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuQ3JlYXRlU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuQ3JlYXRlU291cmNlUmVzcG9uc2UiBKC7GAYSWgoJR2V0U291cmNlEiIubWVtZ3B0Lm1lbW9yeS52MS5HZXRTb3VyY2VSZXF1ZXN0GiMubWVtZ3B0Lm1lbW9yeS52MS5HZXRTb3VyY2VSZXNwb25zZSIEoLsYAhJgCgtMaXN0U291cmNlcxIkLm1lbWdwdC5tZW1vcnkudjEuTGlzdFNvdXJjZXNSZXF1ZXN0GiUubWVtZ3B0Lm1lbW9yeS52MS5MaXN0U291cmNlc1Jlc3BvbnNlIgSguxgCEmMKDFVwZGF0ZVNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuVXBkYXRlU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuVXBkYXRlU291cmNlUmVzcG9uc2UiBKC7GAYSYwoMRGVsZXRlU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVTb3VyY2VSZXNwb25zZSIEoLsYBhJaCglMaXN0RmlsZXMSIi5tZW1ncHQubWVtb3J5LnYxLkxpc3RGaWxlc1JlcXVlc3QaIy5tZW1ncHQubWVtb3J5LnYxLkxpc3RGaWxlc1Jlc3BvbnNlIgSguxgCEl0KCkRlbGV0ZUZpbGUSIy5tZW1ncHQubWVtb3J5LnYxLkRlbGV0ZUZpbGVSZXF1ZXN0GiQubWVtZ3B0Lm1lbW9yeS52MS5EZWxldGVGaWxlUmVzcG9uc2UiBKC7GAMSawoOVXBzZXJ0UGFzc2FnZXMSJy5tZW1ncHQubWVtb3J5LnYxLlVwc2VydFBhc3NhZ2VzUmVxdWVzdBooLm1lbWdwdC5tZW1vcnkudjEuVXBzZXJ0UGFzc2FnZXNSZXNwb25zZSIEoLsYBigBEmMKDEF0dGFjaFNvdXJjZRIlLm1lbWdwdC5tZW1vcnkudjEuQXR0YWNoU291cmNlUmVxdWVzdBomLm1lbWdwdC5tZW1vcnkudjEuQXR0YWNoU291cmNlUmVzcG9uc2UiBKC7GAYSYwoMRGV0YWNoU291cmNlEiUubWVtZ3B0Lm1lbW9yeS52MS5EZXRhY2hTb3VyY2VSZXF1ZXN0GiYubWVtZ3B0Lm1lbW9yeS52MS5EZXRhY2hTb3VyY2VSZXNwb25zZSIEoLsYBhJmCg1QdXRMb2FkUmVjb3JkEiYubWVtZ3B0Lm1lbW9yeS52MS5QdXRMb2FkUmVjb3JkUmVxdWVzdBonLm1lbWdwdC5tZW1vcnkudjEuUHV0TG9hZFJlY29yZFJlc3BvbnNlIgSguxgGEmoKDUdldExvYWRSZWNvcmQSJi5tZW1ncHQubWVtb3J5LnYxLkdldExvYWRSZWNvcmRSZXF1ZXN0GicubWVtZ3B0Lm1lbW9yeS52MS5HZXRMb2FkUmVjb3JkUmVzcG9uc2UiCKC7GAaouxgBEnAKD0xpc3RMb2FkUmVjb3JkcxIoLm1lbWdwdC5tZW1vcnkudjEuTGlzdExvYWRSZWNvcmRzUmVxdWVzdBopLm1lbWdwdC5tZW1vcnkudjEuTGlzdExvYWRSZWNvcmRzUmVzcG9uc2UiCKC7GAaouxgBQvwBChlpby5tZW1ncHRtaWx2dXMubWVtb3J5LnYxQhJTb3VyY2VTZXJ2aWNlUHJvdG9QAVpLZ2l0aHViLmNvbS9tZW1ncHQtbWlsdnVzL21lbWdwdC1taWx2dXMvY2xpZW50cy9nby9tZW1ncHQvbWVtb3J5L3YxO21lbW9yeXYxogIETUdQTaoCF01lbUdQVC5NaWx2dXMuTWVtb3J5LlYxygIXTWVtR1BUXE1pbHZ1c1xNZW1vcnlcVjHiAiNNZW1HUFRcTWlsdnVzXE1lbW9yeVxWMVxHUEJNZXRhZGF0YeoCGk1lbUdQVDo6TWlsdnVzOjpNZW1vcnk6OlYxYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_memgpt_common_v1_audit, file_memgpt_common_v1_file_note, file_memgpt_common_v1_permission, file_memgpt_memory_v1_agent, file_memgpt_memory_v1_source]);
 
 /**
  * Request of CreateSource.
@@ -202,6 +202,55 @@ export const ListSourcesResponseSchema: GenMessage<ListSourcesResponse> = /*@__P
   messageDesc(file_memgpt_memory_v1_source_service, 5);
 
 /**
+ * Request of UpdateSource.
+ *
+ * @generated from message memgpt.memory.v1.UpdateSourceRequest
+ */
+export type UpdateSourceRequest = Message<"memgpt.memory.v1.UpdateSourceRequest"> & {
+  /**
+   * The source: `source_id` identifies it, and the fields named by `update_mask` are written.
+   *
+   * @generated from field: memgpt.memory.v1.Source source = 1;
+   */
+  source?: Source | undefined;
+
+  /**
+   * `name`, `description`, or both; other paths are INVALID_ARGUMENT.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message memgpt.memory.v1.UpdateSourceRequest.
+ * Use `create(UpdateSourceRequestSchema)` to create a new message.
+ */
+export const UpdateSourceRequestSchema: GenMessage<UpdateSourceRequest> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_source_service, 6);
+
+/**
+ * Response of UpdateSource.
+ *
+ * @generated from message memgpt.memory.v1.UpdateSourceResponse
+ */
+export type UpdateSourceResponse = Message<"memgpt.memory.v1.UpdateSourceResponse"> & {
+  /**
+   * The source after the call.
+   *
+   * @generated from field: memgpt.memory.v1.Source source = 1;
+   */
+  source?: Source | undefined;
+};
+
+/**
+ * Describes the message memgpt.memory.v1.UpdateSourceResponse.
+ * Use `create(UpdateSourceResponseSchema)` to create a new message.
+ */
+export const UpdateSourceResponseSchema: GenMessage<UpdateSourceResponse> = /*@__PURE__*/
+  messageDesc(file_memgpt_memory_v1_source_service, 7);
+
+/**
  * Request of DeleteSource.
  *
  * @generated from message memgpt.memory.v1.DeleteSourceRequest
@@ -227,7 +276,7 @@ export type DeleteSourceRequest = Message<"memgpt.memory.v1.DeleteSourceRequest"
  * Use `create(DeleteSourceRequestSchema)` to create a new message.
  */
 export const DeleteSourceRequestSchema: GenMessage<DeleteSourceRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 6);
+  messageDesc(file_memgpt_memory_v1_source_service, 8);
 
 /**
  * Response of DeleteSource.
@@ -242,7 +291,7 @@ export type DeleteSourceResponse = Message<"memgpt.memory.v1.DeleteSourceRespons
  * Use `create(DeleteSourceResponseSchema)` to create a new message.
  */
 export const DeleteSourceResponseSchema: GenMessage<DeleteSourceResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 7);
+  messageDesc(file_memgpt_memory_v1_source_service, 9);
 
 /**
  * Request of ListFiles.
@@ -277,7 +326,7 @@ export type ListFilesRequest = Message<"memgpt.memory.v1.ListFilesRequest"> & {
  * Use `create(ListFilesRequestSchema)` to create a new message.
  */
 export const ListFilesRequestSchema: GenMessage<ListFilesRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 8);
+  messageDesc(file_memgpt_memory_v1_source_service, 10);
 
 /**
  * Response of ListFiles.
@@ -312,7 +361,7 @@ export type ListFilesResponse = Message<"memgpt.memory.v1.ListFilesResponse"> & 
  * Use `create(ListFilesResponseSchema)` to create a new message.
  */
 export const ListFilesResponseSchema: GenMessage<ListFilesResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 9);
+  messageDesc(file_memgpt_memory_v1_source_service, 11);
 
 /**
  * Request of DeleteFile.
@@ -340,7 +389,7 @@ export type DeleteFileRequest = Message<"memgpt.memory.v1.DeleteFileRequest"> & 
  * Use `create(DeleteFileRequestSchema)` to create a new message.
  */
 export const DeleteFileRequestSchema: GenMessage<DeleteFileRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 10);
+  messageDesc(file_memgpt_memory_v1_source_service, 12);
 
 /**
  * Response of DeleteFile.
@@ -355,7 +404,7 @@ export type DeleteFileResponse = Message<"memgpt.memory.v1.DeleteFileResponse"> 
  * Use `create(DeleteFileResponseSchema)` to create a new message.
  */
 export const DeleteFileResponseSchema: GenMessage<DeleteFileResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 11);
+  messageDesc(file_memgpt_memory_v1_source_service, 13);
 
 /**
  * Request of UpsertPassages.
@@ -400,7 +449,7 @@ export type UpsertPassagesRequest = Message<"memgpt.memory.v1.UpsertPassagesRequ
  * Use `create(UpsertPassagesRequestSchema)` to create a new message.
  */
 export const UpsertPassagesRequestSchema: GenMessage<UpsertPassagesRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 12);
+  messageDesc(file_memgpt_memory_v1_source_service, 14);
 
 /**
  * Header of the stream.
@@ -436,7 +485,7 @@ export type UpsertPassagesRequest_Header = Message<"memgpt.memory.v1.UpsertPassa
  * Use `create(UpsertPassagesRequest_HeaderSchema)` to create a new message.
  */
 export const UpsertPassagesRequest_HeaderSchema: GenMessage<UpsertPassagesRequest_Header> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 12, 0);
+  messageDesc(file_memgpt_memory_v1_source_service, 14, 0);
 
 /**
  * A batch of passages, in order of index.
@@ -457,7 +506,7 @@ export type UpsertPassagesRequest_Batch = Message<"memgpt.memory.v1.UpsertPassag
  * Use `create(UpsertPassagesRequest_BatchSchema)` to create a new message.
  */
 export const UpsertPassagesRequest_BatchSchema: GenMessage<UpsertPassagesRequest_Batch> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 12, 1);
+  messageDesc(file_memgpt_memory_v1_source_service, 14, 1);
 
 /**
  * The end of the stream.
@@ -492,7 +541,7 @@ export type UpsertPassagesRequest_Finish = Message<"memgpt.memory.v1.UpsertPassa
  * Use `create(UpsertPassagesRequest_FinishSchema)` to create a new message.
  */
 export const UpsertPassagesRequest_FinishSchema: GenMessage<UpsertPassagesRequest_Finish> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 12, 2);
+  messageDesc(file_memgpt_memory_v1_source_service, 14, 2);
 
 /**
  * Response of UpsertPassages.
@@ -520,7 +569,7 @@ export type UpsertPassagesResponse = Message<"memgpt.memory.v1.UpsertPassagesRes
  * Use `create(UpsertPassagesResponseSchema)` to create a new message.
  */
 export const UpsertPassagesResponseSchema: GenMessage<UpsertPassagesResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 13);
+  messageDesc(file_memgpt_memory_v1_source_service, 15);
 
 /**
  * Request of AttachSource.
@@ -548,7 +597,7 @@ export type AttachSourceRequest = Message<"memgpt.memory.v1.AttachSourceRequest"
  * Use `create(AttachSourceRequestSchema)` to create a new message.
  */
 export const AttachSourceRequestSchema: GenMessage<AttachSourceRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 14);
+  messageDesc(file_memgpt_memory_v1_source_service, 16);
 
 /**
  * Response of AttachSource.
@@ -569,7 +618,7 @@ export type AttachSourceResponse = Message<"memgpt.memory.v1.AttachSourceRespons
  * Use `create(AttachSourceResponseSchema)` to create a new message.
  */
 export const AttachSourceResponseSchema: GenMessage<AttachSourceResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 15);
+  messageDesc(file_memgpt_memory_v1_source_service, 17);
 
 /**
  * Request of DetachSource.
@@ -597,7 +646,7 @@ export type DetachSourceRequest = Message<"memgpt.memory.v1.DetachSourceRequest"
  * Use `create(DetachSourceRequestSchema)` to create a new message.
  */
 export const DetachSourceRequestSchema: GenMessage<DetachSourceRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 16);
+  messageDesc(file_memgpt_memory_v1_source_service, 18);
 
 /**
  * Response of DetachSource.
@@ -618,7 +667,7 @@ export type DetachSourceResponse = Message<"memgpt.memory.v1.DetachSourceRespons
  * Use `create(DetachSourceResponseSchema)` to create a new message.
  */
 export const DetachSourceResponseSchema: GenMessage<DetachSourceResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 17);
+  messageDesc(file_memgpt_memory_v1_source_service, 19);
 
 /**
  * The Loader's record of a load.
@@ -667,6 +716,13 @@ export type LoadRecord = Message<"memgpt.memory.v1.LoadRecord"> & {
    * @generated from field: google.protobuf.Timestamp update_time = 6;
    */
   updateTime?: Timestamp | undefined;
+
+  /**
+   * Current name of the source. Only set in responses.
+   *
+   * @generated from field: string source_name = 7;
+   */
+  sourceName: string;
 };
 
 /**
@@ -674,7 +730,7 @@ export type LoadRecord = Message<"memgpt.memory.v1.LoadRecord"> & {
  * Use `create(LoadRecordSchema)` to create a new message.
  */
 export const LoadRecordSchema: GenMessage<LoadRecord> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 18);
+  messageDesc(file_memgpt_memory_v1_source_service, 20);
 
 /**
  * Request of PutLoadRecord.
@@ -695,7 +751,7 @@ export type PutLoadRecordRequest = Message<"memgpt.memory.v1.PutLoadRecordReques
  * Use `create(PutLoadRecordRequestSchema)` to create a new message.
  */
 export const PutLoadRecordRequestSchema: GenMessage<PutLoadRecordRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 19);
+  messageDesc(file_memgpt_memory_v1_source_service, 21);
 
 /**
  * Response of PutLoadRecord.
@@ -716,7 +772,7 @@ export type PutLoadRecordResponse = Message<"memgpt.memory.v1.PutLoadRecordRespo
  * Use `create(PutLoadRecordResponseSchema)` to create a new message.
  */
 export const PutLoadRecordResponseSchema: GenMessage<PutLoadRecordResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 20);
+  messageDesc(file_memgpt_memory_v1_source_service, 22);
 
 /**
  * Request of GetLoadRecord.
@@ -753,7 +809,7 @@ export type GetLoadRecordRequest = Message<"memgpt.memory.v1.GetLoadRecordReques
  * Use `create(GetLoadRecordRequestSchema)` to create a new message.
  */
 export const GetLoadRecordRequestSchema: GenMessage<GetLoadRecordRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 21);
+  messageDesc(file_memgpt_memory_v1_source_service, 23);
 
 /**
  * Response of GetLoadRecord.
@@ -774,7 +830,7 @@ export type GetLoadRecordResponse = Message<"memgpt.memory.v1.GetLoadRecordRespo
  * Use `create(GetLoadRecordResponseSchema)` to create a new message.
  */
 export const GetLoadRecordResponseSchema: GenMessage<GetLoadRecordResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 22);
+  messageDesc(file_memgpt_memory_v1_source_service, 24);
 
 /**
  * Request of ListLoadRecords.
@@ -810,7 +866,7 @@ export type ListLoadRecordsRequest = Message<"memgpt.memory.v1.ListLoadRecordsRe
  * Use `create(ListLoadRecordsRequestSchema)` to create a new message.
  */
 export const ListLoadRecordsRequestSchema: GenMessage<ListLoadRecordsRequest> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 23);
+  messageDesc(file_memgpt_memory_v1_source_service, 25);
 
 /**
  * Response of ListLoadRecords.
@@ -838,7 +894,7 @@ export type ListLoadRecordsResponse = Message<"memgpt.memory.v1.ListLoadRecordsR
  * Use `create(ListLoadRecordsResponseSchema)` to create a new message.
  */
 export const ListLoadRecordsResponseSchema: GenMessage<ListLoadRecordsResponse> = /*@__PURE__*/
-  messageDesc(file_memgpt_memory_v1_source_service, 24);
+  messageDesc(file_memgpt_memory_v1_source_service, 26);
 
 /**
  * Stores data sources: documents that agents can search.
@@ -875,6 +931,18 @@ export const SourceService: GenService<{
     methodKind: "unary";
     input: typeof ListSourcesRequestSchema;
     output: typeof ListSourcesResponseSchema;
+  },
+  /**
+   * Changes the name or the description of a source, as named by `update_mask`. Attached agents keep the source, running
+   * loads go on, and passages cite it by its new name. ALREADY_EXISTS if another source has the name; ABORTED if `etag`
+   * is set and the name or the description has changed since it was read.
+   *
+   * @generated from rpc memgpt.memory.v1.SourceService.UpdateSource
+   */
+  updateSource: {
+    methodKind: "unary";
+    input: typeof UpdateSourceRequestSchema;
+    output: typeof UpdateSourceResponseSchema;
   },
   /**
    * Deletes a source with its files, passages and load records, and detaches it from every agent. The source disappears
