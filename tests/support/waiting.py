@@ -25,14 +25,13 @@ def wait_until(find: Callable[[], T], seconds: float = 60, *, ignore: type[Excep
     """
     deadline = time.monotonic() + seconds
     while True:
-        last: object
         try:
             if result := find():
                 return result
-            last = result
+            last = repr(result)
         except ignore as error:
-            last = error
-        assert time.monotonic() < deadline, f"not after {seconds:g} s: {last!r}"
+            last = repr(error)  # the exception itself would keep what it has open, in a cycle with this frame
+        assert time.monotonic() < deadline, f"not after {seconds:g} s: {last}"
         time.sleep(_PAUSE)
 
 
