@@ -119,7 +119,7 @@ class Recorder:
             self._record(json.loads(body), bytes(received), time.perf_counter() - start)
 
     def _record(self, request: Mapping[str, Any], answer: bytes, seconds: float) -> None:
-        usages = [usage for chunk in _chunks(answer) if (usage := read_usage(chunk)) is not None]
+        usages = [reported.usage for chunk in _chunks(answer) if (reported := read_usage(chunk)) is not None]
         prompt, cached, completion = (
             (usages[-1].prompt_tokens, usages[-1].cached_tokens, usages[-1].completion_tokens) if usages else (0, 0, 0)
         )

@@ -212,6 +212,7 @@ def test_the_access_log_names_turns_and_traces(guarded: Guarded) -> None:
     line = wait_until(
         lambda: next((each for each in guarded.edge.access_log() if "SendMessage" in each["method"]), None)
     )
+    assert line is not None
     assert (line["turn_id"], line["grpc_status"]) == (turn_id, "OK")
     assert line["traceparent"] == TRACE
     assert line["peer"].startswith("127.0.0.1:")

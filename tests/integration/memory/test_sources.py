@@ -291,8 +291,8 @@ async def test_a_renamed_source_is_the_same_source(memory: Memory) -> None:
         await memory.sources.GetSource(pb.GetSourceRequest(name="tides"))
     found = (await memory.agents.GetAgent(state.GetAgentRequest(agent_id=agent.agent_id))).agent
     assert [each.source_name for each in found.attachments] == ["currents"]
-    for scope in ({"agent_id": agent.agent_id}, {"source_id": source.source_id}):
-        hits = (await memory.page("high water", **scope)).hits
+    for agent_id, source_id in ((agent.agent_id, ""), ("", source.source_id)):
+        hits = (await memory.page("high water", agent_id=agent_id, source_id=source_id)).hits
         assert [hit.passage.citation.source_name for hit in hits] == ["currents"]
     again = await memory.source("tides")
     assert again.source_id != source.source_id, "the former name is free"

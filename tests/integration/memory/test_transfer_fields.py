@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -174,7 +174,7 @@ def compare(before: Message, after: Message, seen: set[str]) -> None:
             compare(theirs, ours, seen)
 
 
-def is_own(field: FieldDescriptor) -> bool:
+def is_own(field: Any) -> bool:
     return field.message_type is not None and field.message_type.full_name.startswith("memgpt.")
 
 
@@ -328,7 +328,7 @@ def comparable(pieces: Iterable[AgentPiece]) -> list[AgentPiece]:
     for piece in kept:
         if piece.HasField("agent"):
             for name in ("name", "message_count", "passage_count", "rewound_count"):
-                piece.agent.ClearField(name)  # type: ignore[arg-type]
+                piece.agent.ClearField(name)
         if piece.HasField("tool_server"):
             piece.tool_server.ClearField("register_time")
     passages = sorted((piece for piece in kept if piece.HasField("passage")), key=str)

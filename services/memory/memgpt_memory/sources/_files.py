@@ -190,7 +190,7 @@ class SourceFiles:
             async with live.writing():  # to the end: rows of a cancelled caller must not be written later
                 await run_to_end(self._passages.write_rows(live.row.tenant, live.id, rows, embedded))
 
-    async def missing(self, live: LiveSource, version_id: str, passages: Sequence[NewPassage]) -> list[NewPassage]:
+    async def missing(self, live: LiveSource, version_id: str, passages: Sequence[NewPassage]) -> Sequence[NewPassage]:
         """Return those of the passages that are not stored yet, so that they alone are embedded."""
         ids = {document_passage_id(version_id, passage.index): passage for passage in passages}
         stored = await self._passages.read(live.row.tenant, {live.id: list(ids)})
