@@ -276,6 +276,44 @@ def test_tables_keep_names_whole_and_hide_ids(home: Home, width: int) -> None:
         assert "agent_" in listed.wait_end()
 
 
+def test_what_is_taken_back_is_shown_without_hidden_events(home: Home) -> None:
+    with home.terminal("run", "--agent", "Zoe", width=80) as chat:
+        chat.wait("Hit enter to begin")
+        chat.send(ENTER)
+        chat.wait(PROMPT)
+        chat.send("My name is Anna and I live in Berlin" + ENTER)
+        chat.wait(lambda text: text.count(PROMPT) == 2)
+        chat.send("/undo" + ENTER)
+        chat.wait(lambda text: text.count(PROMPT) == 3)
+        chat.send("/pop" + ENTER)
+        screen = chat.wait(lambda text: text.count(PROMPT) == 4)
+        chat.send("/model nonsense" + ENTER)
+        refused = chat.wait(lambda text: text.count(PROMPT) == 5).rpartition("/model nonsense")[2]
+        chat.send(END)
+        chat.wait_end()
+    undone, popped = screen.rpartition("/undo")[2].split("/pop")
+    assert "🧑 My name is Anna and I live in Berlin" in undone
+    assert "[heartbeat]" in undone
+    assert "🤖 Hello!" in popped
+    assert "hidden from" not in screen
+    assert "Error: " in refused
+    assert "nonsense" in refused
+
+
+def test_a_deletion_is_confirmed_only_for_what_exists(home: Home) -> None:
+    assert home.run("ask", "--agent", "Ada", "Hello!").returncode == 0
+    with home.terminal("delete", "agent", "Nobody") as unknown:
+        screen = unknown.wait_end()
+    assert 'no agent is named "Nobody"' in screen
+    assert "y/N" not in screen
+    assert unknown.code == 1
+    with home.terminal("delete", "agent", "Ada") as known:
+        known.wait("y/N")
+        known.send(INTERRUPT)
+        known.wait_end()
+    assert "Ada" in home.run("list", "agents").stdout
+
+
 def test_the_tutorial_in_chinese(home: Home) -> None:
     assert home.run("quickstart").returncode == 0
     loaded = home.run("load", str(PAPER), "--name", "论文")

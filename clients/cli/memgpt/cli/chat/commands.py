@@ -11,7 +11,7 @@ from itertools import islice
 from google.protobuf.json_format import MessageToDict
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.cli.chat.context_bar import show_context
-from memgpt.cli.chat.messages import QUOTE_CHARACTERS, message_lines, shorten
+from memgpt.cli.chat.messages import QUOTE_CHARACTERS, message_lines, quoted_lines, shorten
 from memgpt.cli.errors import CliError
 from memgpt.cli.setup.model_names import check_model
 from memgpt.cli.terminal.ui import Ui, plural
@@ -255,7 +255,7 @@ class Commands:
         taken = self._memgpt.agents.undo(self._agent_id, count)
         self._ui.line(f"Took back {plural(taken, 'message')}:", "green")
         for item in before[len(before) - taken :] if taken <= len(before) else before:
-            for text in message_lines(item.message):
+            for text in quoted_lines(item.message):
                 self._ui.note(f"  {shorten(text, QUOTE_CHARACTERS)}")
 
     def _rethink(self, text: str) -> None:

@@ -89,6 +89,14 @@ def message_lines(message: Message) -> Iterable[str]:
             yield f"[{kind or 'event'}] {text}".rstrip()
 
 
+def quoted_lines(message: Message) -> Iterable[str]:
+    """Yield the lines that quote a message to the user: of an event that is hidden from the user, its kind alone."""
+    if message.role == Role.ROLE_USER and not asked_in(message):
+        yield f"[{_field(message.text, 'type') or 'event'}]"
+    else:
+        yield from message_lines(message)
+
+
 def spoken_in(message: Message) -> str:
     """Return the text that an agent's message sends to the user; empty if there is none."""
     call = message.function_call
