@@ -249,7 +249,10 @@ def test_a_file_is_parsed_and_stored_under_its_upload(ran: Run) -> None:
 
 def test_failed_spans_are_named_by_their_code(ran: Run) -> None:
     """A client whose lookup finds nothing has failed, in the words of the conventions."""
-    assert {span.attributes["error.type"] for span in ran.trace.spans if span.failed} <= {"NOT_FOUND"}
+    failed = {(span.name, span.attributes["error.type"]) for span in ran.trace.spans if span.failed}
+    # When a turn ends, the Agent closes the stream on which it was granted, unless Memory was first.
+    failed -= {("memgpt.memory.v1.AgentStateService/BeginTurn", "CANCELLED")}
+    assert {code for _, code in failed} <= {"NOT_FOUND"}
 
 
 def test_no_contents_are_exported(ran: Run) -> None:
