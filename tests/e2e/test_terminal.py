@@ -215,6 +215,14 @@ def test_what_is_down_is_named_soon_and_plainly(home: Home) -> None:
         assert f"http://127.0.0.1:{port}/v1 (connection refused); start its server" in " ".join(screen.split())
 
 
+@pytest.mark.parametrize("port", ["abc", "99999", "-1"])
+def test_an_invalid_port_in_the_environment_is_reported(home: Home, port: str) -> None:
+    with home.terminal("list", "agents", MEMGPT_AGENT_PORT=port) as listed:
+        screen = listed.wait_end()
+    assert f'MEMGPT_AGENT_PORT is not a port: "{port}"' in screen
+    assert listed.code == 2
+
+
 def test_configure_offers_what_is_configured(home: Home) -> None:
     with ScriptedLLM(lambda _: call("say_hello", to="Ada")) as llm:
         home.configure(llm)

@@ -24,6 +24,8 @@ from memgpt.cli.services.exits import Exit
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config, config_path
 
+_LAST_PORT = 65535
+
 _SECTIONS = ("SERVER", "MEMORY", "LOADER", "AGENT")
 
 _LOCK_SECONDS = 150.0
@@ -148,6 +150,7 @@ def _joined(folder: Path, tell: Callable[[str], None], overrides: Mapping[str, s
 def _started(
     config: Config[ClientSettings], folder: Path, tell: Callable[[str], None], overrides: Mapping[str, str]
 ) -> _User:
+    _check_ports()
     identity = f"{os.getpid()}-{time.time_ns()}"
     private = dict(overrides)
     for name in ("MEMORY", "LOADER", "AGENT"):
@@ -234,6 +237,18 @@ def _forget(folder: Path, state: Mapping[str, Any]) -> None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(file.read_text(encoding="utf-8"))["id"] == state["id"]:
             file.unlink()
+
+
+def _check_ports() -> None:
+    """Refuse invalid ports in the environment, which the services would not see: they listen on free ones."""
+    for name in ("MEMORY", "LOADER", "AGENT"):
+        for key in (f"MEMGPT_{name}_PORT", f"MEMGPT_{name}_METRICS_PORT"):
+            value = os.environ.get(key, "")
+            # Kubernetes describes Services in variables of the same name, such as tcp://10.96.0.9:9464.
+            if value and "://" not in value and not (value.isdecimal() and int(value[:9]) <= _LAST_PORT):
+                raise CliError(
+                    f'{key} is not a port: "{value}"; set a number from 0 to {_LAST_PORT}, or unset it', MISUSE
+                )
 
 
 def _environment() -> str:
