@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,8 @@ from memgpt.agent.v1 import agent_service_pb2 as agent_pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.cli.errors import MISUSE, CliError
 from memgpt.cli.main import app
-from memgpt.cli.services.testing import temporary_home
+from memgpt.cli.services import testing
+from memgpt.cli.services.testing import hold_services, temporary_home
 from memgpt.client import MemGPT, NotFound, PermissionDenied, Reason, Unauthenticated
 from memgpt.common.v1 import identity_service_pb2 as identity_pb
 from memgpt.common.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -223,6 +226,45 @@ def test_the_store_of_a_killed_server_is_deleted_by_the_next_one(
         with temporary_home() as home:
             assert list(killed.temporary.iterdir()) == [home]
     assert list(killed.temporary.iterdir()) == []
+
+
+class _Orphan:
+    """The folder of a killed server, whose services have not ended yet."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "memgpt-testing-left"
+        self.folder.mkdir()
+        lock = hold_services(self.folder)
+        command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        self._service = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[lock])
+        os.close(lock)
+
+    def end(self, *_: object) -> None:
+        assert self.folder.exists(), "its service writes to it"
+        self._service.communicate()
+
+
+def test_the_services_of_a_killed_server_end_before_their_folder_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    orphan = _Orphan(tmp_path)
+    monkeypatch.setattr(testing.time, "sleep", orphan.end)
+    with temporary_home() as home:
+        assert list(tmp_path.iterdir()) == [home]
+
+
+def test_a_server_does_not_wait_indefinitely_for_the_services_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(testing, "STOP_TIMEOUT", 0)
+    orphan = _Orphan(tmp_path)
+    with temporary_home() as home:
+        assert set(tmp_path.iterdir()) == {home, orphan.folder}
+    orphan.end()
+    with temporary_home() as home:
+        assert list(tmp_path.iterdir()) == [home]
 
 
 def test_it_does_not_listen_where_other_machines_reach_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -93,7 +93,9 @@ class Child:
         log: File with its log; None if the log goes to standard error.
     """
 
-    def __init__(self, name: str, environ: Mapping[str, str], log: Path | None, lifeline: Lifeline) -> None:
+    def __init__(
+        self, name: str, environ: Mapping[str, str], log: Path | None, lifeline: Lifeline, held: Sequence[int] = ()
+    ) -> None:
         """Start the process.
 
         Args:
@@ -101,6 +103,7 @@ class Child:
             environ: Its settings, in addition to this process's environment.
             log: File to append its log to; None for standard error.
             lifeline: The lifeline that the service depends on.
+            held: Descriptors that the service inherits, and keeps open until it ends.
         """
         self.name = name
         self.address = ""
@@ -119,7 +122,7 @@ class Child:
                 # -P: modules in the user's folder must not stand in for the services' own.
                 [sys.executable, "-P", "-m", f"memgpt_{name}"],
                 env={**os.environ, **environ, READY_FD: str(ready_write), PARENT_FD: str(lifeline.read_fd)},
-                pass_fds=(ready_write, lifeline.read_fd),
+                pass_fds=(ready_write, lifeline.read_fd, *held),
                 stdin=subprocess.DEVNULL,
                 stdout=output or sys.stderr,
                 stderr=output or sys.stderr,
@@ -174,7 +177,12 @@ class Child:
 
 @contextmanager
 def start(
-    config: Config[ClientSettings], environ: Mapping[str, str], tell: Callable[[str], None], *, logs: bool = True
+    config: Config[ClientSettings],
+    environ: Mapping[str, str],
+    tell: Callable[[str], None],
+    *,
+    logs: bool = True,
+    held: Sequence[int] = (),
 ) -> Iterator[list[Child]]:
     """Start the three services, and stop them when the context ends, Memory last.
 
@@ -183,6 +191,7 @@ def start(
         environ: Settings for the services.
         tell: Receives messages for people while services are not ready.
         logs: Whether their logs go to files instead of standard error.
+        held: Descriptors that they inherit, and keep open until they end.
 
     Yields:
         The serving Memory, Loader and Agent.
@@ -193,7 +202,7 @@ def start(
     children: list[Child] = []
     front, memory = Lifeline(), Lifeline()
     try:
-        yield launch(config, environ, tell, children, front, memory, logs=logs)
+        yield launch(config, environ, tell, children, front, memory, logs=logs, held=held)
     finally:
         stop(children, front, memory)
 
@@ -207,6 +216,7 @@ def launch(
     back: Lifeline,
     *,
     logs: bool = True,
+    held: Sequence[int] = (),
 ) -> list[Child]:
     """Start the services and return them once all serve; see `start`.
 
@@ -218,13 +228,14 @@ def launch(
         front: Lifeline of Agent and Loader.
         back: Lifeline of Memory, which must outlive them.
         logs: Whether their logs go to files instead of standard error.
+        held: Descriptors that they inherit, and keep open until they end.
     """
     require_installed("memory", "loader", "agent")
     _require_agreement(config)
 
     def begin(name: str, lifeline: Lifeline, **settings: str) -> Child:
         log = config.home / "logs" / f"{name}.log" if logs else None
-        children.append(Child(name, {**environ, **settings}, log, lifeline))
+        children.append(Child(name, {**environ, **settings}, log, lifeline, held))
         return children[-1]
 
     memory = begin("memory", back)

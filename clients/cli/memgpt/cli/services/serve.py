@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -65,14 +66,17 @@ def serve_tests(ui: Ui, *, clock: str, logs: bool) -> None:
     Raises:
         CliError: A service did not start, or ended; the others are stopped.
     """
-    from memgpt.cli.services.testing import parse_clock, temporary_home, testing_config, testing_settings
+    from memgpt.cli.services.testing import hold_services, parse_clock, temporary_home, testing_config, testing_settings
 
     time = parse_clock(clock) if clock else None
     with (
         _signals(),
         temporary_home() as home,
+        os.fdopen(hold_services(home)) as held,
         # Never to files, which would be gone when a person looks.
-        _started(ui, testing_config(home), testing_settings(home, time, quiet=not logs), logs=True) as children,
+        _started(
+            ui, testing_config(home), testing_settings(home, time, quiet=not logs), logs=True, held=[held.fileno()]
+        ) as children,
     ):
         _say_ready(ui, children)
         ui.line("Any bearer token is accepted and has a store of its own, which is gone when the server stops.")
@@ -82,11 +86,11 @@ def serve_tests(ui: Ui, *, clock: str, logs: bool) -> None:
 
 @contextmanager
 def _started(
-    ui: Ui, config: Config[ClientSettings], environ: Mapping[str, str], *, logs: bool
+    ui: Ui, config: Config[ClientSettings], environ: Mapping[str, str], *, logs: bool, held: Sequence[int] = ()
 ) -> Iterator[list[Child]]:
     # Print this at once: it takes seconds until the services are ready.
     ui.progress("memgpt server is starting memory, loader and agent...")
-    with start(config, environ, ui.warning, logs=not logs) as children:
+    with start(config, environ, ui.warning, logs=not logs, held=held) as children:
         yield children
 
 

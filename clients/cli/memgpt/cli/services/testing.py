@@ -6,16 +6,20 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from memgpt.cli.errors import MISUSE, CliError
+from memgpt.cli.services.children import STOP_TIMEOUT
 from memgpt.cli.settings import ClientSettings
 from memgpt.config import Config, load_config
 
 _PREFIX = "memgpt-testing-"
+_SERVICES_LOCK = "services.lock"
+_POLL_SECONDS = 0.05
 
 
 def parse_clock(text: str) -> datetime:
@@ -38,11 +42,13 @@ def parse_clock(text: str) -> datetime:
 def temporary_home() -> Iterator[Path]:
     """Yield a new folder for the data of services, and delete it at the end.
 
-    A killed process leaves its folder; the next one deletes it. A lock on the folder shows that it is in use.
+    A killed process leaves its folder; the next one deletes it. A lock on the folder shows that its command runs. Its
+    services may outlive that for a moment and write on: they hold the lock of `hold_services`.
     """
     root = Path(tempfile.gettempdir())
+    until = time.monotonic() + STOP_TIMEOUT
     for left in root.glob(f"{_PREFIX}*"):
-        _delete_unused(left)
+        _delete_unused(left, until)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
@@ -60,7 +66,19 @@ def temporary_home() -> Iterator[Path]:
         os.close(lock)
 
 
-def _delete_unused(folder: Path) -> None:
+def hold_services(home: Path) -> int:
+    """Lock the folder for services, and return the descriptor that they inherit: the last of them to end releases it.
+
+    Args:
+        home: A folder of `temporary_home`.
+    """
+    lock = os.open(home / _SERVICES_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _delete_unused(folder: Path, until: float) -> None:
+    """Delete a folder unless its command runs. Its services, which notice that it is gone, get until then to end."""
     try:
         if folder.lstat().st_uid != os.getuid():
             return
@@ -69,10 +87,30 @@ def _delete_unused(folder: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _await_services(folder / _SERVICES_LOCK, until):
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError:
         return
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _await_services(file: Path, until: float) -> bool:
+    """Wait until no service holds the lock in a file; return whether that is so."""
+    try:
+        lock = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:  # no service has been started
+        return True
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    return False
+                time.sleep(_POLL_SECONDS)
+            else:
+                return True
     finally:
         os.close(lock)
 
