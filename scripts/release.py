@@ -7,7 +7,7 @@ memgpt-VERSION.openapi.yaml   openapi    OpenAPI document of the JSON behind Env
 memgpt-go-VERSION.zip         go         module zip of the Go client, as a module proxy serves it
 memgpt-milvus-VERSION.tgz     typescript npm package of the TypeScript client
 memgpt-milvus-client-VERSION.jar, …-sources.jar  java  the Java client
-memgpt-VERSION.cdx.json       materials  bill of materials (CycloneDX 1.6): every dependency with its hashes
+memgpt-VERSION.cdx.json       materials  bill of materials (CycloneDX 1.6): every dependency, of the clients too
 SHA256SUMS                    checksums  of all of them
 
 Without steps, the folder is emptied and all steps run; they need Go, npm, and Maven.
@@ -19,7 +19,6 @@ import argparse
 import gzip
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -33,20 +32,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts import openapi
+from scripts import materials, openapi
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 _ARCHIVED = ("LICENSE", "buf.yaml", "buf.gen.yaml", "protos", "third_party")
-_GO_MODULE = "github.com/memgpt-milvus/memgpt-milvus/clients/go"
 _MAVEN_SOURCES = "org.apache.maven.plugins:maven-source-plugin:3.3.1"
 
-_TOOLS = {"openapi": "go", "typescript": "npm", "java": "mvn"}
-"""Program that a step needs."""
-
-_PIN = re.compile(r"^(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>[^\s;]+)", re.MULTILINE)
-_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_TOOLS = {"openapi": ("go",), "typescript": ("npm",), "java": ("mvn",), "materials": ("go", "mvn")}
+"""Programs that a step needs."""
 
 
 def _run(*command: str | Path, folder: Path = ROOT) -> str:
@@ -93,7 +88,7 @@ def openapi_document(dist: Path) -> None:
 
 def go(dist: Path) -> None:
     """Zip the Go client as module proxies do (https://go.dev/ref/mod#zip-files): with the license, without dates."""
-    prefix = f"{_GO_MODULE}@v{VERSION}"
+    prefix = f"{materials.GO_MODULE}@v{VERSION}"
     content = {name: ROOT / "clients" / "go" / name for name in _tracked("clients/go")}
     with zipfile.ZipFile(dist / f"memgpt-go-{VERSION}.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         for name, file in sorted({**content, "LICENSE": ROOT / "LICENSE"}.items()):
@@ -137,60 +132,9 @@ def _copied(folder: str) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _components() -> Iterator[dict[str, object]]:
-    """Yield the components of a complete installation, from the lock file."""
-    options = (
-        "--quiet",
-        "--universal",
-        "--python-version",
-        "3.11",
-        "--generate-hashes",
-        "--no-annotate",
-        "--no-header",
-    )
-    pins = _run(
-        ROOT / "scripts" / "uv", "pip", "compile", "pyproject.toml", "--constraints", "constraints.txt", *options
-    )
-    found = list(_PIN.finditer(pins))
-    for pin, following in zip(found, [*found[1:], None], strict=True):
-        name, version = pin["name"], pin["version"]
-        hashes = _HASH.findall(pins, pin.end(), following.start() if following else len(pins))
-        reference = f"pkg:pypi/{name}@{version}"
-        yield {
-            "type": "library",
-            "bom-ref": reference,
-            "name": name,
-            "version": version,
-            "purl": reference,
-            # One hash for each file that the index has of the package.
-            "externalReferences": [
-                {
-                    "type": "distribution",
-                    "url": f"https://pypi.org/project/{name}/{version}/",
-                    "hashes": [{"alg": "SHA-256", "content": each} for each in hashes],
-                }
-            ],
-        }
-
-
 def bill_of_materials(dist: Path) -> None:
     """Write the bill of materials."""
-    document = {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "component": {
-                "type": "application",
-                "bom-ref": f"pkg:pypi/memgpt-milvus@{VERSION}",
-                "name": "memgpt-milvus",
-                "version": VERSION,
-                "licenses": [{"license": {"id": "Apache-2.0"}}],
-            }
-        },
-        "components": list(_components()),
-    }
-    (dist / f"memgpt-{VERSION}.cdx.json").write_text(json.dumps(document, indent=1) + "\n")
+    (dist / f"memgpt-{VERSION}.cdx.json").write_text(json.dumps(materials.document(VERSION), indent=1) + "\n")
 
 
 def checksums(dist: Path) -> None:
@@ -222,7 +166,8 @@ def main() -> None:
         parser.error(f"unknown step: {', '.join(sorted(unknown))}")
     dist: Path = options.out.resolve()
     steps = options.steps or list(STEPS)
-    if missing := [tool for step, tool in _TOOLS.items() if step in steps and shutil.which(tool) is None]:
+    needed = [tool for step in steps for tool in _TOOLS.get(step, ())]
+    if missing := [tool for tool in needed if shutil.which(tool) is None]:
         sys.exit(f"release: not installed: {', '.join(dict.fromkeys(missing))}; install them, or name other steps")
     if not options.steps:
         shutil.rmtree(dist, ignore_errors=True)

@@ -38,7 +38,7 @@ def release(folder: Path, *steps: str) -> None:
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All but the wheels, which another test installs, and outside CI the Java client, which takes a minute."""
-    for tool in ("go", "npm"):
+    for tool in ("go", "npm", "mvn"):
         if shutil.which(tool) is None:
             missing_tool(f"{tool} is not installed")
     folder = tmp_path_factory.mktemp("dist")
@@ -138,8 +138,38 @@ def test_the_jars_have_classes_and_sources(dist: Path) -> None:
             assert {f"{client}.{ending}", "META-INF/LICENSE"} <= set(packed.namelist())
 
 
-def test_the_bill_of_materials_names_every_dependency(dist: Path) -> None:
+def test_the_bill_of_materials_names_every_dependency_with_its_hashes(dist: Path) -> None:
     document = json.loads((dist / f"memgpt-{VERSION}.cdx.json").read_text())
-    names = {component["name"] for component in document["components"]}
-    assert {"grpcio", "protobuf", "pymilvus", "pydantic"} <= names
-    assert all(re.fullmatch(r"pkg:pypi/[^@]+@.+", component["purl"]) for component in document["components"])
+    components = {component["bom-ref"]: component for component in document["components"]}
+    assert len(components) == len(document["components"]), "each once"
+    dependencies = {each["ref"]: each["dependsOn"] for each in document["dependencies"]}
+    for reference, expected in {
+        f"pkg:pypi/memgpt-milvus@{VERSION}": {"grpcio", "protobuf", "pymilvus", "pydantic"},
+        f"pkg:golang/{GO_MODULE}@v{VERSION}": {"google.golang.org/grpc", "google.golang.org/protobuf"},
+        f"pkg:npm/memgpt-milvus@{VERSION}": {"@connectrpc/connect", "@connectrpc/connect-node", "@bufbuild/protobuf"},
+        f"pkg:maven/io.memgptmilvus/memgpt-milvus-client@{VERSION}": {"grpc-stub", "protobuf-java", "guava"},
+    }.items():
+        assert expected <= {components[each]["name"] for each in dependencies[reference]}, reference
+        for each in dependencies[reference]:
+            (file,) = components[each]["externalReferences"]
+            lengths = {"SHA-256": 64, "SHA-512": 128}
+            assert file["hashes"], each
+            assert all(len(one["content"]) == lengths[one["alg"]] for one in file["hashes"]), each
+
+
+def test_the_bill_of_materials_has_what_the_clients_declare(dist: Path) -> None:
+    """The manifests of the clients, read in another way than the bill is made."""
+    document = json.loads((dist / f"memgpt-{VERSION}.cdx.json").read_text())
+    purls = {component["purl"] for component in document["components"]}
+    go_mod = (ROOT / "clients/go/go.mod").read_text()
+    direct = re.findall(r"^\t(\S+) (v\S+)$", go_mod, re.MULTILINE)
+    assert direct
+    assert {f"pkg:golang/{path}@{version}" for path, version in direct} <= purls
+    manifest = json.loads((ROOT / "clients/typescript/package.json").read_text())
+    for name in (*manifest["dependencies"], *manifest.get("peerDependencies", ())):
+        assert any(purl.startswith(f"pkg:npm/{name.replace('@', '%40')}@") for purl in purls), name
+    pom = (ROOT / "clients/java/pom.xml").read_text()
+    for declared in re.findall(r"<dependency>(.*?)</dependency>", pom, re.DOTALL):
+        group, artifact = (re.search(rf"<{tag}>(.*?)</{tag}>", declared)[1] for tag in ("groupId", "artifactId"))  # type: ignore[index]
+        found = any(purl.startswith(f"pkg:maven/{group}/{artifact}@") for purl in purls)
+        assert found == ("<scope>test</scope>" not in declared), artifact
