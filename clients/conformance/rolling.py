@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,8 @@ _ANSWER_SECONDS = 0.3
 """Time that the model takes, so that restarts fall into turns."""
 
 _RUN_SECONDS = 900
+_START_SECONDS = 300
+"""Time for an Agent to start beside the clients of a slow machine."""
 
 CLIENTS = tuple(runner for runner in RUNNERS if runner.language in ("python", "go", "typescript", "java"))
 """The clients, which resume turns; grpcurl does not."""
@@ -105,12 +108,16 @@ class AgentReplicas:
             "MEMGPT_SERVER_DRAIN_GRACE": "0.5",
         }
         agent = self._stack.enter_context(ServiceProcess("memgpt_agent", self._suite.home, **settings))
-        agent.wait_ready()
+        agent.wait_ready(_START_SECONDS)
         return agent
 
     @contextmanager
     def restarting(self, interval: float) -> Iterator[None]:
-        """Replace one Agent after the other, one each interval in seconds."""
+        """Replace one Agent after the other, one each interval in seconds.
+
+        Raises:
+            RuntimeError: An Agent did not start again.
+        """
         stop = threading.Event()
 
         def restart() -> None:
@@ -121,13 +128,13 @@ class AgentReplicas:
                 self._agents[place] = self._start(self.ports[place])
                 self.restarts += 1
 
-        thread = threading.Thread(target=restart)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            restarting = pool.submit(restart)
+            try:
+                yield
+            finally:
+                stop.set()
+            restarting.result()
 
 
 class Rolling:
@@ -216,6 +223,7 @@ def main() -> None:
         for runner in CLIENTS:
             if options.languages and runner.language not in options.languages:
                 continue
+            set_up(runner)
             rounds, end, restarts, found = 0, time.monotonic() + options.seconds, rolling.agents.restarts, len(problems)
             with rolling.agents.restarting(options.interval):
                 while time.monotonic() < end:
