@@ -16,7 +16,13 @@ TURN_SECONDS = 30.0
 """Seconds for which a broken turn is resumed while the Agent does not respond."""
 
 _REPLICA_REASONS = frozenset(
-    {Reason.SHUTTING_DOWN, Reason.STORE_UNAVAILABLE, Reason.SERVICE_UNAVAILABLE, Reason.OVERLOADED}
+    {
+        Reason.SHUTTING_DOWN,
+        Reason.STORE_UNAVAILABLE,
+        Reason.SERVICE_UNAVAILABLE,
+        Reason.LOAD_HELD_ELSEWHERE,
+        Reason.OVERLOADED,
+    }
 )
 """Reasons that concern one replica at one time; another replica, or the same one later, may succeed."""
 
