@@ -144,7 +144,8 @@ def _npm() -> Iterator[Dependency]:
         algorithm, _, digest = package["integrity"].partition("-")
         purl = f"pkg:npm/{name.replace('@', '%40')}@{version}"
         hashes = [base64.b64decode(digest).hex()]
-        yield Dependency(name, version, purl, package["resolved"], algorithm.upper().replace("SHA", "SHA-"), hashes)
+        url = f"https://registry.npmjs.org/{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
+        yield Dependency(name, version, purl, url, algorithm.upper().replace("SHA", "SHA-"), hashes)
 
 
 def _go() -> Iterator[Dependency]:
