@@ -31,6 +31,7 @@ from memgpt_agent.models.offline.model import OfflineModel
 from memgpt_agent.models.router import ModelRouter
 from memgpt_agent.remote_tools.addresses import AllowedAddresses
 from memgpt_agent.remote_tools.client import ToolClient
+from memgpt_agent.rpc.checks import CHECKS
 from memgpt_agent.rpc.servicer import AgentServicer
 from memgpt_agent.traced_model import TracedModel
 
@@ -73,6 +74,7 @@ async def setup(app: App[AgentSettings]) -> AsyncIterator[None]:
             scheduler = HeartbeatScheduler(memory, turns, settings.heartbeat_poll_seconds, clock.now)
             stack.push_async_callback(_cancel, asyncio.create_task(scheduler.run(), name="heartbeats"))
         servicer = AgentServicer(settings, memory, loop, turns, tools, endpoint)
+        app.add_checks(CHECKS)
         app.add_servicer(agent_service_pb2_grpc.add_AgentServiceServicer_to_server, servicer)
         yield
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
-from zoneinfo import ZoneInfo
+from datetime import datetime
+
+from memgpt_runtime.agent_rules import zone as zone
 
 TIME_FORMAT = "%Y-%m-%d %I:%M:%S %p %Z%z"
 
@@ -17,18 +18,6 @@ SYSTEM_NOTE = "[This is an automated system message hidden from the user] "
 """Prefix of events that no user wrote."""
 
 NEVER = "Never (this is the first login)"
-
-
-def zone(name: str) -> tzinfo:
-    """Return the time zone of an IANA name; UTC for an empty one.
-
-    Raises:
-        ValueError: The name is unknown.
-    """
-    try:
-        return ZoneInfo(name or "UTC")
-    except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f'unknown time zone "{name}"; use an IANA name such as Europe/Berlin or UTC') from error
 
 
 def format_time(moment: datetime, time_zone: str) -> str:

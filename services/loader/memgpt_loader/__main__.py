@@ -27,6 +27,7 @@ from memgpt_loader.metrics import export_metrics
 from memgpt_loader.parsing.extract import chunker_version
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
+from memgpt_loader.rpc.checks import CHECKS
 from memgpt_loader.rpc.servicer import LoaderServicer
 
 
@@ -73,6 +74,7 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
             export_metrics(app.metrics, loads.stats, pool)
             stopping = asyncio.create_task(_stop_watches(app.stopping, loads))
             try:
+                app.add_checks(CHECKS)
                 app.add_servicer(
                     add_LoaderServiceServicer_to_server, LoaderServicer(loads, ocr=bool(settings.ocr_languages))
                 )

@@ -31,7 +31,7 @@ from memgpt_memory.embedding import (
 )
 from memgpt_memory.metrics import embedding_seconds, milvus_seconds, search_seconds, watch_memory
 from memgpt_memory.quotas import Limits
-from memgpt_memory.rpc import StoredApiKeys, servicers
+from memgpt_memory.rpc import CHECKS, StoredApiKeys, servicers
 from memgpt_memory.store import Store, new_store
 
 _log = structlog.get_logger(__name__)
@@ -241,6 +241,7 @@ async def setup(app: App[MemorySettings]) -> AsyncIterator[None]:
             _log.warning("store_unreachable", error=str(error), uri=uri)
             later = asyncio.create_task(opening.open_later())
         app.authenticator.check_api_keys_by(StoredApiKeys(opening.core))
+        app.add_checks(CHECKS)
         for add, servicer in servicers(opening.core):
             app.add_servicer(add, servicer)
         app.readiness.watch("milvus", opening.check)

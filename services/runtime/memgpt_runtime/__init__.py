@@ -19,6 +19,7 @@
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
 `pagination`            `PageTokenCodec`, `normalize_page_size`
 `names`                 `check_name`, for names chosen by people
+`agent_rules`           rules for agents that the Agent and Memory check in their requests
 `validation`            ``buf.validate`` constraints of requests
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences; `graphemes`
 `ids`, `clock`          `new_id`, sortable by time; the time of day

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
+from memgpt_runtime.errors import InvalidArgument
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
@@ -25,6 +26,33 @@ MAX_TOKEN_CHARS = 4096
 
 _VERSION = b"\x01"
 _MAC_BYTES = 16
+
+
+def check_token(token: str) -> None:
+    """Check the form of a page token, which needs neither the key nor the other fields of the request.
+
+    Raises:
+        InvalidArgument: No server creates such a token.
+    """
+    if token and _decoded(token)[:1] != _VERSION:
+        raise _not_of_this_request()
+
+
+def _decoded(token: str) -> bytes:
+    """Return the bytes of a token; none if it is not encoded as tokens are."""
+    if len(token) > MAX_TOKEN_CHARS:
+        return b""
+    try:
+        return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
+
+
+def _not_of_this_request() -> InvalidArgument:
+    return reasons.invalid_page_token(
+        "page_token does not belong to this request; keep the other fields of the request as they "
+        "were, or start again without a token"
+    )
 
 
 def normalize_page_size(size: int, *, default: int = DEFAULT_PAGE_SIZE, maximum: int = MAX_PAGE_SIZE) -> int:
@@ -79,20 +107,10 @@ class PageTokenCodec:
         """
         if not token:
             return None
-        try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            raw = b""
+        raw = _decoded(token)
         body = raw[1 + _MAC_BYTES :]
-        if (
-            len(token) > MAX_TOKEN_CHARS
-            or raw[:1] != _VERSION
-            or not hmac.compare_digest(raw[1 : 1 + _MAC_BYTES], self._mac(request, body))
-        ):
-            raise reasons.invalid_page_token(
-                "page_token does not belong to this request; keep the other fields of the request as they "
-                "were, or start again without a token"
-            )
+        if raw[:1] != _VERSION or not hmac.compare_digest(raw[1 : 1 + _MAC_BYTES], self._mac(request, body)):
+            raise _not_of_this_request()
         payload: dict[str, Any] = json.loads(body)
         return payload
 

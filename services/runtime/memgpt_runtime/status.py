@@ -65,6 +65,10 @@ _KEY_BYTES = 48
 _FIELD_BYTES = 64
 _VALUE_BYTES = 160
 _MAX_ENTRIES = 6
+_VIOLATIONS_BYTES = 1344
+_DESCRIPTION_BYTES = 24
+_TAGS_BYTES = 8
+"""All violations together, the shortest description if there are many, and what protobuf adds to each."""
 
 LOST_ANSWER = "Internal error from Core"
 """gRPC's own text, with INTERNAL, if the server ended a call while the client was sending: the status is lost then."""
@@ -107,16 +111,7 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
         )
     )
     if error.violations:
-        status.details.add().Pack(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=_cut(violation.field, _FIELD_BYTES), description=_cut(violation.description, _VALUE_BYTES)
-                    )
-                    for violation in error.violations[:_MAX_ENTRIES]
-                ]
-            )
-        )
+        status.details.add().Pack(_bad_request(error.violations))
     if error.reason == Reason.QUOTA_EXCEEDED:
         tenant = error.metadata.get("tenant")
         violation = error_details_pb2.QuotaFailure.Violation(
@@ -131,6 +126,26 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
     if request_id:
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=request_id))
     return status
+
+
+def _bad_request(violations: Iterable[errors.FieldViolation]) -> error_details_pb2.BadRequest:
+    """Name as many fields as there is room for; the more they are, the shorter are their descriptions."""
+    named: list[tuple[str, str]] = []
+    room = _VIOLATIONS_BYTES
+    for violation in violations:
+        field = _cut(violation.field, _FIELD_BYTES)
+        needed = len(field.encode()) + _DESCRIPTION_BYTES + _TAGS_BYTES
+        if needed > room:
+            break
+        room -= needed
+        named.append((field, violation.description))
+    longest = min(_VALUE_BYTES, _DESCRIPTION_BYTES + room // len(named))
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=_cut(description, longest))
+            for field, description in named
+        ]
+    )
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError, request_id: str = "") -> NoReturn:

@@ -89,7 +89,7 @@ OTHERS: dict[str, tuple[int, object, Meaning]] = {
             " afford 200.",
             402,
         ),
-        Meaning.OUT_OF_BALANCE,
+        Meaning.OUTPUT_LIMIT,
     ),
     "DashScope's arrears": (
         400,

@@ -3,10 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.rpc import error_details_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt.memory.v1 import profile_service_pb2, shared_block_service_pb2
-from memgpt_runtime.errors import InvalidArgument, Reason
-from memgpt_runtime.validation import validate
+from memgpt.memory.v1.block_pb2 import BlockEdit
+from memgpt.memory.v1.block_service_pb2 import SetBlockRequest
+from memgpt_runtime import reasons
+from memgpt_runtime.errors import FieldViolation, InvalidArgument, Reason
+from memgpt_runtime.status import to_status
+from memgpt_runtime.validation import Problems, Validator, validate
 
 
 def _fields(message: Any) -> list[str]:
@@ -65,3 +70,38 @@ def test_a_field_that_breaks_several_rules_is_named_once() -> None:
     assert both.value.message.count("label") == len(both.value.violations) == 1
     assert "64" in both.value.message
     assert "match" in both.value.message
+
+
+def _over_limit() -> None:
+    raise reasons.block_limit_exceeded("too long", field="value", label="human", limit=1, length=2)
+
+
+def test_one_problem_keeps_its_reason() -> None:
+    problems = Problems()
+    problems.check(_over_limit)
+    problems.check(lambda: None)
+    with pytest.raises(InvalidArgument) as caught:
+        problems.end()
+    assert caught.value.reason == Reason.BLOCK_LIMIT_EXCEEDED
+
+
+def test_several_problems_are_named_together() -> None:
+    def check(_: Any, problems: Problems) -> None:
+        problems.check(_over_limit)
+        problems.add("label must be nicer", field="block.label")
+
+    request = SetBlockRequest(agent_id="no id?", block=BlockEdit(label="1"))
+    with pytest.raises(InvalidArgument) as caught:
+        Validator({SetBlockRequest: check})(request)
+    assert caught.value.reason == Reason.INVALID_FIELD
+    assert [violation.field for violation in caught.value.violations] == ["agent_id", "block.label", "value"]
+    assert "nicer" not in caught.value.message, "a constraint says what is wrong with this field"
+
+
+def test_an_error_names_many_fields() -> None:
+    fields = [f"messages[{number}].call_id" for number in range(24)]
+    error = reasons.invalid_fields("many", [FieldViolation(field, "x" * 100) for field in fields])
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in to_status(error).details)
+    assert [violation.field for violation in bad.field_violations] == fields
+    assert bad.ByteSize() < 1400

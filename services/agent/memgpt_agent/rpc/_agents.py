@@ -11,10 +11,10 @@ from memgpt.memory.v1 import (
     block_pb2,
     profile_pb2,
 )
-from memgpt_runtime import clock, reasons
+from memgpt_runtime import clock
 from memgpt_runtime.ids import new_id
 
-from memgpt_agent import envelopes, profiles
+from memgpt_agent import profiles
 from memgpt_agent.loop import boot
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.client import call
@@ -33,10 +33,6 @@ class AgentRpcs(ServicerBase):
         persona = request.persona or profiles.DEFAULT_PERSONA
         human = request.human or profiles.DEFAULT_HUMAN
         time_zone = request.time_zone or self._settings.time_zone
-        try:
-            envelopes.zone(time_zone)
-        except ValueError as error:
-            raise reasons.invalid_field(str(error), field="time_zone") from error
         instructions = await self._profiles.text(profile_pb2.PROFILE_KIND_PRESET, preset)
         texts = {
             "persona": await self._profiles.text(profile_pb2.PROFILE_KIND_PERSONA, persona),
@@ -129,8 +125,6 @@ def _blocks(profiles: dict[str, str], request: pb.CreateAgentRequest) -> list[bl
     limit = request.core_memory_limit
     blocks = {label: block_pb2.BlockEdit(label=label, value=text, limit=limit) for label, text in profiles.items()}
     for given in request.blocks:
-        if sum(block.label == given.label for block in request.blocks) > 1:
-            raise reasons.invalid_field(f'duplicate block "{given.label}"; give each label once', field="blocks.label")
         block = blocks.setdefault(given.label, block_pb2.BlockEdit(limit=limit))
         block.MergeFrom(given)
     return list(blocks.values())

@@ -16,8 +16,6 @@ from memgpt_agent import envelopes
 from memgpt_agent.domain import StoredPlan
 from memgpt_agent.heartbeat_plan import (
     DEFAULT_TURNS_PER_DAY,
-    LONGEST_INTERVAL,
-    SHORTEST_INTERVAL,
     Heartbeat,
     HeartbeatPlan,
     PlanError,
@@ -68,16 +66,13 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
     """Return the heartbeat of a request.
 
     Raises:
-        InvalidArgument: Its times are out of range, or its cron expression is not valid.
+        InvalidArgument: Its cron expression has no times in the agent's time zone.
     """
     given, created = request.heartbeat, clock.seconds()
     new = Heartbeat(heartbeat_id=given.heartbeat_id or _new_id(request), reason=given.reason, created=created)
     match given.WhichOneof("when"):
         case "interval":
-            seconds = given.interval.ToMicroseconds() / 1e6
-            if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
-                raise reasons.invalid_field("interval must be from 1 second to 366 days", field="heartbeat.interval")
-            return new.model_copy(update={"interval": seconds})
+            return new.model_copy(update={"interval": given.interval.ToMicroseconds() / 1e6})
         case "cron":
             try:
                 check_cron(given.cron, created, envelopes.zone(stored.time_zone))
@@ -85,10 +80,7 @@ def _heartbeat(request: pb.SetHeartbeatRequest, stored: StoredPlan) -> Heartbeat
                 raise reasons.invalid_field(str(error), field="heartbeat.cron") from error
             return new.model_copy(update={"cron": given.cron})
         case _:
-            at = given.at.ToMicroseconds() / 1e6
-            if not 0 < at <= created + LONGEST_INTERVAL:
-                raise reasons.invalid_field("at must be after 1970, and at most 366 days ahead", field="heartbeat.at")
-            return new.model_copy(update={"at": at})
+            return new.model_copy(update={"at": given.at.ToMicroseconds() / 1e6})
 
 
 def _new_id(request: pb.SetHeartbeatRequest) -> str:

@@ -9,7 +9,6 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import (
     message_pb2,
 )
-from memgpt_runtime import reasons
 from memgpt_runtime.ids import new_id
 
 from memgpt_agent.loop.tool_executor import cancelled_call
@@ -35,8 +34,6 @@ class HistoryRpcs(ServicerBase):
     async def _edit(
         self, request: pb.RethinkRequest | pb.RewriteRequest, part: state_pb.MessagePart.ValueType
     ) -> message_pb2.Message:
-        if not request.text.strip():
-            raise reasons.invalid_field("text must not be blank", field="text")
         placeholder = new_time_placeholder()
         asked = state_pb.EditMessageRequest(
             agent_id=request.agent_id,

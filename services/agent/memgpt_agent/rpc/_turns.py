@@ -32,8 +32,6 @@ class TurnRpcs(ServicerBase):
     """RPCs on turns."""
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> AsyncIterator[pb.SendMessageResponse]:
-        if request.HasField("text") and not request.text.strip():
-            raise reasons.invalid_field("text must not be blank; say something to the agent", field="text")
         request_id, placeholder = request.request_id or new_id("req"), new_time_placeholder()
         turn = TurnRequest(
             agent_id=request.agent_id,

@@ -7,7 +7,7 @@ import re
 from memgpt.memory.v1 import profile_pb2
 from memgpt.memory.v1 import profile_service_pb2 as pb
 from memgpt_runtime import errors, reasons
-from memgpt_runtime.pagination import normalize_page_size
+from memgpt_runtime.pagination import check_token, normalize_page_size
 
 from memgpt_agent.memory.client import MemoryClient, call
 from memgpt_agent.profiles import ProfileKind, built_in
@@ -102,6 +102,18 @@ class ProfileStore:
                 resource="profile",
                 name=name,
             )
+
+
+def check_profile_token(token: str) -> None:
+    """Check the form of a page token.
+
+    Raises:
+        InvalidArgument: No server creates such a token.
+    """
+    if token.startswith(_MEMORY_TOKEN):
+        check_token(token.removeprefix(_MEMORY_TOKEN))
+    elif token and _BUILT_IN_TOKEN.fullmatch(token) is None:
+        raise reasons.invalid_page_token("page_token is not valid for this request; start again without it")
 
 
 def _shipped(kind: profile_pb2.ProfileKind.ValueType, name: str) -> profile_pb2.Profile:

@@ -14,7 +14,6 @@ from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import AlreadyExists, InvalidArgument, NotFound
 from memgpt_runtime.ids import new_id
-from memgpt_runtime.names import check_name
 from memgpt_runtime.reloading_channel import is_cancelled
 from memgpt_runtime.status import from_rpc_error
 
@@ -67,7 +66,6 @@ class MemoryClient:
         try:
             found = (await _call(self._stub.GetSource(by_name))).source
         except NotFound:
-            check_name("source_name", ref.name)  # Memory checks this too, but under another field name
             new = source_service_pb2.CreateSourceRequest(
                 request_id=new_id("req"), name=ref.name, description=ref.description
             )

@@ -9,7 +9,7 @@ from memgpt.loader.v1 import load_pb2, loader_service_pb2
 
 from memgpt_loader.formats import Format
 from memgpt_loader.memory.file_notes import to_proto as note_to_proto
-from memgpt_loader.model import Load, LoadFile
+from memgpt_loader.model import Load, LoadFile, Manifest
 
 _MAX_NOTE_CHARS = 1000
 
@@ -27,6 +27,11 @@ def file_to_proto(file: LoadFile) -> load_pb2.LoadFile:
         note="\n".join(note.message for note in file.notes)[:_MAX_NOTE_CHARS],
         notes=map(note_to_proto, file.notes),
     )
+
+
+def manifests(request: loader_service_pb2.CreateLoadRequest) -> list[Manifest]:
+    """Return the manifests of a request."""
+    return [Manifest(file.name, file.size, file.sha256) for file in request.files]
 
 
 def load_to_proto(load: Load, *, with_files: bool = True) -> load_pb2.Load:

@@ -15,8 +15,8 @@ from memgpt_runtime.pagination import normalize_page_size
 from memgpt_loader.formats import FORMATS
 from memgpt_loader.loads.events import FileChanged
 from memgpt_loader.loads.registry import LoadRegistry
-from memgpt_loader.model import Manifest, SourceRef
-from memgpt_loader.rpc.conversion import file_to_proto, format_to_proto, load_to_proto
+from memgpt_loader.model import SourceRef
+from memgpt_loader.rpc.conversion import file_to_proto, format_to_proto, load_to_proto, manifests
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -32,9 +32,8 @@ class LoaderServicer(LoaderServiceServicer):
         self, request: loader_service_pb2.CreateLoadRequest, context: Context
     ) -> loader_service_pb2.CreateLoadResponse:
         ref = SourceRef(request.source_id, request.source_name, request.description)
-        manifests = [Manifest(file.name, file.size, file.sha256) for file in request.files]
         tags = tuple(dict.fromkeys(request.tags.tags)) if request.HasField("tags") else None
-        load = await self._loads.create(request.request_id, ref, manifests, sync=request.sync, tags=tags)
+        load = await self._loads.create(request.request_id, ref, manifests(request), sync=request.sync, tags=tags)
         return loader_service_pb2.CreateLoadResponse(load=load_to_proto(load))
 
     async def UploadFile(

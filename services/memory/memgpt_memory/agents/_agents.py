@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import cast
 
+from memgpt_runtime.agent_rules import check_context_window, check_time_zone, check_ttl
 from memgpt_runtime.context import principal
 from memgpt_runtime.errors import AlreadyExists, Reason, Unavailable
 
@@ -18,7 +19,7 @@ from memgpt_memory.agents._lifetimes import LIFETIME
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
 from memgpt_memory.agents._rows import AgentRow
-from memgpt_memory.agents._settings import check_context_window, check_settings, check_time_zone, check_ttl
+from memgpt_memory.agents._settings import check_settings
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
@@ -205,8 +206,7 @@ class Agents:
             Aborted: The settings have changed since.
         """
         live = await self.get(tenant, agent_id)
-        if "time_zone" in changes:
-            check_time_zone(str(changes["time_zone"]))
+        check_time_zone(str(changes.get("time_zone", "")))
         check_context_window(cast("int", changes.get("context_window", 0)))
         for field in ("message_ttl", "note_ttl"):
             check_ttl(field, cast("int", changes.get(field, 0)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memgpt_memory.blocks import _errors as errors
+from memgpt_runtime.agent_rules import DEFAULT_BLOCK_LIMIT as DEFAULT_BLOCK_LIMIT
+from memgpt_runtime.agent_rules import check_block_value
 
-DEFAULT_BLOCK_LIMIT = 2_000
-"""Default limit of a core-memory block, in characters (MemGPT's own default)."""
+from memgpt_memory.blocks import _errors as errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,5 @@ def new_content(
         raise errors.block_read_only(edit.label)
     limit = edit.limit or limit
     value = value if edit.value is None else edit.value
-    if len(value) > limit:
-        raise errors.block_too_long(edit.label, limit, len(value))
+    check_block_value(edit.label, len(value), limit)
     return value, limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from memgpt_runtime.errors import Aborted, FailedPrecondition, NotFound, ResourceExhausted
 
 
 def unknown_block(label: str) -> NotFound:
@@ -39,17 +39,6 @@ def block_read_only(label: str) -> FailedPrecondition:
     """The agent tries to change a block that only people can change."""
     return reasons.wrong_state(
         f'block "{label}" is read-only; change it with SetBlock', resource="block", state="READ_ONLY"
-    )
-
-
-def block_too_long(label: str, limit: int, length: int) -> InvalidArgument:
-    """The value of a block is over its limit."""
-    return reasons.block_limit_exceeded(
-        f'value of block "{label}" has {length} characters, its limit is {limit}; shorten the value or raise the limit',
-        field="blocks.value",
-        label=label,
-        limit=limit,
-        length=length,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from memgpt_memory.recall._expiry import Expiry
 from memgpt_memory.recall._forgetting import Forgetting, Forgotten
 from memgpt_memory.recall._message_index import MessageIndex
-from memgpt_memory.recall._recall import Neighbors, Recall, RecallMode, RecallQuery
+from memgpt_memory.recall._recall import Neighbors, Recall, RecallMode, RecallQuery, check_days
 
 __all__ = [
     "Expiry",
@@ -16,4 +16,5 @@ __all__ = [
     "Recall",
     "RecallMode",
     "RecallQuery",
+    "check_days",
 ]

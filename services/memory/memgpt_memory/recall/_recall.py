@@ -27,6 +27,7 @@ from memgpt_memory.store.layout import partition_of
 
 _SMALL_CHUNK = 100
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_UTC = ZoneInfo("UTC")
 _EVER = 1 << 62
 _NEIGHBOR_BYTES = 512 << 10
 """Maximum text of all neighbors of a page: with a full page, a response stays below the 4 MiB that clients accept."""
@@ -109,10 +110,6 @@ class _Span:
         """Return the days of a query."""
         start = _day_start(query.first_day, zone, "start_date") if query.first_day else None
         end = _day_start(query.last_day, zone, "end_date", after=True) if query.last_day else None
-        if start is not None and end is not None and start >= end:
-            raise reasons.invalid_field(
-                f"end_date {query.last_day} is before start_date {query.first_day}", field="end_date"
-            )
         return _Span(start, end)
 
     @property
@@ -369,6 +366,18 @@ def text_of(message: Message) -> str:
     """Return all text of a message, as far as it counts for the size of a page."""
     call = message.function_call
     return message.text + (call.arguments + call.endpoint_data if call is not None else "")
+
+
+def check_days(*, start_date: str = "", end_date: str = "") -> None:
+    """Check the days of a query.
+
+    Raises:
+        InvalidArgument: One is not a date, or they are in the wrong order.
+    """
+    start = _day_start(start_date, _UTC, "start_date") if start_date else None
+    end = _day_start(end_date, _UTC, "end_date", after=True) if end_date else None
+    if start is not None and end is not None and start >= end:
+        raise reasons.invalid_field(f"end_date {end_date} is before start_date {start_date}", field="end_date")
 
 
 def _day_start(day: str, zone: ZoneInfo, field: str, *, after: bool = False) -> int:

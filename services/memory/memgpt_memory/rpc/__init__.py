@@ -24,6 +24,7 @@ from memgpt_memory.rpc._agent_state import AgentStateServicer
 from memgpt_memory.rpc._api_keys import ApiKeyServicer, StoredApiKeys
 from memgpt_memory.rpc._archival import ArchivalMemoryServicer
 from memgpt_memory.rpc._blocks import BlockServicer
+from memgpt_memory.rpc._checks import CHECKS
 from memgpt_memory.rpc._profiles import ProfileServicer
 from memgpt_memory.rpc._quotas import QuotaServicer
 from memgpt_memory.rpc._recall import RecallMemoryServicer
@@ -33,7 +34,7 @@ from memgpt_memory.rpc._store import StoreServicer
 from memgpt_memory.rpc._tenants import TenantServicer
 from memgpt_memory.rpc._user_data import UserDataServicer
 
-__all__ = ["StoredApiKeys", "servicers"]
+__all__ = ["CHECKS", "StoredApiKeys", "servicers"]
 
 
 def servicers(core: Callable[[], Core]) -> list[tuple[Callable[..., None], object]]:

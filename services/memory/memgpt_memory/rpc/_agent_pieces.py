@@ -8,9 +8,10 @@ from memgpt.memory.v1 import archival_memory_service_pb2, block_pb2, message_pb2
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportRewind, ExportWindow
 from memgpt.memory.v1.heartbeat_pb2 import Heartbeats
 from memgpt_runtime import reasons
-from memgpt_runtime.validation import validate
+from memgpt_runtime.agent_rules import duration_microseconds, settings_problems
+from memgpt_runtime.validation import Problems, validate
 
-from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, ToolServer, check_settings
+from memgpt_memory.agents import AgentRow, AgentState, Block, Rewind, Rewinds, ToolServer
 from memgpt_memory.clock import now
 from memgpt_memory.core import Core
 from memgpt_memory.maintenance.transfer import (
@@ -96,7 +97,17 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         message_ttl=agent.message_ttl,
         note_ttl=agent.note_ttl,
     )
-    validate(new)
+    problems = Problems()
+    problems.check(validate, new)
+    settings_problems(
+        problems,
+        name=new.name,
+        time_zone=new.time_zone,
+        context_window=new.context_window,
+        message_ttl=new.message_ttl,
+        note_ttl=new.note_ttl,
+    )
+    problems.end()
     time = now()
     row = AgentRow(
         tenant=tenant,
@@ -110,15 +121,12 @@ def settings(tenant: str, first: pb.ImportAgentRequest, second: AgentPiece) -> S
         tags=list(dict.fromkeys(new.tags)),
         origin=agent.origin,
         user_id=new.user_id,
-        message_ttl=convert.duration_back(new.message_ttl),
-        note_ttl=convert.duration_back(new.note_ttl),
+        message_ttl=duration_microseconds(new.message_ttl),
+        note_ttl=duration_microseconds(new.note_ttl),
         created=time,
         updated=time,
     )
-    check_settings(row)
     shared = {one.label: one.block_id for one in first.shared_blocks}
-    if len(set(shared.values())) < len(first.shared_blocks):
-        raise reasons.invalid_field("a label or a shared block repeats", field="shared_blocks")
     sources = [attachment.source_name for attachment in agent.attachments]
     return Settings(row, new.system, new.description, sources, shared)
 
@@ -176,7 +184,10 @@ def _message(proto: message_pb2.Message) -> Message:
         call_id=proto.call_id,
         usage=proto.usage if proto.HasField("usage") else None,
     )
-    validate(new)
+    problems = Problems()
+    problems.check(validate, new)
+    convert.new_message_problems(new, "piece.message", problems)
+    problems.end()
     if proto.turn_id:
         validate(pb.GetAgentRequest(agent_id=proto.turn_id))  # an id, by the same rule
     stored = convert.new_message(new)

@@ -9,10 +9,10 @@ from functools import partial
 from memgpt.memory.v1 import agent_pb2, agent_piece_pb2, agent_state_service_pb2_grpc, context_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
 from memgpt_runtime import reasons
+from memgpt_runtime.agent_rules import duration_microseconds
 from memgpt_runtime.context import principal, tenant
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.principal import Role
-from memgpt_runtime.validation import validate
 
 from memgpt_memory.agents import (
     AgentRow,
@@ -30,7 +30,7 @@ from memgpt_memory.clock import now
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Context, Servicer, check_mask
+from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.turns import Edit, Grant, Part, Step, TurnRequest, write_time, write_times
 
 _PAUSE_SECONDS = 150.0
@@ -41,10 +41,6 @@ _HEARTBEATS_PAGE = 100
 """Agents on a page of timed heartbeats, each with at most 16 KiB."""
 
 _LIFETIMES = ("message_ttl", "note_ttl")
-_UPDATABLE = (
-    *("name", "system", "model", "context_window", "time_zone", "description", "tags", "user_id"),
-    *_LIFETIMES,
-)
 
 
 class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServiceServicer):
@@ -52,9 +48,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.CreateAgentResponse:
         core, owner = self._core, tenant()
-        labels = [block.label for block in request.blocks]
-        if len(set(labels)) != len(labels):
-            raise reasons.invalid_field("block labels must be unique", field="blocks.label")
 
         async def create(seed: str, _: str) -> bytes:
             time = now()
@@ -72,8 +65,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
                     time_zone=request.time_zone or "UTC",
                     tags=list(dict.fromkeys(request.tags)),
                     user_id=request.user_id,
-                    message_ttl=convert.duration_back(request.message_ttl),
-                    note_ttl=convert.duration_back(request.note_ttl),
+                    message_ttl=duration_microseconds(request.message_ttl),
+                    note_ttl=duration_microseconds(request.note_ttl),
                     created=time,
                     updated=time,
                 ),
@@ -110,25 +103,23 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         page = await core.agents.list(
             tenant(), size, after, tags=request.tags, origin=request.origin, user_id=request.user_id
         )
+        agents = [await convert.agent(core, live.state) for live in page.items]
+        shown, following = self._fit(agents, page.next_token, lambda agent: agent.agent_id)
         return pb.ListAgentsResponse(
-            agents=[await convert.agent(core, live.state) for live in page.items],
-            next_page_token=self._next(request, page.next_token),
+            agents=shown,
+            next_page_token=self._next(request, following),
             total_size=page.total,
         )
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.UpdateAgentResponse:
         core = self._core
         paths = list(request.update_mask.paths)
-        check_mask(request.update_mask, _UPDATABLE)
         changes = {path: getattr(request.agent, path) for path in paths if path != "tags"}
         if "tags" in paths:
             changes["tags"] = list(dict.fromkeys(request.agent.tags))
-        # The constraints are those of the requests that create and read an agent, and are declared only there.
-        validate(pb.GetAgentRequest(agent_id=request.agent.agent_id))
-        validate(pb.CreateAgentRequest(**{"name": "unchanged", **changes}))
         if not changes.get("time_zone", "UTC"):
             changes["time_zone"] = "UTC"
-        changes.update((path, convert.duration_back(changes[path])) for path in _LIFETIMES if path in changes)
+        changes.update((path, duration_microseconds(changes[path])) for path in _LIFETIMES if path in changes)
         live = await core.agents.update(tenant(), request.agent.agent_id, changes, request.agent.etag)
         return pb.UpdateAgentResponse(agent=await convert.agent(core, live.state))
 
@@ -149,10 +140,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         live = await core.agents.get(owner, request.agent_id)
         start: TurnStart | Edit | None = None
         if request.retry:
-            if request.input:
-                raise reasons.invalid_field(
-                    "a retry has the input of the turn before; leave `input` out", field="input"
-                )
             start = Edit(core.edits.retry)
         elif request.input:
             messages = convert.new_messages(request.input)
@@ -318,8 +305,6 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
 
     async def EditMessage(self, request: pb.EditMessageRequest, context: Context) -> pb.EditMessageResponse:
         core = self._core
-        if not request.text.strip():
-            raise reasons.invalid_field("text must not be blank", field="text")
         live = await core.agents.get(tenant(), request.agent_id)
         # The result contains the time, which differs when the request is repeated.
         digest = convert.fingerprint(request, "call_result", "time_placeholder")

@@ -18,7 +18,6 @@ from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 
 _DEFAULT_OVERLAP = 24 * 3600 * 1_000_000
-_LONGEST_OVERLAP = 30 * _DEFAULT_OVERLAP
 
 
 class ApiKeyServicer(Servicer, api_key_service_pb2_grpc.ApiKeyServiceServicer):
@@ -26,10 +25,6 @@ class ApiKeyServicer(Servicer, api_key_service_pb2_grpc.ApiKeyServiceServicer):
 
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
         core = self._core
-        if (request.agent_ids or request.source_ids) and request.role > Role.USER:
-            raise reasons.invalid_field(
-                "only the roles reader and user can be restricted to agents or sources", field="agent_ids"
-            )
         _check_role(request.role)
         tenant = await self._tenant(core, request.tenant)
         expires = convert.microseconds(request.expire_time) if request.HasField("expire_time") else 0
@@ -40,8 +35,6 @@ class ApiKeyServicer(Servicer, api_key_service_pb2_grpc.ApiKeyServiceServicer):
 
     async def GetApiKey(self, request: pb.GetApiKeyRequest, context: Context) -> pb.GetApiKeyResponse:
         core = self._core
-        if bool(request.api_key_id) == bool(request.name):
-            raise reasons.invalid_field("set either api_key_id or name", field="api_key_id")
         tenant = _named_tenant(request.tenant)
         if request.name:
             return pb.GetApiKeyResponse(api_key=_proto(await core.api_keys.get_by_name(tenant, request.name)))
@@ -50,16 +43,13 @@ class ApiKeyServicer(Servicer, api_key_service_pb2_grpc.ApiKeyServiceServicer):
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, context: Context) -> pb.ListApiKeysResponse:
         size, after = self._after(request)
         page = await self._core.api_keys.list(_named_tenant(request.tenant), size, after)
-        return pb.ListApiKeysResponse(
-            api_keys=[_proto(row) for row in page.items], next_page_token=self._next(request, page.next_token)
-        )
+        shown, following = self._fit(map(_proto, page.items), page.next_token, lambda key: key.api_key_id)
+        return pb.ListApiKeysResponse(api_keys=shown, next_page_token=self._next(request, following))
 
     async def RotateApiKey(self, request: pb.RotateApiKeyRequest, context: Context) -> pb.RotateApiKeyResponse:
         overlap = _DEFAULT_OVERLAP
         if request.HasField("overlap"):
             overlap = request.overlap.ToMicroseconds()
-            if not 0 <= overlap <= _LONGEST_OVERLAP:
-                raise reasons.invalid_field("overlap must be from 0 to 30 days", field="overlap")
         key = await self._manageable(request.tenant, request.api_key_id)
         row, token = await self._core.api_keys.rotate(key.tenant, key.id, overlap)
         return pb.RotateApiKeyResponse(api_key=_proto(row), token=token)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2_grpc, passage_pb2
-from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.agents import InsertNotes
 from memgpt_memory.archival import PassageFilter
+from memgpt_memory.list_pages import PAGE_BYTES
 from memgpt_memory.passages import Passage
 from memgpt_memory.ranking import Position, SearchMode
 from memgpt_memory.rpc import _conversion as convert
@@ -27,8 +27,6 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
     """An agent's own notes and the passages of its sources."""
 
     async def SearchPassages(self, request: pb.SearchPassagesRequest, context: Context) -> pb.SearchPassagesResponse:
-        if not request.query.strip():
-            raise reasons.invalid_field("query must contain more than white space", field="query")
         async with self._core.searching(tenant()):
             return await self._search(request)
 
@@ -82,7 +80,11 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         if not stored:  # a repeated request
             ids = [passage.passage_id for passage in pb.InsertPassagesResponse.FromString(answer).passages]
             stored = await core.archive.get(await convert.scope(core, request.agent_id, ""), ids)
-        return pb.InsertPassagesResponse(passages=[convert.passage(passage) for passage in stored])
+        passages = [convert.passage(passage) for passage in stored]
+        if sum(passage.ByteSize() for passage in passages) > PAGE_BYTES:
+            for passage in passages:  # the caller has the texts, and may refuse so large a message
+                passage.ClearField("text")
+        return pb.InsertPassagesResponse(passages=passages)
 
     async def ListPassages(self, request: pb.ListPassagesRequest, context: Context) -> pb.ListPassagesResponse:
         core = self._core
@@ -117,10 +119,6 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
 def _filter(proto: pb.PassageFilter) -> PassageFilter:
     created_from = convert.microseconds(proto.created_from) if proto.HasField("created_from") else None
     created_before = convert.microseconds(proto.created_before) if proto.HasField("created_before") else None
-    if created_from is not None and created_before is not None and created_before < created_from:
-        raise reasons.invalid_field(
-            "created_before is before created_from; no passage can match", field="filter.created_before"
-        )
     return PassageFilter(
         frozenset(proto.source_ids), frozenset(proto.file_names), frozenset(proto.tags), created_from, created_before
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
 
 from memgpt_memory.core import Core
+from memgpt_memory.list_pages import PAGE_BYTES
+
+M = TypeVar("M", bound=Message)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 """The context of a call."""
@@ -45,23 +46,29 @@ class Servicer:
         size, payload = self._page(request)
         return size, str(payload["after"]) if payload else ""
 
+    @staticmethod
+    def _fit(items: Iterable[M], following: str, key: Callable[[M], str]) -> tuple[Sequence[M], str]:
+        """Cut a page that would be too large for clients.
+
+        Args:
+            items: The items of the page.
+            following: Key after which the next page begins; empty if there is none.
+            key: Returns the key of an item.
+
+        Returns:
+            The items that fit, at least one, and the key after which the next page begins.
+        """
+        found = list(items)
+        room = PAGE_BYTES
+        for count, item in enumerate(found):
+            room -= item.ByteSize()
+            if room < 0 and count:
+                return found[:count], key(found[count - 1])
+        return found, following
+
     def _token(self, request: Message, payload: Mapping[str, Any] | None) -> str:
         """Return the token of the next page; empty if there is none."""
         return PageTokenCodec(self._core.token_key).encode(request, payload) if payload else ""
 
     def _next(self, request: Message, after: str) -> str:
         return self._token(request, {"after": after} if after else None)
-
-
-def check_mask(mask: FieldMask, updatable: Collection[str]) -> None:
-    """Reject the mask of an update that names nothing, or something else than the fields that can be updated.
-
-    Raises:
-        InvalidArgument: It does.
-    """
-    wrong = [path for path in mask.paths if path not in updatable]
-    if wrong or not mask.paths:
-        raise reasons.invalid_field(
-            f"update_mask must name some of {', '.join(updatable)}, not {', '.join(wrong) or 'nothing'}",
-            field="update_mask",
-        )

@@ -27,6 +27,7 @@ from memgpt.memory.v1 import (
 from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import Unimplemented
+from memgpt_runtime.validation import Problems
 
 from memgpt_memory.agents import (
     AgentState,
@@ -92,32 +93,30 @@ def duration(microseconds: int) -> Duration | None:
     return Duration(seconds=microseconds // 1_000_000, nanos=microseconds % 1_000_000 * 1_000)
 
 
-def duration_back(proto: Duration) -> int:
-    """Return the microseconds of a duration, rounded up; 0 if it is unset."""
-    return proto.seconds * 1_000_000 + -(-proto.nanos // 1_000)
-
-
 def cosine(score: float | None) -> float | None:
     """Clamp a similarity to its range; rounded vectors may give slightly more than 1."""
     return None if score is None else max(-1.0, min(score, 1.0))
 
 
-def new_message(proto: message_pb2.NewMessage) -> NewMessage:
-    """Return a message to be stored.
+def new_message_problems(proto: message_pb2.NewMessage, field: str, problems: Problems) -> None:
+    """Add a problem if a message has a call or a call's id where it must not, or none where it must.
 
-    Raises:
-        InvalidArgument: A call or a call's id is present where it must not be, or missing where it must be.
+    Args:
+        proto: The message.
+        field: Path of the message.
+        problems: Where to add it.
     """
-    role = ROLES_BACK[proto.role]
-    if proto.HasField("function_call") and role is not Role.ASSISTANT:
-        raise reasons.invalid_field("only an assistant's message may call a function", field="messages.function_call")
-    if bool(proto.call_id) != (role is Role.TOOL):
-        raise reasons.invalid_field(
-            "call_id is required in a tool's message and not allowed in others", field="messages.call_id"
-        )
+    if proto.HasField("function_call") and proto.role != message_pb2.ROLE_ASSISTANT:
+        problems.add("only an assistant's message may call a function", field=f"{field}.function_call")
+    if bool(proto.call_id) != (proto.role == message_pb2.ROLE_TOOL):
+        problems.add("call_id is required in a tool's message and not allowed in others", field=f"{field}.call_id")
+
+
+def new_message(proto: message_pb2.NewMessage) -> NewMessage:
+    """Return a checked message to be stored."""
     call = proto.function_call
     return NewMessage(
-        role,
+        ROLES_BACK[proto.role],
         proto.text,
         FunctionCall(call.call_id, call.name, call.arguments, call.endpoint_data)
         if proto.HasField("function_call")

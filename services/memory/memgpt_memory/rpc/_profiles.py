@@ -41,9 +41,8 @@ class ProfileServicer(Servicer, profile_service_pb2_grpc.ProfileServiceServicer)
         if principal().agents:
             return pb.ListProfilesResponse()
         page = await self._core.profiles.list(tenant(), _KINDS[request.kind], size, after)
-        return pb.ListProfilesResponse(
-            profiles=[_proto(profile) for profile in page.items], next_page_token=self._next(request, page.next_token)
-        )
+        shown, following = self._fit(map(_proto, page.items), page.next_token, lambda profile: profile.name)
+        return pb.ListProfilesResponse(profiles=shown, next_page_token=self._next(request, following))
 
     async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Context) -> pb.DeleteProfileResponse:
         check_unrestricted(principal().agents)

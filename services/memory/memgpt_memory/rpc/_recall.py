@@ -6,7 +6,6 @@ import json
 
 from memgpt.memory.v1 import recall_memory_service_pb2 as pb
 from memgpt.memory.v1 import recall_memory_service_pb2_grpc
-from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 
 from memgpt_memory.messages import Role
@@ -37,8 +36,6 @@ class RecallMemoryServicer(Servicer, recall_memory_service_pb2_grpc.RecallMemory
         if not request.roles:
             roles = frozenset((Role.USER, Role.ASSISTANT))
         mode = _MODES[request.mode]
-        if mode is not RecallMode.TEXT and not request.query.strip():
-            raise reasons.invalid_field("query must contain more than white space", field="query")
         query = RecallQuery(
             request.query,
             request.start_date,

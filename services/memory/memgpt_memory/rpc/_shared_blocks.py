@@ -64,9 +64,11 @@ class SharedBlockServicer(Servicer, shared_block_service_pb2_grpc.SharedBlockSer
     ) -> pb.ListSharedBlocksResponse:
         size, after = self._after(request)
         page = await self._core.shared_blocks.list(tenant(), size, after)
+        blocks = map(convert.shared_block, page.items)
+        shown, following = self._fit(blocks, page.next_token, lambda block: block.block_id)
         return pb.ListSharedBlocksResponse(
-            blocks=map(convert.shared_block, page.items),
-            next_page_token=self._next(request, page.next_token),
+            blocks=shown,
+            next_page_token=self._next(request, following),
             total_size=page.total,
         )
 

@@ -9,14 +9,11 @@ from memgpt.memory.v1 import source_service_pb2_grpc
 from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
 from memgpt_runtime.ids import new_id
-from memgpt_runtime.validation import validate
 
 from memgpt_memory.passages import NewPassage
 from memgpt_memory.rpc import _conversion as convert
-from memgpt_memory.rpc._base import Context, Servicer, check_mask
+from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.sources import FileVersion, LoadRecord
-
-_UPDATABLE = ("name", "description")
 
 
 class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
@@ -46,19 +43,17 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         core = self._core
         size, after = self._after(request)
         page = await core.sources.list(tenant(), size, after)
+        sources = (convert.source(core, live) for live in page.items)
+        shown, following = self._fit(sources, page.next_token, lambda source: source.source_id)
         return pb.ListSourcesResponse(
-            sources=[convert.source(core, live) for live in page.items],
-            next_page_token=self._next(request, page.next_token),
+            sources=shown,
+            next_page_token=self._next(request, following),
             total_size=page.total,
         )
 
     async def UpdateSource(self, request: pb.UpdateSourceRequest, context: Context) -> pb.UpdateSourceResponse:
         core, paths = self._core, list(request.update_mask.paths)
-        check_mask(request.update_mask, _UPDATABLE)
         changes: dict[str, str] = {path: getattr(request.source, path) for path in paths}
-        # The constraints are those of the requests that create and read a source, and are declared only there.
-        validate(pb.GetSourceRequest(source_id=request.source.source_id))
-        validate(pb.CreateSourceRequest(**{"name": "unchanged", **changes}))
         live = await core.sources.update(tenant(), request.source.source_id, changes, request.source.etag)
         return pb.UpdateSourceResponse(source=convert.source(core, live))
 
@@ -78,9 +73,10 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
         core = self._core
         size, after = self._after(request)
         page = await core.sources.files.list(await core.sources.get(tenant(), request.source_id), size, after)
+        shown, following = self._fit(convert.files(page.items), page.next_token, lambda file: file.version.name)
         return pb.ListFilesResponse(
-            files=convert.files(page.items),
-            next_page_token=self._next(request, page.next_token),
+            files=shown,
+            next_page_token=self._next(request, following),
             total_size=page.total,
         )
 
@@ -151,9 +147,8 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     async def ListLoadRecords(self, request: pb.ListLoadRecordsRequest, context: Context) -> pb.ListLoadRecordsResponse:
         size, after = self._after(request)
         page = await self._core.loads.list(tenant(), request.source_id, size, after)
-        return pb.ListLoadRecordsResponse(
-            records=[_load(record) for record in page.items], next_page_token=self._next(request, page.next_token)
-        )
+        shown, following = self._fit(map(_load, page.items), page.next_token, lambda record: record.load_id)
+        return pb.ListLoadRecordsResponse(records=shown, next_page_token=self._next(request, following))
 
 
 def _load(record: LoadRecord) -> pb.LoadRecord:

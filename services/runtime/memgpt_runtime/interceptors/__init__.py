@@ -18,8 +18,8 @@ handler, each a module of this package. Outermost first:
 `admission`       receives a single request, now that the caller is known
 `load_shedding`   refuses calls beyond the limits, and new calls during a drain; health and reflection are exempt
 `deadline`        limits calls that came without a deadline
-validation        checks every request message against its ``buf.validate`` constraints, and what the caller's key is
-                  restricted to
+validation        checks every request message against its ``buf.validate`` constraints, by the service's own checks,
+                  and what the caller's key is restricted to
 ================= ====================================================================================
 
 `receiving` bounds how many messages are received at a time, and how long that may take.
@@ -30,7 +30,7 @@ are given, and raise `ServiceError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from google.protobuf.message import Message
 from memgpt.config import ServerSettings
@@ -56,17 +56,22 @@ from memgpt_runtime.interceptors.rpc import Stage
 from memgpt_runtime.interceptors.rpc_metrics import RpcMetrics
 from memgpt_runtime.interceptors.rpc_spans import RpcSpans
 from memgpt_runtime.metrics import ServerMetrics
-from memgpt_runtime.validation import validate
+from memgpt_runtime.validation import Check, Validator
 
 __all__ = ["Authorization", "InFlight", "PipelineInterceptor", "server_interceptor"]
 
 
-def _check(request: Message) -> None:
-    """Check a request's constraints, and what the caller's key is restricted to."""
-    validate(request)
-    caller = principal()
-    if caller.restricted:
-        check_request(request, caller)
+def _validation(checks: Mapping[type[Message], Check]) -> Callable[[Message], None]:
+    """Return a function that checks a request, and what the caller's key is restricted to."""
+    validate = Validator(checks)
+
+    def check(request: Message) -> None:
+        validate(request)
+        caller = principal()
+        if caller.restricted:
+            check_request(request, caller)
+
+    return check
 
 
 _PATIENCE_SECONDS = 10.0
@@ -89,6 +94,7 @@ def server_interceptor(
     deadlines: Mapping[str, float | None] | None = None,
     unlimited: frozenset[str] = frozenset(),
     keep_alive: Mapping[str, Message] | None = None,
+    checks: Mapping[type[Message], Check] | None = None,
 ) -> PipelineInterceptor:
     """Return the interceptor of a server, with all stages in their order.
 
@@ -101,6 +107,7 @@ def server_interceptor(
         deadlines: See `ServiceSpec`.
         unlimited: See `ServiceSpec`.
         keep_alive: See `ServiceSpec`.
+        checks: See `App.add_checks`.
     """
     stages: list[Stage] = [
         ContextStage(),
@@ -119,7 +126,7 @@ def server_interceptor(
     most = max(settings.max_receiving_bytes // settings.max_message_bytes, 1)
     return PipelineInterceptor(
         stages,
-        _check,
+        _validation({} if checks is None else checks),  # filled later: see `App.add_checks`
         StreamKeepAlive(settings.keep_alive_seconds, keep_alive or {}),
         single_requests=ReceiveLimiter(most, _PATIENCE_SECONDS, settings.default_deadline),
         streamed_requests=ReceiveLimiter(most * _STREAMS_PER_REQUEST, _STREAM_PATIENCE_SECONDS, None),

@@ -15,6 +15,7 @@ from memgpt.config import Config, ServiceSection
 from memgpt_runtime.auth.authenticator import Authenticator
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.metrics import ServerMetrics
+from memgpt_runtime.validation import Check
 
 S = TypeVar("S", bound=ServiceSection)
 
@@ -44,10 +45,15 @@ class App(Generic[S]):
     stopping: asyncio.Event
     authenticator: Authenticator
     _registrar: Any
+    _checks: dict[type[Message], Check]
 
     def add_servicer(self, add: Callable[[Any, Any], None], servicer: object) -> None:
         """Add a servicer by its generated ``add_…Servicer_to_server``."""
         add(servicer, self._registrar)
+
+    def add_checks(self, checks: Mapping[type[Message], Check]) -> None:
+        """Add checks of requests, by their type, that constraints cannot express."""
+        self._checks.update(checks)
 
 
 Setup = Callable[[App[S]], AbstractAsyncContextManager[None]]

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 from memgpt.common.v1 import identity_service_pb2_grpc
 from memgpt.common.v1.permission_pb2 import Permission
@@ -31,7 +32,7 @@ from memgpt_runtime.server.listener import bind
 from memgpt_runtime.server.options import server_options
 from memgpt_runtime.server.running import Server
 from memgpt_runtime.server.spec import App, S, ServiceSpec, StartError
-from memgpt_runtime.validation import prepare
+from memgpt_runtime.validation import Check, prepare
 
 _log = logs.get_logger(__name__)
 
@@ -70,6 +71,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     audit = open_audit_log(spec.name, settings, config.home, metrics)
     if audit is not None:
         stack.callback(audit.close)
+    checks: dict[type[Message], Check] = {}
     interceptor = server_interceptor(
         settings,
         metrics,
@@ -79,6 +81,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
         deadlines=spec.deadlines,
         unlimited=spec.unlimited,
         keep_alive=spec.keep_alive,
+        checks=checks,
     )
     server = grpc.aio.server(interceptors=[interceptor], options=server_options(settings))
     # Does nothing if the server was drained before.
@@ -92,7 +95,7 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
         _serve_http(settings.metrics_host, section.metrics_port, spec.name, metrics, readiness, stack)
 
     registrar = _Registrar(server)
-    app = App(config, readiness, metrics, asyncio.Event(), authenticator, registrar)
+    app = App(config, readiness, metrics, asyncio.Event(), authenticator, registrar, checks)
     stack.push_async_callback(readiness.close)
     prepared = asyncio.create_task(asyncio.to_thread(prepare))
     try:
