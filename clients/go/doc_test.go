@@ -50,9 +50,12 @@ func TestEverythingExportedIsDocumented(t *testing.T) {
 		}
 	}
 	for _, value := range append(documented.Consts, documented.Vars...) {
-		for _, name := range value.Names {
-			if ast.IsExported(name) && value.Doc == "" {
-				t.Errorf("%s: without a comment", name)
+		for _, each := range value.Decl.Specs {
+			spec := each.(*ast.ValueSpec)
+			for _, name := range spec.Names {
+				if name.IsExported() && value.Doc == "" && spec.Doc.Text() == "" {
+					t.Errorf("%s: without a comment", name)
+				}
 			}
 		}
 	}

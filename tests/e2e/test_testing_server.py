@@ -249,7 +249,7 @@ def test_the_services_of_a_killed_server_end_before_their_folder_is_deleted(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     orphan = _Orphan(tmp_path)
-    monkeypatch.setattr(testing.time, "sleep", orphan.end)
+    monkeypatch.setattr("memgpt.cli.services.testing.time.sleep", orphan.end)
     with temporary_home() as home:
         assert list(tmp_path.iterdir()) == [home]
 

@@ -85,7 +85,7 @@ def check_not_blank(text: str, field: str) -> None:
         InvalidArgument: It is only white space.
     """
     if text and not text.strip():
-        raise reasons.invalid_field(f"{field} must contain more than white space", field=field)
+        raise reasons.invalid_field(f"{field} must not be blank", field=field)
 
 
 def settings_problems(
