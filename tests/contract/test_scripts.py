@@ -21,7 +21,7 @@ from tests.support.missing import missing_tool
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ("setup", "uv", "demo")
-BASH_SCRIPTS = (*(f"scripts/{name}" for name in (*SCRIPTS, "lint", "lock")), ".ci/run", "Makefile")
+BASH_SCRIPTS = (*(f"scripts/{name}" for name in (*SCRIPTS, "lint", "lock", "store_fixture")), ".ci/run", "Makefile")
 """Those for developers may use GNU's tools, but not a newer bash; `tests/compose/prove` is for Linux only."""
 
 BASH = shutil.which("bash3.2") or shutil.which("bash") or "bash"

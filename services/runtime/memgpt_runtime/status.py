@@ -212,10 +212,11 @@ def _foreign_error(code: grpc.StatusCode, service: str, name: str) -> ServiceErr
     """Return the error for a status without our ErrorInfo."""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and context.remaining() != 0:
         # The limit of this one call, not the caller's: another attempt may succeed, as after a broken connection.
-        message = f"{service} did not respond in time; retry, and check that it runs"
-        return errors.Unavailable(Reason.SERVICE_UNAVAILABLE, message, metadata={"service": name} if name else {})
-    if code in _BROKEN:
-        code = grpc.StatusCode.UNAVAILABLE
-    reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
+        code, reason = grpc.StatusCode.UNAVAILABLE, Reason.SERVICE_UNAVAILABLE
+        message = "{service} did not respond in time; retry, and check that it runs"
+    else:
+        if code in _BROKEN:
+            code = grpc.StatusCode.UNAVAILABLE
+        reason, message = _BARE.get(code, (Reason.INTERNAL, "{service} failed in a way it should not"))
     metadata = {"service": name} if name and reason is Reason.SERVICE_UNAVAILABLE else {}
     return _CLASSES.get(code, errors.Internal)(reason, message.format(service=service), metadata=metadata)

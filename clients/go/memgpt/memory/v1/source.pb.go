@@ -410,16 +410,16 @@ var File_memgpt_memory_v1_source_proto protoreflect.FileDescriptor
 
 const file_memgpt_memory_v1_source_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmemgpt/memory/v1/source.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\x86\x03\n" +
-	"\x06Source\x12\x1b\n" +
-	"\tsource_id\x18\x01 \x01(\tR\bsourceId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\x12%\n" +
+	"\x1dmemgpt/memory/v1/source.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\xad\x03\n" +
+	"\x06Source\x12$\n" +
+	"\tsource_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\bsourceId\x12\x1c\n" +
+	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12*\n" +
+	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x1fR\vdescription\x12%\n" +
 	"\x0edocument_count\x18\x04 \x01(\x03R\rdocumentCount\x12#\n" +
 	"\rpassage_count\x18\x05 \x01(\x03R\fpassageCount\x12\x1d\n" +
 	"\n" +
-	"file_count\x18\x06 \x01(\x03R\tfileCount\x12'\n" +
-	"\x0fembedding_model\x18\a \x01(\tR\x0eembeddingModel\x12;\n" +
+	"file_count\x18\x06 \x01(\x03R\tfileCount\x121\n" +
+	"\x0fembedding_model\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x0eembeddingModel\x12;\n" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +

@@ -16,7 +16,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from memgpt.common.v1 import file_note_pb2 as memgpt_dot_common_dot_v1_dot_file__note__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmemgpt/memory/v1/source.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\x86\x03\n\x06Source\x12\x1b\n\tsource_id\x18\x01 \x01(\tR\x08sourceId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12%\n\x0e\x64ocument_count\x18\x04 \x01(\x03R\rdocumentCount\x12#\n\rpassage_count\x18\x05 \x01(\x03R\x0cpassageCount\x12\x1d\n\nfile_count\x18\x06 \x01(\x03R\tfileCount\x12\'\n\x0f\x65mbedding_model\x18\x07 \x01(\tR\x0e\x65mbeddingModel\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\xd6\x01\n\x0b\x46ileVersion\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\x12-\n\x06sha256\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\x12\x1b\n\x04size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x04size\x12\'\n\nmedia_type\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tmediaType\x12\x32\n\x0f\x63hunker_version\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0e\x63hunkerVersion\"\x94\x02\n\nSourceFile\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.FileVersionR\x07version\x12%\n\x0e\x64ocument_count\x18\x02 \x01(\x03R\rdocumentCount\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCount\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12\x30\n\x05notes\x18\x06 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteR\x05notes\"\xa3\x01\n\nNewPassage\x12\x1d\n\x05index\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x05index\x12\x1f\n\x04text\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x01R\x04text\x12\x1b\n\x04page\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04page\x12\x1d\n\x05start\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x05start\x12\x19\n\x03\x65nd\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x03\x65ndB\xf5\x01\n\x19io.memgptmilvus.memory.v1B\x0bSourceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmemgpt/memory/v1/source.proto\x12\x10memgpt.memory.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\xad\x03\n\x06Source\x12$\n\tsource_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08sourceId\x12\x1c\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x04name\x12*\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x0b\x64\x65scription\x12%\n\x0e\x64ocument_count\x18\x04 \x01(\x03R\rdocumentCount\x12#\n\rpassage_count\x18\x05 \x01(\x03R\x0cpassageCount\x12\x1d\n\nfile_count\x18\x06 \x01(\x03R\tfileCount\x12\x31\n\x0f\x65mbedding_model\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x0e\x65mbeddingModel\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12\x1b\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@R\x04\x65tag\"\xd6\x01\n\x0b\x46ileVersion\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x08R\x04name\x12-\n\x06sha256\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\x12\x1b\n\x04size\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x04size\x12\'\n\nmedia_type\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tmediaType\x12\x32\n\x0f\x63hunker_version\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18 R\x0e\x63hunkerVersion\"\x94\x02\n\nSourceFile\x12\x37\n\x07version\x18\x01 \x01(\x0b\x32\x1d.memgpt.memory.v1.FileVersionR\x07version\x12%\n\x0e\x64ocument_count\x18\x02 \x01(\x03R\rdocumentCount\x12#\n\rpassage_count\x18\x03 \x01(\x03R\x0cpassageCount\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x12\n\x04tags\x18\x05 \x03(\tR\x04tags\x12\x30\n\x05notes\x18\x06 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteR\x05notes\"\xa3\x01\n\nNewPassage\x12\x1d\n\x05index\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x05index\x12\x1f\n\x04text\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80\x01R\x04text\x12\x1b\n\x04page\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x04page\x12\x1d\n\x05start\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x05start\x12\x19\n\x03\x65nd\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x03\x65ndB\xf5\x01\n\x19io.memgptmilvus.memory.v1B\x0bSourceProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\xa2\x02\x04MGPM\xaa\x02\x17MemGPT.Milvus.Memory.V1\xca\x02\x17MemGPT\\Milvus\\Memory\\V1\xe2\x02#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Memory::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,6 +24,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'memgpt.memory.v1.source_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.memgptmilvus.memory.v1B\013SourceProtoP\001ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1;memoryv1\242\002\004MGPM\252\002\027MemGPT.Milvus.Memory.V1\312\002\027MemGPT\\Milvus\\Memory\\V1\342\002#MemGPT\\Milvus\\Memory\\V1\\GPBMetadata\352\002\032MemGPT::Milvus::Memory::V1'
+  _globals['_SOURCE'].fields_by_name['source_id']._loaded_options = None
+  _globals['_SOURCE'].fields_by_name['source_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_SOURCE'].fields_by_name['name']._loaded_options = None
+  _globals['_SOURCE'].fields_by_name['name']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_SOURCE'].fields_by_name['description']._loaded_options = None
+  _globals['_SOURCE'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\240\037'
+  _globals['_SOURCE'].fields_by_name['embedding_model']._loaded_options = None
+  _globals['_SOURCE'].fields_by_name['embedding_model']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_SOURCE'].fields_by_name['etag']._loaded_options = None
   _globals['_SOURCE'].fields_by_name['etag']._serialized_options = b'\272H\004r\002\030@'
   _globals['_FILEVERSION'].fields_by_name['name']._loaded_options = None
@@ -47,11 +55,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEWPASSAGE'].fields_by_name['end']._loaded_options = None
   _globals['_NEWPASSAGE'].fields_by_name['end']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_SOURCE']._serialized_start=119
-  _globals['_SOURCE']._serialized_end=509
-  _globals['_FILEVERSION']._serialized_start=512
-  _globals['_FILEVERSION']._serialized_end=726
-  _globals['_SOURCEFILE']._serialized_start=729
-  _globals['_SOURCEFILE']._serialized_end=1005
-  _globals['_NEWPASSAGE']._serialized_start=1008
-  _globals['_NEWPASSAGE']._serialized_end=1171
+  _globals['_SOURCE']._serialized_end=548
+  _globals['_FILEVERSION']._serialized_start=551
+  _globals['_FILEVERSION']._serialized_end=765
+  _globals['_SOURCEFILE']._serialized_start=768
+  _globals['_SOURCEFILE']._serialized_end=1044
+  _globals['_NEWPASSAGE']._serialized_start=1047
+  _globals['_NEWPASSAGE']._serialized_end=1210
 # @@protoc_insertion_point(module_scope)
