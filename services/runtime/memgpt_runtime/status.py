@@ -212,7 +212,8 @@ def _foreign_error(code: grpc.StatusCode, service: str, name: str) -> ServiceErr
     """Return the error for a status without our ErrorInfo."""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and context.remaining() != 0:
         # The limit of this one call, not the caller's: another attempt may succeed, as after a broken connection.
-        code, reason = grpc.StatusCode.UNAVAILABLE, Reason.SERVICE_UNAVAILABLE
+        code = grpc.StatusCode.UNAVAILABLE
+        reason: str = Reason.SERVICE_UNAVAILABLE
         message = "{service} did not respond in time; retry, and check that it runs"
     else:
         if code in _BROKEN:

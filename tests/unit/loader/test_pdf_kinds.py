@@ -93,6 +93,16 @@ def test_lines_that_are_drawn_turned_are_read_along_them(matrix: str) -> None:
     assert read_bytes(data, "a.pdf").text.split("\n") == [f"Line number {n} of the text" for n in range(4)]
 
 
+def test_artificial_italics_stay_in_their_line() -> None:
+    data = pdfs.with_contents(
+        b"BT /F1 12 Tf 1 0 0 1 72 700 Tm (This is ) Tj 1 0 0.3333 1 120 700 Tm (very important) Tj "
+        b"1 0 0 1 210 700 Tm ( for you.) Tj 1 0 0 1 72 680 Tm (The next line.) Tj ET",
+        b"",
+        b"<< /Font 2 0 R >>",
+    )
+    assert read_bytes(data, "a.pdf").text == "This is very important for you.\nThe next line."
+
+
 def test_three_columns() -> None:
     rows = [
         ("the first column has", "while second column text", "and third one also has"),

@@ -195,3 +195,11 @@ def test_a_doubtful_guess_of_an_encoding_is_noted(encoding: str, words: str) -> 
 @pytest.mark.parametrize("text", ["a ~{b~} c", '(format t "~{~a~^, ~}" list)', "~{ab~} and ~{cd~}", "~{}~} ~{!!~}"])
 def test_tildes_and_braces_are_not_chinese(text: str) -> None:
     assert read_bytes(text.encode(), "a.txt").text == text
+
+
+@pytest.mark.parametrize("name", ["make.py", "make.md", "make.txt"])
+@pytest.mark.parametrize(
+    "tag", ['<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet">', "<FictionBook xmlns:l='x'>"]
+)
+def test_a_text_that_only_shows_a_tag_is_a_text(name: str, tag: str) -> None:
+    assert read_bytes(f"print('begin')\nprint('{tag}')\n".encode(), name).text.count("print") == 2

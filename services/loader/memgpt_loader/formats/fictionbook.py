@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from memgpt_loader.formats.inspected_file import InspectedFile
+from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
 from memgpt_loader.formats.office.packages import attribute, local, parse_tree
-from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, too_many_pages
+from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, PageText, Parsed, broken, too_many_pages
 from memgpt_loader.markup import Blocks, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 
@@ -125,9 +125,7 @@ def _words(element: Element) -> str:
 
 
 def _signature(inspected: InspectedFile) -> str:
-    return (
-        FB2 if _START.search(inspected.head) and inspected.head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") else ""
-    )
+    return FB2 if inspected.named != MARKDOWN and _START.match(after_prolog(inspected.head)) else ""
 
 
 FORMAT = Format(

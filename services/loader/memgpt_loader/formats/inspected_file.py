@@ -86,7 +86,7 @@ def after_prolog(head: bytes) -> bytes:
         at = end + len(mark)
 
 
-_PROLOG = {b"<?xml": b">", b"<!--": b"-->"}
+_PROLOG = {b"<?xml": b">", b"<?mso-": b">", b"<!--": b"-->"}
 
 
 def suffix_of(name: str) -> str:

@@ -28,7 +28,7 @@ MAIL = "message/rfc822"
 
 _OFFICE = (".doc", ".xls")
 """Office programs save web pages as messages with these extensions."""
-_LENGTH = re.compile(rb"(\d{1,12}) *\n(?=[A-Za-z][A-Za-z0-9-]*:)")
+_LENGTH = re.compile(rb"\A(\d{1,12}) *\n(?=[A-Za-z][A-Za-z0-9-]*:)")
 """Begins a message that Apple Mail stores: its length, with its properties after it."""
 _MARK = b"\xef\xbb\xbf"
 _START = re.compile(rb"(?:From [^\r\n]*\r?\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n){3}")
@@ -120,7 +120,7 @@ class _Shown:
     """Texts that accompany the alternatives, such as an invitation."""
     files: list[tuple[str, bytes]] = field(default_factory=list)
     """Inline files."""
-    copy: str = ""
+    copies: list[str] = field(default_factory=list)
     """Text of the message that Outlook packed once more; read if no other part contains its words."""
 
     @property
@@ -133,14 +133,14 @@ class _Shown:
         self.extra += other.extra
         self.attached += other.attached
         self.files += other.files
-        self.copy = self.copy or other.copy
+        self.copies += other.copies
 
     def settle_copy(self) -> None:
         """Append the packed text unless the other texts contain its words."""
-        copy = _Shown(texts=[self.copy])
-        if _fraction(copy.words, self.words) < _SAME:
-            self.texts.append(self.copy)
-        self.copy = ""
+        for copy in self.copies:
+            if _fraction(_Shown(texts=[copy]).words, self.words) < _SAME:
+                self.texts.append(copy)
+        self.copies = []
 
 
 class _MessageReader:
@@ -242,7 +242,7 @@ class _MessageReader:
                 self._notes.add(NoteKind.ATTACHMENT, name, reason="it is an object of a program, or a link to a file")
             else:
                 files.append((name, each.data))
-        return _Shown(copy=packed.text, files=files)
+        return _Shown(copies=[packed.text], files=files)
 
     def _inline(self, part: EmailMessage, kind: str) -> _Shown:
         words = _decoded(part, self._notes)

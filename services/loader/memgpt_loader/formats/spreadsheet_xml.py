@@ -9,10 +9,10 @@ from datetime import datetime
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.inspected_file import InspectedFile
+from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
 from memgpt_loader.formats.office.number_format import displayed
 from memgpt_loader.formats.office.packages import attribute, local, parse_elements
-from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, too_many_pages
+from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, PageText, Parsed, too_many_pages
 from memgpt_loader.markup import link, one_line
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, column_letters, table_lines
@@ -181,7 +181,7 @@ def _number(text: str) -> int:
 
 
 def _signature(inspected: InspectedFile) -> str:
-    return SPREADSHEET_XML if _START.search(inspected.head) else ""
+    return SPREADSHEET_XML if inspected.named != MARKDOWN and _START.match(after_prolog(inspected.head)) else ""
 
 
 FORMAT = Format(

@@ -79,7 +79,7 @@ def _as_json(match: re.Match[str]) -> str:
     return match.group()
 
 
-def _records(sources: Iterable[tuple[str, str]], notes: Notes) -> Iterator[PageText]:
+def _records(sources: Iterable[tuple[str, str | bytes]], notes: Notes) -> Iterator[PageText]:
     """Yield the text of records.
 
     Args:
@@ -94,7 +94,7 @@ def _records(sources: Iterable[tuple[str, str]], notes: Notes) -> Iterator[PageT
         if not source.strip():
             continue
         try:
-            record = _record(_decoded(source))
+            record = _record(_decoded(source.decode() if isinstance(source, bytes) else source))
         except ValueError as error:
             bad += 1
             notes.add(NoteKind.BAD_RECORD, place)
@@ -125,7 +125,7 @@ def _lines(file: File, notes: Notes) -> Iterator[tuple[str, str]]:
     yield f"line {number + 1:,}", rest
 
 
-def _sequence(file: File) -> Iterator[tuple[str, str]]:
+def _sequence(file: File) -> Iterator[tuple[str, bytes]]:
     """Yield the records of a JSON text sequence (RFC 7464), each of which begins with a record separator."""
     rest = b""
     number = 0
@@ -133,9 +133,9 @@ def _sequence(file: File) -> Iterator[tuple[str, str]]:
         while data := stream.read(_READ_BYTES):
             *records, rest = (rest + data).split(_SEPARATOR)
             for record in records:
-                yield f"record {number:,}", record.decode("utf-8", "replace")
+                yield f"record {number:,}", record
                 number += 1
-    yield f"record {number:,}", rest.decode("utf-8", "replace")
+    yield f"record {number:,}", rest
 
 
 def _is_json(line: str) -> bool:

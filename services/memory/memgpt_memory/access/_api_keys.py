@@ -163,7 +163,7 @@ class ApiKeys:
         async with self._lock(key_id):
             row = await self.get(tenant, key_id)
             await self._records.delete([key_id])
-            await self._names.release(tenant, "api_key", row.name, key_id)
+            await self._names.release(tenant, "api_key", row.name, key_id, self._called(row.name))
 
     async def find_many(self, ids: Sequence[str]) -> dict[str, ApiKeyRow]:
         """Return the keys that exist, by their ids."""

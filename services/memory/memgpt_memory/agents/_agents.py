@@ -219,7 +219,7 @@ class Agents:
             old_name = live.row.name
             async with self._names.claim(tenant, "agent", new_name, agent_id, self._called(new_name)):
                 await self.repository.execute(live, command)
-            await self._names.release(tenant, "agent", old_name, agent_id)
+            await self._names.release(tenant, "agent", old_name, agent_id, self._called(old_name))
         with suppress(Unavailable):  # the change is stored; the next read hides what has expired
             await self.before_read(live)
         return live

@@ -210,9 +210,11 @@ def _(command: ForgetMessages, draft: Draft) -> bool:
     existing = {one for one in command.sequences if one < draft.row.message_count and one not in forgotten}
     if isinstance(turn, RunningTurn) and any(one >= turn.first_sequence for one in existing):
         raise errors.message_in_running_turn()
-    draft.set(forgotten=forgotten.add(existing))
+    unfreed = draft.before.unfreed_messages
+    left = unfreed.minus(Ranges().add(command.sequences))  # their bytes are among those freed
+    draft.set(forgotten=forgotten.add(existing), unfreed_messages=left)
     draft.free(command.freed)
-    return bool(existing)
+    return bool(existing) or len(left) < len(unfreed)
 
 
 @_apply.register

@@ -108,12 +108,14 @@ class Expiry:
         if row.message_ttl or (any_lifetime and live.state.forgotten):
             before = now() - row.message_ttl + 1
             messages = await repository.messages.times(live.id, before)
-            for batch in _batches([one.id for one in messages if one.sequence in live.state.forgotten]):
+            freed = live.state.forgotten.minus(live.state.unfreed_messages)  # others were hidden in the meantime
+            for batch in _batches([one.id for one in messages if one.sequence in freed]):
                 await repository.messages.delete(batch)
             await self._recall.drop_older(live, before)
         if row.note_ttl or (any_lifetime and live.state.dead_notes):
             notes = await self._note_times(live, now() - row.note_ttl + 1)
-            for batch in _batches([one.id for one in notes if one.sequence in live.state.dead_notes]):
+            freed = live.state.dead_notes.minus(live.state.unfreed_notes)
+            for batch in _batches([one.id for one in notes if one.sequence in freed]):
                 await repository.passages.delete(row.tenant, live.id, batch, unread=True)
 
     async def _run(self) -> None:
@@ -166,7 +168,7 @@ class Expiry:
         async with self._hiding.setdefault(live.id, asyncio.Lock()):
             while self._is_due(live):
                 row, time = live.row, now()
-                lifetimes = row.message_ttl, row.note_ttl
+                lifetimes, ends = (row.message_ttl, row.note_ttl), (row.message_count, row.next_note)
                 horizon = time + min(_HORIZON, *(ttl for ttl in lifetimes if ttl))
                 messages: Sequence[RowTime] = ()
                 notes: Sequence[RowTime] = ()
@@ -176,7 +178,10 @@ class Expiry:
                     notes = await self._note_times(live, horizon - row.note_ttl)
                 async with live.lock:
                     await self._agents.repository.settle(live)
-                    if (live.row.message_ttl, live.row.note_ttl) == lifetimes and not live.row.deleting:
+                    row = live.row
+                    # A failed write may have been undone, and its numbers been given again.
+                    same = (row.message_ttl, row.note_ttl) == lifetimes and (row.message_count, row.next_note) == ends
+                    if same and not row.deleting:
                         await self._hide_rows(live, messages, notes, time, horizon)
                         return
 

@@ -76,8 +76,12 @@ class Forgetting:
             await repository.settle(live)
             before = live.state.forgotten
             wanted = await self._with_companions(live.state, sequences)
-            visible = [one for one in sorted(wanted) if one < live.row.message_count and one not in before]
-            read = await repository.messages.read(live.id, visible)
+            counted = [
+                one
+                for one in sorted(wanted)
+                if one < live.row.message_count and (one not in before or one in live.state.unfreed_messages)
+            ]
+            read = await repository.messages.read(live.id, counted)
             freed = sum(text_size(message.text, message.function_call) for message in read)
             await repository.commit(live, ForgetMessages(wanted, freed))
             gone = sorted(one for one in wanted if one < live.row.message_count)

@@ -63,12 +63,14 @@ class Names:
         """Return the owner of a name, or the empty text. The owner may not exist, or have another name by now."""
         return await self._holder(key_of("name", tenant, kind, name))
 
-    async def release(self, tenant: str, kind: str, name: str, owner: str) -> None:
-        """Release a name, if `owner` has it."""
+    async def release(
+        self, tenant: str, kind: str, name: str, owner: str, called: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """Release a name, if `owner` has it, unless it is called so again."""
         key = key_of("name", tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
-            if await self._holder(key) == owner:
+            if await self._holder(key) == owner and not await called(owner):
                 await self._records.delete([key])
 
     async def release_all(self, names: Sequence[Record], owner: str) -> None:

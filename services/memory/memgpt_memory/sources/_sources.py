@@ -157,13 +157,13 @@ class Sources:
             async with self._names.claim(tenant, "source", name, source_id, self._called(name)):
                 former = await self._change(live, changes, etag)
             if former != name:
-                await self._names.release(tenant, "source", former, source_id)
+                await self._names.release(tenant, "source", former, source_id, self._called(former))
         return live
 
     async def _change(self, live: LiveSource, changes: Mapping[str, str], etag: str) -> str:
         """Write changes of the row, and return the name that the source had before."""
         async with live.row_lock:
-            await self._settle(live)
+            await self._settle_row(live)
             row = live.row
             if row.deleting:
                 raise unknown_source(live.id)
@@ -192,6 +192,7 @@ class Sources:
         if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, source_id)
             async with live.row_lock, self._journal.beginning("source", source_id) as journal:
+                await self._settle_row(live)
                 row = live.row.model_copy(update={"deleting": True})
                 await run_to_end(self._write_row(live, row, journal))
             self._quotas.note(tenant, source_id, live.amounts, None)
@@ -245,12 +246,18 @@ class Sources:
     async def _settle(self, live: LiveSource) -> None:
         """After failed writes, find out whether they took effect."""
         if live.stale:
+            async with live.row_lock:
+                await self._settle_row(live)
+        if live.stale_files:
+            await self.files.settle(live)
+
+    async def _settle_row(self, live: LiveSource) -> None:
+        """The same for its row. Hold its lock."""
+        if live.stale:
             record = await self._records.get(live.id)
             if record is not None:
                 live.row = SourceRow.model_validate_json(record.body)
             live.stale = False
-        if live.stale_files:
-            await self.files.settle(live)
 
     async def _put(self, *records: Record) -> None:
         await self._records.put(*records)

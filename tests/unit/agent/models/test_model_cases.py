@@ -335,6 +335,20 @@ async def test_several_calls_written_as_text(scripted_llm: Start) -> None:
     assert [name for name, _ in calls(answer)] == ["core_memory_append", "send_message"]
 
 
+async def test_a_parameter_ends_at_its_own_closing_tag(scripted_llm: Start) -> None:
+    code = 'Use this:\n/// <param name="x">The x.</param>\nDone.'
+    text = f"<function=send_message><parameter=message>{code}</parameter></function>"
+    answer, _, _ = await ask(scripted_llm, say(text))
+    assert calls(answer) == [("send_message", {"message": code})]
+
+
+async def test_a_message_may_begin_like_reasoning_in_words(scripted_llm: Start) -> None:
+    message = "Here are my reasoning steps:\n1. Ask.\n2. Answer."
+    text = f"<function=send_message><parameter=message>{message}</parameter></function>"
+    answer, _, _ = await ask(scripted_llm, say(text))
+    assert calls(answer) == [("send_message", {"message": message})]
+
+
 async def test_parameters_have_their_types(scripted_llm: Start) -> None:
     text = (
         "<tool_call><function=archival_memory_search><parameter=query>12</parameter><parameter=page>2</parameter>"

@@ -135,7 +135,7 @@ class PartialCall:
         self._sink = sink
         self._names = names or FunctionNames(BUILT_IN)
         self._reader = StringReader()
-        self._message = ReasoningFilter()
+        self._message = ReasoningFilter(in_message=True)
         self._name = ""
         self._unnamed: list[str] = []
 

@@ -131,7 +131,7 @@ class AnswerReader:
             message = {**message, "content": text[len(known.strip()) :]}
         if self._calls.calls():
             message = {key: value for key, value in message.items() if key not in ("tool_calls", "function_call")}
-        self._delta(message)
+        self._delta({key: value for key, value in message.items() if key not in self._blocks})
 
     def _delta(self, delta: dict[str, object]) -> None:
         self._reason(next((delta[key] for key in _REASONING if delta.get(key)), None))

@@ -26,6 +26,9 @@ _MARKS = (
     ("<|channel>thought", "<channel|>"),
     ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
 )
+_IN_MESSAGES = tuple(pair for pair in _MARKS if not pair[0][0].isalpha())
+"""Those that an argument of a function may have: a message to the user may begin with any words."""
+
 _FRAMES = (
     ("<|start|>assistant", ""),
     ("<|channel|>final<|message|>", "<|return|>"),
@@ -47,12 +50,14 @@ _ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end
 class ReasoningFilter:
     """Removes the reasoning at the beginning of an answer, and the marks around the rest, piece by piece."""
 
-    def __init__(self, *, reasoned: bool = False) -> None:
+    def __init__(self, *, reasoned: bool = False, in_message: bool = False) -> None:
         """Begin an answer.
 
         Args:
             reasoned: Whether reasoning was removed from it before.
+            in_message: Whether it is the argument of a function, rather than the whole answer.
         """
+        self._marks = _IN_MESSAGES if in_message else _MARKS
         self._held = ""
         self._end = ""
         self._closing = ""
@@ -72,7 +77,7 @@ class ReasoningFilter:
                     return ""
                 self._held, self._end, self._reasoned = rest.lstrip(), "", True
             begun = self._held.lstrip()
-            mark = next((pair for pair in _MARKS if begun.startswith(pair[0])), None)
+            mark = next((pair for pair in self._marks if begun.startswith(pair[0])), None)
             if mark is not None:
                 self._end, self._held = mark[1], begun[len(mark[0]) :]
                 continue
@@ -81,7 +86,7 @@ class ReasoningFilter:
             if frame is not None:
                 self._held, self._closing = begun[len(frame[0]) :].lstrip(), frame[1] or self._closing
                 continue
-            if len(begun) < _LONGEST and any(begin.startswith(begun) for begin, _ in (*_MARKS, *frames)):
+            if len(begun) < _LONGEST and any(begin.startswith(begun) for begin, _ in (*self._marks, *frames)):
                 return ""
             self._answering = True
             return self._answer()
@@ -118,7 +123,7 @@ def without_reasoning(text: str) -> str:
 
 def spoken(message: str) -> str:
     """Return a message to the user without the reasoning at its beginning."""
-    reader = ReasoningFilter()
+    reader = ReasoningFilter(in_message=True)
     return reader.feed(message) + reader.end()
 
 

@@ -42,7 +42,8 @@ _TAG = re.compile(
 )
 _TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_call)>|\Z")
 _PARAMETER = re.compile(
-    r"<[\w｜|:]*?param(?:eter)?(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>(?P<value>.*?)</[\w｜|:]*?param(?:eter)?>"
+    r"<[\w｜|:]*?(?P<tag>param(?:eter)?)(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>"
+    r"(?P<value>.*?)</[\w｜|:]*?(?P=tag)>"
     r"|<arg_key>\s*(?P<glm>[\w.\-]{1,80})\s*</arg_key>\s*<arg_value>(?P<glm_value>.*?)</arg_value>",
     re.DOTALL,
 )

@@ -49,14 +49,15 @@ def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
     """
     found: list[Glyph] = []
     doubtful: list[int] = []
-    box = raw.FS_RECTF()
+    box, matrix = raw.FS_RECTF(), raw.FS_MATRIX()
     for index in range(raw.FPDFText_CountChars(text_page)):
         code = raw.FPDFText_GetUnicode(text_page, index)
         made_up = raw.FPDFText_IsGenerated(text_page, index) == 1
         if not made_up and raw.FPDFText_HasUnicodeMapError(text_page, index) == 1:
             doubtful.append(index)
         raw.FPDFText_GetLooseCharBox(text_page, index, box)
-        turns = 0 if made_up else _turns(raw.FPDFText_GetCharAngle(text_page, index))
+        known = not made_up and raw.FPDFText_GetMatrix(text_page, index, matrix)
+        turns = _turns(matrix.a, matrix.b) if known else 0
         char = "-" if code == _HYPHEN else chr(code)
         found.append(Glyph(char, box.left, box.bottom, box.right, box.top, turns, made_up))
     if reads_like_text("".join(found[index].char for index in doubtful)):
@@ -66,8 +67,9 @@ def glyphs(text_page: Any) -> tuple[list[Glyph], int]:
     return found, len(doubtful)
 
 
-def _turns(angle: float) -> int:
-    quarters = -angle / _QUARTER  # PDFium counts angles clockwise
+def _turns(a: float, b: float) -> int:
+    # The direction of the base line: PDFium's angle of a character takes the slant of artificial italics for a turn.
+    quarters = math.atan2(b, a) / _QUARTER
     return round(quarters) % 4 if abs(quarters - round(quarters)) < _MOST_SKEW else SKEWED
 
 
