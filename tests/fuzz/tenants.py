@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import re
 import sys
 import time
@@ -27,6 +28,7 @@ from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 from typing import Any, cast
+from uuid import uuid4
 
 import grpc
 from google.protobuf import message_factory
@@ -82,6 +84,8 @@ def invented(name: str) -> str:
     """Return a value that nobody has."""
     if name.endswith("_id") and name not in ("request_id", "user_id"):
         return new_id(name.removesuffix("_id").removeprefix("api_").removeprefix("shared_"))
+    if name == "page_token":
+        return base64.urlsafe_b64encode(b"\x01" + uuid4().bytes * 3).decode().rstrip("=")  # of the form of one
     return new_id("invented")
 
 
