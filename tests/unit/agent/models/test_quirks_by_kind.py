@@ -284,7 +284,6 @@ REASONED = {
     "hunyuan 3": "<think:opensource>Secret.</think:opensource>Hello.",
     "kimi k3": "<|open|>think<|sep|>Secret.<|close|>think<|sep|><|open|>response<|sep|>Hello.<|close|>response<|sep|>",
     "gemma 4": "<|channel>thought\nSecret.<channel|>Hello.",
-    "apriel": "Here are my reasoning steps:\nSecret.\n[BEGIN FINAL RESPONSE]\nHello.",
     "hunyuan": "<think>\nSecret.\n</think>\n<answer>\nHello.</answer>",
     "open thoughts": "<|begin_of_thought|>Secret.<|end_of_thought|><|begin_of_solution|>Hello.<|end_of_solution|>",
 }
@@ -295,6 +294,15 @@ async def test_marked_reasoning_never_reaches_the_user(scripted_llm: Start, vend
     answer, sink, _ = await asked(scripted_llm, [call("send_message", message=REASONED[vendor])])
     assert calls(answer) == HELLO
     assert sink.text[DeltaKind.MESSAGE].strip() == "Hello."
+
+
+async def test_reasoning_that_is_marked_by_words_is_removed_from_a_text(scripted_llm: Start) -> None:
+    """A message may begin with the same words: see `test_a_message_may_begin_like_reasoning_in_words`."""
+    answer, _, _ = await asked(
+        scripted_llm, [say("Here are my reasoning steps:\nSecret.\n[BEGIN FINAL RESPONSE]\nHello.")]
+    )
+    assert "Secret" not in answer.text
+    assert "Hello." in answer.text
 
 
 @pytest.mark.parametrize(
