@@ -39,7 +39,9 @@ def samples() -> Iterator[Sample]:
         note="photo.png",
     )
     yield good("mail in mail.eml", lambda: _nested(3), "The vicuna sits within 3 messages.")
-    yield good("mail in mail without end.eml", lambda: _nested(50), "Message 2 holds another.", note="too many other files")
+    yield good(
+        "mail in mail without end.eml", lambda: _nested(50), "Message 2 holds another.", note="too many other files"
+    )
     yield good("archive.mbox", _archive, "The wallaby wrote the second message.")
     yield good("archive by content", _archive_of_old, "From here on the xenops wrote on.")
     yield good("no subject, broken parts.eml", _broken, "The yellowjacket is in a part without end.")
