@@ -42,17 +42,17 @@ class Memgpt:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def talk(self, lines: list[str], *, meanwhile: tuple[str, ...] = ()) -> str:
+    def talk(self, lines: list[str], *, first: tuple[str, ...] = ()) -> str:
         """Type lines into a conversation with Ada; return what is shown.
 
         Args:
             lines: What is typed.
-            meanwhile: A command to run before that, while the conversation keeps the services running.
+            first: A command to run before the lines are typed. The open conversation keeps the services running for it.
         """
         chat = self.begin("run", "--agent", "Ada", "--yes")
         try:
-            if meanwhile:
-                self(*meanwhile)
+            if first:
+                self(*first)
             return _output(chat, "\n".join([*lines, ""]))
         finally:
             chat.kill()
@@ -103,7 +103,7 @@ def test_a_vendor_from_configure_to_run(
     assert written["memory"]["embedding_dimension"] == 256
     model.script += [SEARCH, NOTE]
     lines = ["My name is Ada. How long is tea steeped?", *STORIES, "/memory"]
-    said = memgpt.talk(lines, meanwhile=("load", "directory", "--name", "tea", "--input-files", "tea.txt"))
+    said = memgpt.talk(lines, first=("load", "directory", "--name", "tea", "--input-files", "tea.txt"))
     assert len({text for request in embedder.embedding_requests for text in request.json["input"]}) > 1
     _has_evicted(said, llm, model)
 

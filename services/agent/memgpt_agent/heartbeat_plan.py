@@ -240,7 +240,7 @@ def checked(text: str, now: float, zone: tzinfo) -> HeartbeatPlan:
 
 def _check_heartbeat(value: Heartbeat, now: float, zone: tzinfo) -> None:
     if not _ID.fullmatch(value.heartbeat_id):
-        raise PlanError(f"{value.heartbeat_id[:80]!r} is not the id of a heartbeat: 1 to 64 of A-Z a-z 0-9 _ -")
+        raise PlanError(f'"{value.heartbeat_id[:80]}" is not the id of a heartbeat: 1 to 64 of A-Z a-z 0-9 _ -')
     if len(value.reason) > MAX_REASON_CHARACTERS:
         raise PlanError(f"heartbeat {value.heartbeat_id}: the reason is over {MAX_REASON_CHARACTERS} characters")
     if sum((value.interval != 0, bool(value.cron), value.at != 0)) != 1:

@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_pb2, message_pb2, passage_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
+from memgpt.memory.v1 import quota_service_pb2 as quotas_pb
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
 from memgpt_memory.agents import LiveAgent
@@ -251,6 +252,57 @@ async def test_it_can_be_turned_on_shortened_and_turned_off(serve: Serve, milvus
         await keep(memory, agent_id, message_ttl=timedelta())
         clock.pass_(24 * HOUR)
         assert [m.text for m in await memory.history(agent_id)] == ["weather 3"]
+
+
+async def used_bytes(memory: Memory) -> int:
+    (usage,) = (await memory.quotas.GetUsage(quotas_pb.GetUsageRequest())).agents
+    return usage.bytes
+
+
+async def test_bytes_of_what_has_expired_and_is_forgotten_are_subtracted(
+    serve: Serve, milvus_uri: str, clock: Clock
+) -> None:
+    async with serve(milvus_uri) as memory:
+        agent_id = (await memory.agent()).agent_id
+        core = memory.core()
+        await core.expiry.close()  # the test makes the passes itself
+        before = await used_bytes(memory)
+        await memory.turn(agent_id, "weather of today", "fair weather")
+        assert await used_bytes(memory) > before
+        sequences = [m.sequence for m in await memory.history(agent_id)]
+        await keep(memory, agent_id, message_ttl=HOUR)
+        clock.pass_(2 * HOUR)
+        assert await memory.history(agent_id) == []
+        await forget(memory, agent_id, *sequences)
+        await core.expiry.remove(await core.agents.get(memory.tenant, agent_id))
+        assert await used_bytes(memory) == before
+
+
+async def test_bytes_of_what_expires_during_a_pass_are_subtracted(
+    serve: Serve, milvus_uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_uri) as memory:
+        agent_id = (await memory.agent()).agent_id
+        core = memory.core()
+        await core.expiry.close()
+        before = await used_bytes(memory)
+        await memory.turn(agent_id, "weather of today", "fair weather")
+        await memory.insert(agent_id, "weather of the note")
+        await keep(memory, agent_id, message_ttl=HOUR, note_ttl=3 * HOUR)
+        clock.pass_(2 * HOUR)
+        live = await core.agents.get(memory.tenant, agent_id)
+        messages = core.agents.repository.messages
+        delete = messages.delete
+
+        async def delete_later(ids: Sequence[str]) -> None:
+            clock.pass_(2 * HOUR)
+            assert (await listed_notes(memory, agent_id)).passages == []  # a reader hides the note
+            await delete(ids)
+
+        monkeypatch.setattr(messages, "delete", delete_later)
+        await core.expiry.remove(live)
+        await core.expiry.remove(live)
+        assert await used_bytes(memory) == before
 
 
 async def test_failures_show_nothing_that_has_expired(serve: Serve, milvus_uri: str, clock: Clock) -> None:

@@ -30,6 +30,7 @@ from tests.integration.memory.client import (
     refused,
     version,
 )
+from tests.integration.memory.conftest import Serve
 
 
 async def get(memory: Memory, source_id: str) -> source_pb2.Source:
@@ -360,6 +361,29 @@ async def test_names_that_are_exchanged_at_once_have_one_owner(memory: Memory) -
             current = await get(memory, each.source_id)
             by_name = (await memory.sources.GetSource(pb.GetSourceRequest(name=current.name))).source
             assert by_name.source_id == each.source_id
+
+
+async def test_a_name_that_is_taken_back_during_a_rename_is_kept(serve: Serve, milvus_uri: str) -> None:
+    async with serve(milvus_uri) as memory:
+        source = await memory.source("tides")
+        names = memory.core().sources._names
+        release = names.release
+        taken_back = False
+
+        async def release_later(*arguments: Any) -> None:
+            nonlocal taken_back
+            if not taken_back:
+                taken_back = True
+                await rename(memory, source.source_id, "tides")
+            await release(*arguments)
+
+        names.release = release_later  # type: ignore[method-assign]
+        await rename(memory, source.source_id, "currents")
+        assert taken_back
+        assert (await get(memory, source.source_id)).name == "tides"
+        by_name = (await memory.sources.GetSource(pb.GetSourceRequest(name="tides"))).source
+        assert by_name.source_id == source.source_id
+        await memory.source("currents")
 
 
 async def test_a_deletion_and_a_renaming_at_once_end_in_a_deletion(memory: Memory) -> None:

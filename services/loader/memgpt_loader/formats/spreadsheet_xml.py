@@ -186,7 +186,7 @@ def _signature(inspected: InspectedFile) -> str:
 
 FORMAT = Format(
     name="XML workbook",
-    media_types={SPREADSHEET_XML: (".xmlss",)},
+    media_types={SPREADSHEET_XML: ()},
     parse=_parse,
     reads="rows as displayed, each cell with the name of its column; links and comments",
     omits="formulas without a stored result (their text is read)",

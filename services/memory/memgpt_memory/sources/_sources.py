@@ -252,7 +252,7 @@ class Sources:
             await self.files.settle(live)
 
     async def _settle_row(self, live: LiveSource) -> None:
-        """The same for its row. Hold its lock."""
+        """Read the row again after a failed write of it. Hold `live.row_lock`."""
         if live.stale:
             record = await self._records.get(live.id)
             if record is not None:

@@ -443,7 +443,7 @@ func (x *InsertPassagesRequest) GetRequestId() string {
 // Response of InsertPassages.
 type InsertPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The passages in order of the texts.
+	// The passages in order of the texts. If they exceed 3 MiB together, `text` is empty in all of them.
 	Passages      []*Passage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

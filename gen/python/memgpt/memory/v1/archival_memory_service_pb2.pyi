@@ -233,7 +233,7 @@ class InsertPassagesResponse(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
-        """The passages in order of the texts."""
+        """The passages in order of the texts. If they exceed 3 MiB together, `text` is empty in all of them."""
 
     def __init__(
         self,

@@ -259,7 +259,7 @@ export const InsertPassagesRequestSchema: GenMessage<InsertPassagesRequest> = /*
  */
 export type InsertPassagesResponse = Message<"memgpt.memory.v1.InsertPassagesResponse"> & {
   /**
-   * The passages in order of the texts.
+   * The passages in order of the texts. If they exceed 3 MiB together, `text` is empty in all of them.
    *
    * @generated from field: repeated memgpt.memory.v1.Passage passages = 1;
    */
