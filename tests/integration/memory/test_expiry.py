@@ -256,7 +256,7 @@ async def test_it_can_be_turned_on_shortened_and_turned_off(serve: Serve, milvus
 
 async def used_bytes(memory: Memory) -> int:
     (usage,) = (await memory.quotas.GetUsage(quotas_pb.GetUsageRequest())).agents
-    return usage.bytes
+    return int(usage.bytes)
 
 
 async def test_bytes_of_what_has_expired_and_is_forgotten_are_subtracted(

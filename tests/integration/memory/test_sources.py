@@ -363,7 +363,9 @@ async def test_names_that_are_exchanged_at_once_have_one_owner(memory: Memory) -
             assert by_name.source_id == each.source_id
 
 
-async def test_a_name_that_is_taken_back_during_a_rename_is_kept(serve: Serve, milvus_uri: str) -> None:
+async def test_a_name_that_is_taken_back_during_a_rename_is_kept(
+    serve: Serve, milvus_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serve(milvus_uri) as memory:
         source = await memory.source("tides")
         names = memory.core().sources._names
@@ -377,7 +379,7 @@ async def test_a_name_that_is_taken_back_during_a_rename_is_kept(serve: Serve, m
                 await rename(memory, source.source_id, "tides")
             await release(*arguments)
 
-        names.release = release_later  # type: ignore[method-assign]
+        monkeypatch.setattr(names, "release", release_later)
         await rename(memory, source.source_id, "currents")
         assert taken_back
         assert (await get(memory, source.source_id)).name == "tides"
