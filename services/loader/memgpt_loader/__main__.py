@@ -64,7 +64,13 @@ async def setup(app: App[LoaderSettings]) -> AsyncIterator[None]:
             app.authenticator.check_api_keys_by(MemoryApiKeys(channel))
             memory = MemoryClient(channel)
             version = chunker_version(settings.passage_tokens, settings.passage_overlap, settings.ocr_languages)
-            pipeline = FilePipeline(pool, memory, version, retry_seconds=settings.store_retry_seconds)
+            pipeline = FilePipeline(
+                pool,
+                memory,
+                version,
+                retry_seconds=settings.store_retry_seconds,
+                rate_limit_seconds=settings.rate_limit_seconds,
+            )
             limits = LoadLimits(
                 max_file_bytes=settings.max_file_bytes,
                 seconds_per_mib=settings.upload_pause_seconds,

@@ -66,6 +66,12 @@ class LoaderSettings(MemoryClientSection):
         ge=0,
         description="Seconds for which a file is retried while Memory is unreachable or no parser can be started.",
     )
+    rate_limit_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="Seconds for which a file without progress waits while the embedding endpoint is rate limiting "
+        "requests. If the endpoint asks for more, as after a daily limit, the file fails at once.",
+    )
 
     @model_validator(mode="after")
     def _values_fit(self) -> LoaderSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -71,6 +72,24 @@ class Manifest:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A pause before another attempt.
+
+    Attributes:
+        message: Why, for people.
+        until: Its end, by `time.monotonic`.
+    """
+
+    message: str
+    until: float
+
+    @property
+    def seconds(self) -> float:
+        """The rest of the pause."""
+        return max(0.0, self.until - time.monotonic())
+
+
 @dataclass(slots=True)
 class LoadFile:
     """A file of a load.
@@ -84,6 +103,7 @@ class LoadFile:
         message: The reason for people.
         notes: Content that was left out of a loaded file; usually empty.
         tags: Labels to set; known only to the Loader that works on the load.
+        wait: Set while it waits for another attempt; known only to the Loader that works on the load.
         sequence: Number of the event of its last change.
     """
 
@@ -96,6 +116,7 @@ class LoadFile:
     sequence: int = 0
     notes: tuple[Note, ...] = ()
     tags: tuple[str, ...] = ()
+    wait: Wait | None = None
 
 
 @dataclass(slots=True)

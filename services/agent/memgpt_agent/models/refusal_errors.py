@@ -59,6 +59,7 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
                 f"the account at {endpoint} has no balance or quota left; top it up{said}",
                 model=model,
                 retry_after=_DEFAULT_RETRY_AFTER if refusal.retry_after is None else refusal.retry_after,
+                account="spent",
             )
         case Meaning.FILTERED:
             return BadAnswerError(f"the content filter of {endpoint} rejected the prompt; rephrase the message{said}")

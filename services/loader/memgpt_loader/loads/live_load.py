@@ -16,7 +16,8 @@ from memgpt_runtime.errors import Unavailable
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.loads import plan
 from memgpt_loader.loads.events import FileChanged, LoadEnded, LoadEvent
-from memgpt_loader.model import FileState, Load, LoadFile, LoadState
+from memgpt_loader.loads.rate_limit import RateLimit
+from memgpt_loader.model import FileState, Load, LoadFile, LoadState, Wait
 
 
 class LiveLoad:
@@ -35,6 +36,7 @@ class LiveLoad:
         saved_at: When the record was last written, by `time.monotonic`.
         lost: Whether another Loader has taken the load over.
         lock: Held while the load is saved or ended.
+        rate_limit: The rate limit of the embedding endpoint as its files have met it.
     """
 
     def __init__(self, load: Load) -> None:
@@ -47,6 +49,7 @@ class LiveLoad:
         self.saved_at = 0.0
         self.lost = False
         self.lock = asyncio.Lock()
+        self.rate_limit = RateLimit()
         # Files in the order of their last changes.
         ordered = sorted(load.files.values(), key=lambda file: file.sequence)
         self._order = OrderedDict((file.manifest.name, file) for file in ordered)
@@ -100,13 +103,19 @@ class LiveLoad:
     def set_progress(self, name: str, *, documents: int, passages: int) -> None:
         """Set how much of a file is done."""
         file = self.load.files[name]
-        file.documents, file.passages = documents, passages
+        file.documents, file.passages, file.wait = documents, passages, None
+        self._number(file)
+
+    def set_wait(self, name: str, wait: Wait) -> None:
+        """Set the pause before a file's next attempt."""
+        file = self.load.files[name]
+        file.wait = wait
         self._number(file)
 
     def set_state(self, name: str, state: FileState, *, reason: FailureReason | None = None, message: str = "") -> None:
         """Set the state of a file."""
         file = self.load.files[name]
-        file.state, file.reason, file.message = state, reason, message
+        file.state, file.reason, file.message, file.wait = state, reason, message, None
         self._number(file)
 
     def needs_upload(self, file: LoadFile) -> bool:

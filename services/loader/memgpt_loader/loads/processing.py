@@ -18,7 +18,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.loads.background import BackgroundTasks
 from memgpt_loader.loads.lifecycle import LoadLifecycle
 from memgpt_loader.loads.live_load import LiveLoad
-from memgpt_loader.loads.pipeline import FilePipeline, Job
+from memgpt_loader.loads.pipeline import FileObserver, FilePipeline, Job
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats
 from memgpt_loader.model import FileState, LoadFile, StoredFile
@@ -73,8 +73,13 @@ class FileProcessor:
             return await self._pipeline.load(
                 self._job(live, file),
                 spooled.path,
-                lambda documents, passages: live.set_progress(name, documents=documents, passages=passages),
-                lambda: live.cancellable.discard(name),
+                FileObserver(
+                    progress=lambda documents, passages: live.set_progress(
+                        name, documents=documents, passages=passages
+                    ),
+                    waiting=lambda wait: live.set_wait(name, wait),
+                    finishing=lambda: live.cancellable.discard(name),
+                ),
             )
         finally:
             spooled.discard()
@@ -124,4 +129,4 @@ class FileProcessor:
 
     @staticmethod
     def _job(live: LiveLoad, file: LoadFile) -> Job:
-        return Job(live.load.load_id, live.load.source_id, file.manifest, file.tags)
+        return Job(live.load.load_id, live.load.source_id, file.manifest, file.tags, live.rate_limit)

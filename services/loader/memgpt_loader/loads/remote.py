@@ -22,7 +22,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.loads import plan, records, uploads
 from memgpt_loader.loads.background import BackgroundTasks
 from memgpt_loader.loads.leases import LoadLeases
-from memgpt_loader.loads.pipeline import FilePipeline, Job
+from memgpt_loader.loads.pipeline import FileObserver, FilePipeline, Job
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats
@@ -116,7 +116,7 @@ class RemoteLoads:
         ):
             try:
                 job = Job(load.load_id, load.source_id, file.manifest, await self._tags(load, file))
-                stored = await self._pipeline.load(job, spooled.path, lambda *_: None, lambda: None)
+                stored = await self._pipeline.load(job, spooled.path, FileObserver())
             except FileFailure as failure:
                 _log.info("file_load_failed", reason=failure.reason, detail=failure.detail)
                 file.state, file.reason = FileState.of(failure.reason), failure.reason

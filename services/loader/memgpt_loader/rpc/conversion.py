@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.loader.v1 import load_pb2, loader_service_pb2
 
 from memgpt_loader.formats import Format
 from memgpt_loader.memory.file_notes import to_proto as note_to_proto
-from memgpt_loader.model import Load, LoadFile, Manifest
+from memgpt_loader.model import Load, LoadFile, Manifest, Wait
 
 _MAX_NOTE_CHARS = 1000
 
@@ -26,7 +27,14 @@ def file_to_proto(file: LoadFile) -> load_pb2.LoadFile:
         failure_message=file.message,
         note="\n".join(note.message for note in file.notes)[:_MAX_NOTE_CHARS],
         notes=map(note_to_proto, file.notes),
+        wait=None if file.wait is None else _wait_to_proto(file.wait),
     )
+
+
+def _wait_to_proto(wait: Wait) -> load_pb2.Wait:
+    delay = Duration()
+    delay.FromMilliseconds(round(wait.seconds * 1000))
+    return load_pb2.Wait(message=wait.message, delay=delay)
 
 
 def manifests(request: loader_service_pb2.CreateLoadRequest) -> list[Manifest]:

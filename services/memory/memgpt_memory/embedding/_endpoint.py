@@ -16,6 +16,7 @@ from memgpt.endpoints.address import parse_address
 from memgpt.endpoints.refusals import Meaning, Refusal, error_in, understand
 from memgpt_runtime import context, reasons, tracing
 from memgpt_runtime.errors import ServiceError
+from memgpt_runtime.retry import RetryPolicy
 
 from memgpt_memory.embedding._models import Vectors, unit_vectors
 from memgpt_memory.embedding._vectors import Numbers, UnusableResponseError, vectors_in
@@ -83,25 +84,17 @@ class _RefusedError(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.meaning.value)
         self.refusal = refusal
+        self.retry_after = refusal.retry_after
 
 
-class _RateLimitWait:
-    """The time for which a call may still wait for an endpoint that is rate limiting requests."""
+def _is_rate_limit(error: Exception) -> bool:
+    return isinstance(error, _RefusedError) and error.refusal.meaning is Meaning.RATE_LIMITED
 
-    def __init__(self) -> None:
-        remaining = context.remaining(_RATE_LIMIT_SECONDS * 2)
-        self._left = min(_RATE_LIMIT_SECONDS, (remaining or 0.0) / 2)
-        self._pause = _FIRST_PAUSE
 
-    async def wait(self, refusal: Refusal) -> bool:
-        """Wait as long as a refusal asks for; return False if it is no rate limit, or asks for too long."""
-        pause = max(self._pause, refusal.retry_after or 0.0)
-        if refusal.meaning is not Meaning.RATE_LIMITED or pause > self._left:
-            return False
-        self._left -= pause
-        self._pause *= 2
-        await asyncio.sleep(pause)
-        return True
+def _rate_limit_policy() -> RetryPolicy:
+    """Return the policy for the rate limits of one call, which leaves half of the call's time."""
+    remaining = context.remaining(_RATE_LIMIT_SECONDS * 2) or 0.0
+    return RetryPolicy(seconds=min(_RATE_LIMIT_SECONDS, remaining / 2), retryable=_is_rate_limit, initial=_FIRST_PAUSE)
 
 
 class OpenAIEmbedder:
@@ -130,10 +123,10 @@ class OpenAIEmbedder:
         """
         key = _digest(texts, query)
         vectors: list[Numbers] = self._interrupted.pop(key, [])
-        wait = _RateLimitWait()
+        policy = _rate_limit_policy()
         try:
             while len(vectors) < len(texts):
-                vectors += await self._next(texts[len(vectors) : len(vectors) + self.batch], query, wait)
+                vectors += await self._next(texts[len(vectors) : len(vectors) + self.batch], query, policy)
         except ServiceError:
             if vectors:
                 self._interrupted[key] = vectors
@@ -145,17 +138,17 @@ class OpenAIEmbedder:
         if self._client is not None:
             await self._client.close()
 
-    async def _next(self, texts: Sequence[str], query: bool, wait: _RateLimitWait) -> list[Numbers]:
+    async def _next(self, texts: Sequence[str], query: bool, policy: RetryPolicy) -> list[Numbers]:
         """Return the vectors of a batch; none if later batches are to be smaller."""
         batch = [text if text.strip() else _BLANK for text in texts]
         try:
-            return await self._adapted(batch, query, wait)
+            return await self._adapted(batch, query, policy)
         except _RefusedError as error:
             if error.refusal.meaning not in _SPLITTABLE:
                 raise self._error(error.refusal) from error
             if len(batch) == 1:
                 self.batch, self._fitting = max(self.batch, self._fitting), 0
-                return [await self._in_parts(batch[0], query, error.refusal, wait)]
+                return [await self._in_parts(batch[0], query, error.refusal, policy)]
             if error.refusal.meaning is not Meaning.TOO_LONG:
                 self._fitting = 0
             elif not self._fitting:
@@ -164,7 +157,7 @@ class OpenAIEmbedder:
             _log.info("embedding_batch_reduced", batch=self.batch, quote=error.refusal.quote)
             return []
 
-    async def _in_parts(self, text: str, query: bool, refusal: Refusal, wait: _RateLimitWait) -> Numbers:
+    async def _in_parts(self, text: str, query: bool, refusal: Refusal, policy: RetryPolicy) -> Numbers:
         """Return the vector of a text that is too long: the mean of the vectors of its halves."""
         if len(text) <= _SHORTEST or refusal.meaning is not Meaning.TOO_LONG:
             raise self._error(refusal)
@@ -173,19 +166,20 @@ class OpenAIEmbedder:
         parts: list[Numbers] = []
         for part in (text[:middle], text[middle:]):
             try:
-                parts += await self._adapted([part if part.strip() else _BLANK], query, wait)
+                parts += await self._adapted([part if part.strip() else _BLANK], query, policy)
             except _RefusedError as error:
-                parts.append(await self._in_parts(part, query, error.refusal, wait))
+                parts.append(await self._in_parts(part, query, error.refusal, policy))
         mean: Numbers = np.mean(unit_vectors(np.stack(parts)).astype(np.float64), axis=0)
         return mean
 
-    async def _adapted(self, texts: Sequence[str], query: bool, wait: _RateLimitWait) -> list[Numbers]:
+    async def _adapted(self, texts: Sequence[str], query: bool, policy: RetryPolicy) -> list[Numbers]:
         """Return the vectors of one request, retried after a rate limit and without the options that are refused."""
         while True:
             try:
                 return await self._request(texts, query)
             except _RefusedError as error:
-                if await wait.wait(error.refusal):
+                if pause := policy(error):
+                    await asyncio.sleep(pause)
                     continue
                 if not self._adapt(error.refusal):
                     raise
@@ -294,6 +288,7 @@ class OpenAIEmbedder:
                 return reasons.model_rate_limited(
                     f"the account at {self._where} has no balance or quota left; top it up{said}",
                     model=self.model,
+                    account="spent",
                 )
             case Meaning.LOADING | Meaning.UNAVAILABLE | Meaning.CRASHED:
                 state = "is out of order or still starting" if refusal.status else "cannot be reached"

@@ -20,7 +20,7 @@ from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.records import from_record
 from memgpt_loader.loads.registry import LoadLimits, LoadRegistry
 from memgpt_loader.loads.spool import Spool
-from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState, Manifest, SourceRef
+from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState, Manifest, SourceRef, Wait
 from memgpt_loader.parsing.extract import chunker_version
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
@@ -64,10 +64,17 @@ class Loader:
         limits: LoadLimits = LIMITS,
         *,
         retry_seconds: float = 5,
+        rate_limit_seconds: float = 3600,
     ) -> None:
         self._spool = Spool(spool_dir, 10_000_000)
         self.spool = self._spool
-        pipeline = FilePipeline(pool, memory, chunker_version(300, 0), retry_seconds=retry_seconds)
+        pipeline = FilePipeline(
+            pool,
+            memory,
+            chunker_version(300, 0),
+            retry_seconds=retry_seconds,
+            rate_limit_seconds=rate_limit_seconds,
+        )
         self.loads = LoadRegistry(memory, pool, pipeline, self._spool, limits)
 
     async def close(self) -> None:
@@ -655,6 +662,99 @@ async def test_memory_is_not_asked_before_the_time_that_it_names(loader: Loader,
     assert states(result) == {"a.txt": FileState.FAILED}
     assert result.files["a.txt"].reason is FailureReason.UNAVAILABLE
     assert memory.stores == 1
+
+
+def limited(seconds: float, **metadata: str) -> ResourceExhausted:
+    message = "the embedding endpoint http://llm/v1 is rate limiting requests; retry later: 429"
+    return ResourceExhausted(Reason.MODEL_RATE_LIMITED, message, metadata=metadata, retry_after=seconds)
+
+
+async def waiting(loads: LoadRegistry, load_id: str, count: int = 1) -> dict[str, Wait]:
+    """Return the waits of files by name, once so many files wait at the same time."""
+    found: dict[str, Wait] = {}
+    async with aclosing(loads.watch(load_id, 0)) as events:
+        async for event in events:
+            assert isinstance(event, FileChanged)
+            found.pop(event.file.manifest.name, None)
+            if event.file.wait is not None:
+                found[event.file.manifest.name] = event.file.wait
+            if len(found) == count:
+                return found
+    raise AssertionError("a watch ends with the end of the load")
+
+
+async def test_a_rate_limit_is_waited_for_longer_than_an_outage(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory
+) -> None:
+    loader = Loader(tmp_path, pool, memory, retry_seconds=0)
+    memory.failures = [limited(0.6)]
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    await loader.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    told = await waiting(loader.loads, created.load_id)
+    assert told["a.txt"].message == "the embedding endpoint http://llm/v1 is rate limiting requests"
+    result = await ended(loader.loads, created.load_id)
+    assert states(result) == {"a.txt": FileState.LOADED}
+    assert result.files["a.txt"].wait is None
+    assert memory.stores == 2
+    await loader.close()
+
+
+async def test_all_files_of_a_load_wait_for_a_rate_limit_and_are_cancelled_at_once(
+    tmp_path: Path, memory: FakeMemory
+) -> None:
+    one = ParserPool(replace(PARSER, processes=1))
+    loader = Loader(tmp_path, one, memory)
+    memory.failures = [limited(600)]
+    names = [f"{number}.txt" for number in range(5)]
+    created = await loader.loads.create("", SOURCE, [manifest(name, name.encode()) for name in names])
+    await loader.loads.upload(created.load_id, names[0], chunks(names[0].encode()))
+    await waiting(loader.loads, created.load_id)
+    for name in names[1:]:
+        await loader.loads.upload(created.load_id, name, chunks(name.encode()))
+    told = await waiting(loader.loads, created.load_id, len(names))
+    assert all(wait.seconds > 0 for wait in told.values())
+    assert memory.stores == 1, "refused calls count toward the limit, too"
+    async with asyncio.timeout(30):
+        result = await loader.loads.cancel(created.load_id)
+    assert set(states(result).values()) == {FileState.CANCELLED}
+    assert loader.spool.used_bytes == 0
+    await loader.close()
+    await one.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (limited(3 * 24 * 3600), "Load it again in 72 h."),
+        (limited(1, account="spent"), "Load it again when that is fixed."),
+    ],
+)
+async def test_a_limit_that_does_not_pass_soon_is_reported(
+    loader: Loader, memory: FakeMemory, error: ResourceExhausted, says: str
+) -> None:
+    memory.failures = [error]
+    result = await load(loader.loads, {"a.txt": b"One.", "b.txt": b"Two."})
+    failed = [file for file in result.files.values() if file.state is FileState.FAILED]
+    assert [file.reason for file in failed] == [FailureReason.UNAVAILABLE]
+    assert failed[0].message.endswith(says)
+    assert memory.stores == 2, "the other file is tried on its own"
+
+
+async def test_a_load_that_waits_for_a_rate_limit_outlives_its_loader(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory
+) -> None:
+    first = Loader(tmp_path, pool, memory)
+    memory.failures = [limited(600)]
+    created = await first.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    await first.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    await waiting(first.loads, created.load_id)
+    async with asyncio.timeout(30):
+        await first.close()
+    second = Loader(tmp_path, pool, memory)
+    following = asyncio.create_task(ended(second.loads, created.load_id))
+    await second.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    assert states(await following) == {"a.txt": FileState.LOADED}
+    await second.close()
 
 
 async def test_memory_refuses(loader: Loader, memory: FakeMemory) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 
 from memgpt.cli.terminal.progress import Bar, Progress
 from memgpt.cli.terminal.ui import Ui, plural
+from memgpt.config.durations import duration_text
 from memgpt.loader.v1.load_pb2 import FileState, Load, LoadFile
 
 ENDS = {
@@ -22,6 +23,32 @@ ENDS = {
 }
 """Final states of a file."""
 _BAD = ("failed", "cancelled")
+
+_TOLD_SECONDS = 5.0
+"""Minimum seconds of a wait that is reported."""
+
+
+class _Waits:
+    """The files that wait for another attempt, such as for a rate limit."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, tuple[float, str]] = {}
+
+    def update(self, file: LoadFile) -> bool:
+        """Note whether a file waits; return whether people should hear of it, since no other wait lasts as long."""
+        self._ends.pop(file.manifest.name, None)
+        seconds = file.wait.delay.ToTimedelta().total_seconds()
+        if seconds < _TOLD_SECONDS:
+            return False
+        end, latest = time.monotonic() + seconds, max(self._ends.values(), default=(0.0, ""))[0]
+        self._ends[file.manifest.name] = end, file.wait.message
+        return end > latest + _TOLD_SECONDS
+
+    def text(self) -> str:
+        """Return why files wait, and for how long; empty if none does."""
+        end, why = max(self._ends.values(), default=(0.0, ""))
+        left = end - time.monotonic()
+        return f"Waiting {duration_text(left)}: {why}" if left > 0 else ""
 
 
 class Report:
@@ -45,6 +72,9 @@ class Report:
         self._as_json = as_json
         self._start = time.monotonic()
         self._bar = None if as_json else Bar(ui, "Loading files")
+        self._waits = _Waits()
+        if self._bar is not None:
+            self._bar.show_below(self._waits.text)
         self._files: dict[str, LoadFile] = {}
         self._counts: Counter[str] = Counter()
         self._remarks: list[str] = []
@@ -83,6 +113,8 @@ class Report:
         before = self._files.get(name)
         self._files[name] = file
         self._passages += file.passage_count - (before.passage_count if before else 0)
+        if self._waits.update(file):
+            self._tell_wait(file)
         if file.state in ENDS and (before is None or before.state not in ENDS):
             if before is not None:
                 self._bytes_ended += file.manifest.size
@@ -133,6 +165,13 @@ class Report:
         """Write a remark for people."""
         if not self._as_json:
             self._ui.note(text)
+
+    def _tell_wait(self, file: LoadFile) -> None:
+        if self._as_json:
+            seconds = round(file.wait.delay.ToTimedelta().total_seconds(), 3)
+            self._write({"type": "wait", "name": file.manifest.name, "seconds": seconds, "reason": file.wait.message})
+        elif not self._ui.terminal:
+            self._ui.progress(self._waits.text())
 
     def _tell(self, name: str, state: str, file: LoadFile, text: str) -> None:
         self._counts[state] += 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
 from memgpt.cli.terminal.ui import Ui
+from memgpt.cli.terminal.wrapping import wrap
 from rich.live import Live
 from rich.text import Text
 
@@ -84,11 +86,19 @@ class Bar:
         self._label = label
         self._unit = unit
         self._progress = Progress()
+        self._note: Callable[[], str] = str
         self._start = time.monotonic()
         self._live = Live(console=ui.console, get_renderable=self._render, refresh_per_second=10)
 
     def _render(self) -> Text:
-        return Text(bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit, self._ui.width))
+        line = bar_line(self._label, self._progress, time.monotonic() - self._start, self._unit, self._ui.width)
+        note = self._note()
+        return Text(line).append(f"\n{wrap(note, self._ui.width)}" if note else "", style="dim")
+
+    def show_below(self, note: Callable[[], str]) -> None:
+        """Show what a function returns below the bar on a terminal, as it is at the time."""
+        if self._ui.terminal:
+            self._note = note
 
     def show(self, progress: Progress) -> None:
         """Update the bar."""

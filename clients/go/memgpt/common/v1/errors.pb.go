@@ -211,7 +211,8 @@ const (
 	//	{"reason": "QUOTA_EXCEEDED", "domain": "memgpt", "metadata": {"quota": "queued_turns", "limit": "64"}}
 	ErrorReason_ERROR_REASON_QUOTA_EXCEEDED ErrorReason = 121
 	// RESOURCE_EXHAUSTED: the model's endpoint is rate limiting requests. RetryInfo has the endpoint's delay if it sent
-	// one.
+	// one. Metadata `account` is `spent` if the account at the endpoint has no balance or quota left: then it must be
+	// topped up, and retries do not help.
 	//
 	//	{"reason": "MODEL_RATE_LIMITED", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
 	ErrorReason_ERROR_REASON_MODEL_RATE_LIMITED ErrorReason = 122

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -312,6 +313,61 @@ func (x *FileManifest) GetSha256() string {
 	return ""
 }
 
+// A pause before the Loader tries a file again.
+type Wait struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, for people: a phrase without a full stop, such as that the embedding endpoint is rate limiting requests.
+	Message string `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// The rest of the pause when the message was sent.
+	Delay         *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Wait) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Wait) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
 // A file of a load.
 type LoadFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -331,14 +387,17 @@ type LoadFile struct {
 	Note string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
 	// What was left out of a LOADED file: at most 21 notes; none if everything was read. Set only in the load that read
 	// the file; `memgpt.memory.v1.SourceFile` keeps them.
-	Notes         []*v1.FileNote `protobuf:"bytes,8,rep,name=notes,proto3" json:"notes,omitempty"`
+	Notes []*v1.FileNote `protobuf:"bytes,8,rep,name=notes,proto3" json:"notes,omitempty"`
+	// Set while a file that is PROCESSING waits for another attempt, if this Loader coordinates the load. A rate limit of
+	// the embedding endpoint is waited for as long as the endpoint asks, up to an hour (`loader.rate_limit_seconds`).
+	Wait          *Wait `protobuf:"bytes,9,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoadFile) Reset() {
 	*x = LoadFile{}
-	mi := &file_memgpt_loader_v1_load_proto_msgTypes[1]
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +409,7 @@ func (x *LoadFile) String() string {
 func (*LoadFile) ProtoMessage() {}
 
 func (x *LoadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_load_proto_msgTypes[1]
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +422,7 @@ func (x *LoadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFile.ProtoReflect.Descriptor instead.
 func (*LoadFile) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{1}
+	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *LoadFile) GetManifest() *FileManifest {
@@ -422,6 +481,13 @@ func (x *LoadFile) GetNotes() []*v1.FileNote {
 	return nil
 }
 
+func (x *LoadFile) GetWait() *Wait {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
 // A load: a set of files that are being loaded into a source. It outlives its client.
 type Load struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -453,7 +519,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_memgpt_loader_v1_load_proto_msgTypes[2]
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +531,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_load_proto_msgTypes[2]
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +544,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{2}
+	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Load) GetLoadId() string {
@@ -569,7 +635,7 @@ type Tags struct {
 
 func (x *Tags) Reset() {
 	*x = Tags{}
-	mi := &file_memgpt_loader_v1_load_proto_msgTypes[3]
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +647,7 @@ func (x *Tags) String() string {
 func (*Tags) ProtoMessage() {}
 
 func (x *Tags) ProtoReflect() protoreflect.Message {
-	mi := &file_memgpt_loader_v1_load_proto_msgTypes[3]
+	mi := &file_memgpt_loader_v1_load_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +660,7 @@ func (x *Tags) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tags.ProtoReflect.Descriptor instead.
 func (*Tags) Descriptor() ([]byte, []int) {
-	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{3}
+	return file_memgpt_loader_v1_load_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Tags) GetTags() []string {
@@ -608,11 +674,14 @@ var File_memgpt_loader_v1_load_proto protoreflect.FileDescriptor
 
 const file_memgpt_loader_v1_load_proto_rawDesc = "" +
 	"\n" +
-	"\x1bmemgpt/loader/v1/load.proto\x12\x10memgpt.loader.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\x8b\x01\n" +
+	"\x1bmemgpt/loader/v1/load.proto\x12\x10memgpt.loader.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\x8b\x01\n" +
 	"\fFileManifest\x12/\n" +
 	"\x04name\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01(\x80\b2\x0f^[^\\x00-\\x1f]*$R\x04name\x12\x1b\n" +
 	"\x04size\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12-\n" +
-	"\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\"\x80\x03\n" +
+	"\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\"Q\n" +
+	"\x04Wait\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12/\n" +
+	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\"\xac\x03\n" +
 	"\bLoadFile\x12:\n" +
 	"\bmanifest\x18\x01 \x01(\v2\x1e.memgpt.loader.v1.FileManifestR\bmanifest\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.memgpt.loader.v1.FileStateR\x05state\x12%\n" +
@@ -621,7 +690,8 @@ const file_memgpt_loader_v1_load_proto_rawDesc = "" +
 	"\x0efailure_reason\x18\x05 \x01(\x0e2#.memgpt.loader.v1.FileFailureReasonR\rfailureReason\x12'\n" +
 	"\x0ffailure_message\x18\x06 \x01(\tR\x0efailureMessage\x12\x12\n" +
 	"\x04note\x18\a \x01(\tR\x04note\x120\n" +
-	"\x05notes\x18\b \x03(\v2\x1a.memgpt.common.v1.FileNoteR\x05notes\"\xd3\x03\n" +
+	"\x05notes\x18\b \x03(\v2\x1a.memgpt.common.v1.FileNoteR\x05notes\x12*\n" +
+	"\x04wait\x18\t \x01(\v2\x16.memgpt.loader.v1.WaitR\x04wait\"\xd3\x03\n" +
 	"\x04Load\x12\x17\n" +
 	"\aload_id\x18\x01 \x01(\tR\x06loadId\x12\x1b\n" +
 	"\tsource_id\x18\x02 \x01(\tR\bsourceId\x12\x1f\n" +
@@ -684,33 +754,37 @@ func file_memgpt_loader_v1_load_proto_rawDescGZIP() []byte {
 }
 
 var file_memgpt_loader_v1_load_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_memgpt_loader_v1_load_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_memgpt_loader_v1_load_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_memgpt_loader_v1_load_proto_goTypes = []any{
 	(LoadState)(0),                // 0: memgpt.loader.v1.LoadState
 	(FileState)(0),                // 1: memgpt.loader.v1.FileState
 	(FileFailureReason)(0),        // 2: memgpt.loader.v1.FileFailureReason
 	(*FileManifest)(nil),          // 3: memgpt.loader.v1.FileManifest
-	(*LoadFile)(nil),              // 4: memgpt.loader.v1.LoadFile
-	(*Load)(nil),                  // 5: memgpt.loader.v1.Load
-	(*Tags)(nil),                  // 6: memgpt.loader.v1.Tags
-	(*v1.FileNote)(nil),           // 7: memgpt.common.v1.FileNote
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Wait)(nil),                  // 4: memgpt.loader.v1.Wait
+	(*LoadFile)(nil),              // 5: memgpt.loader.v1.LoadFile
+	(*Load)(nil),                  // 6: memgpt.loader.v1.Load
+	(*Tags)(nil),                  // 7: memgpt.loader.v1.Tags
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*v1.FileNote)(nil),           // 9: memgpt.common.v1.FileNote
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_memgpt_loader_v1_load_proto_depIdxs = []int32{
-	3, // 0: memgpt.loader.v1.LoadFile.manifest:type_name -> memgpt.loader.v1.FileManifest
-	1, // 1: memgpt.loader.v1.LoadFile.state:type_name -> memgpt.loader.v1.FileState
-	2, // 2: memgpt.loader.v1.LoadFile.failure_reason:type_name -> memgpt.loader.v1.FileFailureReason
-	7, // 3: memgpt.loader.v1.LoadFile.notes:type_name -> memgpt.common.v1.FileNote
-	0, // 4: memgpt.loader.v1.Load.state:type_name -> memgpt.loader.v1.LoadState
-	4, // 5: memgpt.loader.v1.Load.files:type_name -> memgpt.loader.v1.LoadFile
-	8, // 6: memgpt.loader.v1.Load.create_time:type_name -> google.protobuf.Timestamp
-	8, // 7: memgpt.loader.v1.Load.end_time:type_name -> google.protobuf.Timestamp
-	6, // 8: memgpt.loader.v1.Load.tags:type_name -> memgpt.loader.v1.Tags
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	8,  // 0: memgpt.loader.v1.Wait.delay:type_name -> google.protobuf.Duration
+	3,  // 1: memgpt.loader.v1.LoadFile.manifest:type_name -> memgpt.loader.v1.FileManifest
+	1,  // 2: memgpt.loader.v1.LoadFile.state:type_name -> memgpt.loader.v1.FileState
+	2,  // 3: memgpt.loader.v1.LoadFile.failure_reason:type_name -> memgpt.loader.v1.FileFailureReason
+	9,  // 4: memgpt.loader.v1.LoadFile.notes:type_name -> memgpt.common.v1.FileNote
+	4,  // 5: memgpt.loader.v1.LoadFile.wait:type_name -> memgpt.loader.v1.Wait
+	0,  // 6: memgpt.loader.v1.Load.state:type_name -> memgpt.loader.v1.LoadState
+	5,  // 7: memgpt.loader.v1.Load.files:type_name -> memgpt.loader.v1.LoadFile
+	10, // 8: memgpt.loader.v1.Load.create_time:type_name -> google.protobuf.Timestamp
+	10, // 9: memgpt.loader.v1.Load.end_time:type_name -> google.protobuf.Timestamp
+	7,  // 10: memgpt.loader.v1.Load.tags:type_name -> memgpt.loader.v1.Tags
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_memgpt_loader_v1_load_proto_init() }
@@ -724,7 +798,7 @@ func file_memgpt_loader_v1_load_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_memgpt_loader_v1_load_proto_rawDesc), len(file_memgpt_loader_v1_load_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -244,7 +244,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_MODEL_RATE_LIMITED: _ErrorReason.ValueType  # 122
     """RESOURCE_EXHAUSTED: the model's endpoint is rate limiting requests. RetryInfo has the endpoint's delay if it sent
-    one.
+    one. Metadata `account` is `spent` if the account at the endpoint has no balance or quota left: then it must be
+    topped up, and retries do not help.
 
         {"reason": "MODEL_RATE_LIMITED", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
     """
@@ -532,7 +533,8 @@ quota of a tenant, the metadata also has `tenant`, `value` (what would be used) 
 """
 ERROR_REASON_MODEL_RATE_LIMITED: ErrorReason.ValueType  # 122
 """RESOURCE_EXHAUSTED: the model's endpoint is rate limiting requests. RetryInfo has the endpoint's delay if it sent
-one.
+one. Metadata `account` is `spent` if the account at the endpoint has no balance or quota left: then it must be
+topped up, and retries do not help.
 
     {"reason": "MODEL_RATE_LIMITED", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
 """

@@ -12,11 +12,12 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from memgpt.common.v1 import file_note_pb2 as memgpt_dot_common_dot_v1_dot_file__note__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/loader/v1/load.proto\x12\x10memgpt.loader.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\x8b\x01\n\x0c\x46ileManifest\x12/\n\x04name\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01(\x80\x08\x32\x0f^[^\\x00-\\x1f]*$R\x04name\x12\x1b\n\x04size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x04size\x12-\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\"\x80\x03\n\x08LoadFile\x12:\n\x08manifest\x18\x01 \x01(\x0b\x32\x1e.memgpt.loader.v1.FileManifestR\x08manifest\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\x1b.memgpt.loader.v1.FileStateR\x05state\x12%\n\x0e\x64ocument_count\x18\x03 \x01(\x05R\rdocumentCount\x12#\n\rpassage_count\x18\x04 \x01(\x05R\x0cpassageCount\x12J\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\x0e\x32#.memgpt.loader.v1.FileFailureReasonR\rfailureReason\x12\'\n\x0f\x66\x61ilure_message\x18\x06 \x01(\tR\x0e\x66\x61ilureMessage\x12\x12\n\x04note\x18\x07 \x01(\tR\x04note\x12\x30\n\x05notes\x18\x08 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteR\x05notes\"\xd3\x03\n\x04Load\x12\x17\n\x07load_id\x18\x01 \x01(\tR\x06loadId\x12\x1b\n\tsource_id\x18\x02 \x01(\tR\x08sourceId\x12\x1f\n\x0bsource_name\x18\x03 \x01(\tR\nsourceName\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\x1b.memgpt.loader.v1.LoadStateR\x05state\x12\x30\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1a.memgpt.loader.v1.LoadFileR\x05\x66iles\x12%\n\x0e\x64ocument_count\x18\x06 \x01(\x03R\rdocumentCount\x12#\n\rpassage_count\x18\x07 \x01(\x03R\x0cpassageCount\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x35\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12#\n\rremoved_count\x18\n \x01(\x05R\x0cremovedCount\x12*\n\x04tags\x18\x0b \x01(\x0b\x32\x16.memgpt.loader.v1.TagsR\x04tags\",\n\x04Tags\x12$\n\x04tags\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x04tags*\x8f\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STATE_RUNNING\x10\x01\x12\x18\n\x14LOAD_STATE_COMPLETED\x10\x02\x12\x18\n\x14LOAD_STATE_CANCELLED\x10\x03\x12\x1a\n\x16LOAD_STATE_INTERRUPTED\x10\x04*\xf2\x01\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46ILE_STATE_AWAITING_UPLOAD\x10\x01\x12\x19\n\x15\x46ILE_STATE_PROCESSING\x10\x02\x12\x15\n\x11\x46ILE_STATE_LOADED\x10\x03\x12\x18\n\x14\x46ILE_STATE_UNCHANGED\x10\x04\x12\x15\n\x11\x46ILE_STATE_FAILED\x10\x05\x12\x18\n\x14\x46ILE_STATE_CANCELLED\x10\x06\x12\x14\n\x10\x46ILE_STATE_EMPTY\x10\x07\x12\x16\n\x12\x46ILE_STATE_SKIPPED\x10\x08*\x8d\x03\n\x11\x46ileFailureReason\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46ILE_FAILURE_REASON_EMPTY\x10\x01\x12!\n\x1d\x46ILE_FAILURE_REASON_ENCRYPTED\x10\x02\x12\x1e\n\x1a\x46ILE_FAILURE_REASON_BROKEN\x10\x03\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSUPPORTED\x10\x04\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_NO_TEXT\x10\x05\x12!\n\x1d\x46ILE_FAILURE_REASON_TOO_LARGE\x10\x06\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_TIMEOUT\x10\x07\x12#\n\x1f\x46ILE_FAILURE_REASON_UNAVAILABLE\x10\x08\x12 \n\x1c\x46ILE_FAILURE_REASON_INTERNAL\x10\t\x12 \n\x1c\x46ILE_FAILURE_REASON_NOT_SENT\x10\nB\xf3\x01\n\x19io.memgptmilvus.loader.v1B\tLoadProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmemgpt/loader/v1/load.proto\x12\x10memgpt.loader.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a memgpt/common/v1/file_note.proto\"\x8b\x01\n\x0c\x46ileManifest\x12/\n\x04name\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x10\x01(\x80\x08\x32\x0f^[^\\x00-\\x1f]*$R\x04name\x12\x1b\n\x04size\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x04size\x12-\n\x06sha256\x18\x03 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256\"Q\n\x04Wait\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12/\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x64\x65lay\"\xac\x03\n\x08LoadFile\x12:\n\x08manifest\x18\x01 \x01(\x0b\x32\x1e.memgpt.loader.v1.FileManifestR\x08manifest\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\x1b.memgpt.loader.v1.FileStateR\x05state\x12%\n\x0e\x64ocument_count\x18\x03 \x01(\x05R\rdocumentCount\x12#\n\rpassage_count\x18\x04 \x01(\x05R\x0cpassageCount\x12J\n\x0e\x66\x61ilure_reason\x18\x05 \x01(\x0e\x32#.memgpt.loader.v1.FileFailureReasonR\rfailureReason\x12\'\n\x0f\x66\x61ilure_message\x18\x06 \x01(\tR\x0e\x66\x61ilureMessage\x12\x12\n\x04note\x18\x07 \x01(\tR\x04note\x12\x30\n\x05notes\x18\x08 \x03(\x0b\x32\x1a.memgpt.common.v1.FileNoteR\x05notes\x12*\n\x04wait\x18\t \x01(\x0b\x32\x16.memgpt.loader.v1.WaitR\x04wait\"\xd3\x03\n\x04Load\x12\x17\n\x07load_id\x18\x01 \x01(\tR\x06loadId\x12\x1b\n\tsource_id\x18\x02 \x01(\tR\x08sourceId\x12\x1f\n\x0bsource_name\x18\x03 \x01(\tR\nsourceName\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\x1b.memgpt.loader.v1.LoadStateR\x05state\x12\x30\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x1a.memgpt.loader.v1.LoadFileR\x05\x66iles\x12%\n\x0e\x64ocument_count\x18\x06 \x01(\x03R\rdocumentCount\x12#\n\rpassage_count\x18\x07 \x01(\x03R\x0cpassageCount\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x35\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\x12#\n\rremoved_count\x18\n \x01(\x05R\x0cremovedCount\x12*\n\x04tags\x18\x0b \x01(\x0b\x32\x16.memgpt.loader.v1.TagsR\x04tags\",\n\x04Tags\x12$\n\x04tags\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18@R\x04tags*\x8f\x01\n\tLoadState\x12\x1a\n\x16LOAD_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOAD_STATE_RUNNING\x10\x01\x12\x18\n\x14LOAD_STATE_COMPLETED\x10\x02\x12\x18\n\x14LOAD_STATE_CANCELLED\x10\x03\x12\x1a\n\x16LOAD_STATE_INTERRUPTED\x10\x04*\xf2\x01\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46ILE_STATE_AWAITING_UPLOAD\x10\x01\x12\x19\n\x15\x46ILE_STATE_PROCESSING\x10\x02\x12\x15\n\x11\x46ILE_STATE_LOADED\x10\x03\x12\x18\n\x14\x46ILE_STATE_UNCHANGED\x10\x04\x12\x15\n\x11\x46ILE_STATE_FAILED\x10\x05\x12\x18\n\x14\x46ILE_STATE_CANCELLED\x10\x06\x12\x14\n\x10\x46ILE_STATE_EMPTY\x10\x07\x12\x16\n\x12\x46ILE_STATE_SKIPPED\x10\x08*\x8d\x03\n\x11\x46ileFailureReason\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46ILE_FAILURE_REASON_EMPTY\x10\x01\x12!\n\x1d\x46ILE_FAILURE_REASON_ENCRYPTED\x10\x02\x12\x1e\n\x1a\x46ILE_FAILURE_REASON_BROKEN\x10\x03\x12#\n\x1f\x46ILE_FAILURE_REASON_UNSUPPORTED\x10\x04\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_NO_TEXT\x10\x05\x12!\n\x1d\x46ILE_FAILURE_REASON_TOO_LARGE\x10\x06\x12\x1f\n\x1b\x46ILE_FAILURE_REASON_TIMEOUT\x10\x07\x12#\n\x1f\x46ILE_FAILURE_REASON_UNAVAILABLE\x10\x08\x12 \n\x1c\x46ILE_FAILURE_REASON_INTERNAL\x10\t\x12 \n\x1c\x46ILE_FAILURE_REASON_NOT_SENT\x10\nB\xf3\x01\n\x19io.memgptmilvus.loader.v1B\tLoadProtoP\x01ZKgithub.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1;loaderv1\xa2\x02\x04MGPL\xaa\x02\x17MemGPT.Milvus.Loader.V1\xca\x02\x17MemGPT\\Milvus\\Loader\\V1\xe2\x02#MemGPT\\Milvus\\Loader\\V1\\GPBMetadata\xea\x02\x1aMemGPT::Milvus::Loader::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,18 +33,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILEMANIFEST'].fields_by_name['sha256']._serialized_options = b'\272H\022r\0202\016^[0-9a-f]{64}$'
   _globals['_TAGS'].fields_by_name['tags']._loaded_options = None
   _globals['_TAGS'].fields_by_name['tags']._serialized_options = b'\272H\r\222\001\n\020 \"\006r\004\020\001\030@'
-  _globals['_LOADSTATE']._serialized_start=1162
-  _globals['_LOADSTATE']._serialized_end=1305
-  _globals['_FILESTATE']._serialized_start=1308
-  _globals['_FILESTATE']._serialized_end=1550
-  _globals['_FILEFAILUREREASON']._serialized_start=1553
-  _globals['_FILEFAILUREREASON']._serialized_end=1950
-  _globals['_FILEMANIFEST']._serialized_start=117
-  _globals['_FILEMANIFEST']._serialized_end=256
-  _globals['_LOADFILE']._serialized_start=259
-  _globals['_LOADFILE']._serialized_end=643
-  _globals['_LOAD']._serialized_start=646
-  _globals['_LOAD']._serialized_end=1113
-  _globals['_TAGS']._serialized_start=1115
-  _globals['_TAGS']._serialized_end=1159
+  _globals['_LOADSTATE']._serialized_start=1321
+  _globals['_LOADSTATE']._serialized_end=1464
+  _globals['_FILESTATE']._serialized_start=1467
+  _globals['_FILESTATE']._serialized_end=1709
+  _globals['_FILEFAILUREREASON']._serialized_start=1712
+  _globals['_FILEFAILUREREASON']._serialized_end=2109
+  _globals['_FILEMANIFEST']._serialized_start=149
+  _globals['_FILEMANIFEST']._serialized_end=288
+  _globals['_WAIT']._serialized_start=290
+  _globals['_WAIT']._serialized_end=371
+  _globals['_LOADFILE']._serialized_start=374
+  _globals['_LOADFILE']._serialized_end=802
+  _globals['_LOAD']._serialized_start=805
+  _globals['_LOAD']._serialized_end=1272
+  _globals['_TAGS']._serialized_start=1274
+  _globals['_TAGS']._serialized_end=1318
 # @@protoc_insertion_point(module_scope)

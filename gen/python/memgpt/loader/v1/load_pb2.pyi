@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -194,6 +195,34 @@ class FileManifest(_message.Message):
 Global___FileManifest: _TypeAlias = FileManifest  # noqa: Y015
 
 @_typing.final
+class Wait(_message.Message):
+    """A pause before the Loader tries a file again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """Why, for people: a phrase without a full stop, such as that the embedding endpoint is rate limiting requests."""
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration:
+        """The rest of the pause when the message was sent."""
+
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+        delay: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Wait: _TypeAlias = Wait  # noqa: Y015
+
+@_typing.final
 class LoadFile(_message.Message):
     """A file of a load."""
 
@@ -207,6 +236,7 @@ class LoadFile(_message.Message):
     FAILURE_MESSAGE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     state: Global___FileState.ValueType
     """Its state."""
     document_count: _builtins.int
@@ -229,6 +259,12 @@ class LoadFile(_message.Message):
         the file; `memgpt.memory.v1.SourceFile` keeps them.
         """
 
+    @_builtins.property
+    def wait(self) -> Global___Wait:
+        """Set while a file that is PROCESSING waits for another attempt, if this Loader coordinates the load. A rate limit of
+        the embedding endpoint is waited for as long as the endpoint asks, up to an hour (`loader.rate_limit_seconds`).
+        """
+
     def __init__(
         self,
         *,
@@ -240,10 +276,11 @@ class LoadFile(_message.Message):
         failure_message: _builtins.str = ...,
         note: _builtins.str = ...,
         notes: _abc.Iterable[_file_note_pb2.FileNote] | None = ...,
+        wait: Global___Wait | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "manifest", b"manifest", "note", b"note", "notes", b"notes", "passage_count", b"passage_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "failure_message", b"failure_message", "failure_reason", b"failure_reason", "manifest", b"manifest", "note", b"note", "notes", b"notes", "passage_count", b"passage_count", "state", b"state", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

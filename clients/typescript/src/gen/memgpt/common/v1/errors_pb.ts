@@ -414,7 +414,8 @@ export enum ErrorReason {
 
   /**
    * RESOURCE_EXHAUSTED: the model's endpoint is rate limiting requests. RetryInfo has the endpoint's delay if it sent
-   * one.
+   * one. Metadata `account` is `spent` if the account at the endpoint has no balance or quota left: then it must be
+   * topped up, and retries do not help.
    *
    *     {"reason": "MODEL_RATE_LIMITED", "domain": "memgpt", "metadata": {"model": "gpt-4o-mini"}}
    *

@@ -4,8 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { FileNote } from "../../common/v1/file_note_pb.js";
 import { file_memgpt_common_v1_file_note } from "../../common/v1/file_note_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file memgpt/loader/v1/load.proto.
  */
 export const file_memgpt_loader_v1_load: GenFile = /*@__PURE__*/
-  fileDesc("ChttZW1ncHQvbG9hZGVyL3YxL2xvYWQucHJvdG8SEG1lbWdwdC5sb2FkZXIudjEidwoMRmlsZU1hbmlmZXN0EikKBG5hbWUYASABKAlCG7pIGHIWEAEogAgyD15bXlx4MDAtXHgxZl0qJBIVCgRzaXplGAIgASgDQge6SAQiAigAEiUKBnNoYTI1NhgDIAEoCUIVukgSchAyDl5bMC05YS1mXXs2NH0kIqYCCghMb2FkRmlsZRIwCghtYW5pZmVzdBgBIAEoCzIeLm1lbWdwdC5sb2FkZXIudjEuRmlsZU1hbmlmZXN0EioKBXN0YXRlGAIgASgOMhsubWVtZ3B0LmxvYWRlci52MS5GaWxlU3RhdGUSFgoOZG9jdW1lbnRfY291bnQYAyABKAUSFQoNcGFzc2FnZV9jb3VudBgEIAEoBRI7Cg5mYWlsdXJlX3JlYXNvbhgFIAEoDjIjLm1lbWdwdC5sb2FkZXIudjEuRmlsZUZhaWx1cmVSZWFzb24SFwoPZmFpbHVyZV9tZXNzYWdlGAYgASgJEgwKBG5vdGUYByABKAkSKQoFbm90ZXMYCCADKAsyGi5tZW1ncHQuY29tbW9uLnYxLkZpbGVOb3RlIuECCgRMb2FkEg8KB2xvYWRfaWQYASABKAkSEQoJc291cmNlX2lkGAIgASgJEhMKC3NvdXJjZV9uYW1lGAMgASgJEioKBXN0YXRlGAQgASgOMhsubWVtZ3B0LmxvYWRlci52MS5Mb2FkU3RhdGUSKQoFZmlsZXMYBSADKAsyGi5tZW1ncHQubG9hZGVyLnYxLkxvYWRGaWxlEhYKDmRvY3VtZW50X2NvdW50GAYgASgDEhUKDXBhc3NhZ2VfY291bnQYByABKAMSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZW1vdmVkX2NvdW50GAogASgFEiQKBHRhZ3MYCyABKAsyFi5tZW1ncHQubG9hZGVyLnYxLlRhZ3MiJgoEVGFncxIeCgR0YWdzGAEgAygJQhC6SA2SAQoQICIGcgQQARhAKo8BCglMb2FkU3RhdGUSGgoWTE9BRF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkxPQURfU1RBVEVfUlVOTklORxABEhgKFExPQURfU1RBVEVfQ09NUExFVEVEEAISGAoUTE9BRF9TVEFURV9DQU5DRUxMRUQQAxIaChZMT0FEX1NUQVRFX0lOVEVSUlVQVEVEEAQq8gEKCUZpbGVTdGF0ZRIaChZGSUxFX1NUQVRFX1VOU1BFQ0lGSUVEEAASHgoaRklMRV9TVEFURV9BV0FJVElOR19VUExPQUQQARIZChVGSUxFX1NUQVRFX1BST0NFU1NJTkcQAhIVChFGSUxFX1NUQVRFX0xPQURFRBADEhgKFEZJTEVfU1RBVEVfVU5DSEFOR0VEEAQSFQoRRklMRV9TVEFURV9GQUlMRUQQBRIYChRGSUxFX1NUQVRFX0NBTkNFTExFRBAGEhQKEEZJTEVfU1RBVEVfRU1QVFkQBxIWChJGSUxFX1NUQVRFX1NLSVBQRUQQCCqNAwoRRmlsZUZhaWx1cmVSZWFzb24SIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTlNQRUNJRklFRBAAEh0KGUZJTEVfRkFJTFVSRV9SRUFTT05fRU1QVFkQARIhCh1GSUxFX0ZBSUxVUkVfUkVBU09OX0VOQ1JZUFRFRBACEh4KGkZJTEVfRkFJTFVSRV9SRUFTT05fQlJPS0VOEAMSIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTlNVUFBPUlRFRBAEEh8KG0ZJTEVfRkFJTFVSRV9SRUFTT05fTk9fVEVYVBAFEiEKHUZJTEVfRkFJTFVSRV9SRUFTT05fVE9PX0xBUkdFEAYSHwobRklMRV9GQUlMVVJFX1JFQVNPTl9USU1FT1VUEAcSIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTkFWQUlMQUJMRRAIEiAKHEZJTEVfRkFJTFVSRV9SRUFTT05fSU5URVJOQUwQCRIgChxGSUxFX0ZBSUxVUkVfUkVBU09OX05PVF9TRU5UEApC8wEKGWlvLm1lbWdwdG1pbHZ1cy5sb2FkZXIudjFCCUxvYWRQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9sb2FkZXIvdjE7bG9hZGVydjGiAgRNR1BMqgIXTWVtR1BULk1pbHZ1cy5Mb2FkZXIuVjHKAhdNZW1HUFRcTWlsdnVzXExvYWRlclxWMeICI01lbUdQVFxNaWx2dXNcTG9hZGVyXFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6OkxvYWRlcjo6VjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_memgpt_common_v1_file_note]);
+  fileDesc("ChttZW1ncHQvbG9hZGVyL3YxL2xvYWQucHJvdG8SEG1lbWdwdC5sb2FkZXIudjEidwoMRmlsZU1hbmlmZXN0EikKBG5hbWUYASABKAlCG7pIGHIWEAEogAgyD15bXlx4MDAtXHgxZl0qJBIVCgRzaXplGAIgASgDQge6SAQiAigAEiUKBnNoYTI1NhgDIAEoCUIVukgSchAyDl5bMC05YS1mXXs2NH0kIkEKBFdhaXQSDwoHbWVzc2FnZRgBIAEoCRIoCgVkZWxheRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiLMAgoITG9hZEZpbGUSMAoIbWFuaWZlc3QYASABKAsyHi5tZW1ncHQubG9hZGVyLnYxLkZpbGVNYW5pZmVzdBIqCgVzdGF0ZRgCIAEoDjIbLm1lbWdwdC5sb2FkZXIudjEuRmlsZVN0YXRlEhYKDmRvY3VtZW50X2NvdW50GAMgASgFEhUKDXBhc3NhZ2VfY291bnQYBCABKAUSOwoOZmFpbHVyZV9yZWFzb24YBSABKA4yIy5tZW1ncHQubG9hZGVyLnYxLkZpbGVGYWlsdXJlUmVhc29uEhcKD2ZhaWx1cmVfbWVzc2FnZRgGIAEoCRIMCgRub3RlGAcgASgJEikKBW5vdGVzGAggAygLMhoubWVtZ3B0LmNvbW1vbi52MS5GaWxlTm90ZRIkCgR3YWl0GAkgASgLMhYubWVtZ3B0LmxvYWRlci52MS5XYWl0IuECCgRMb2FkEg8KB2xvYWRfaWQYASABKAkSEQoJc291cmNlX2lkGAIgASgJEhMKC3NvdXJjZV9uYW1lGAMgASgJEioKBXN0YXRlGAQgASgOMhsubWVtZ3B0LmxvYWRlci52MS5Mb2FkU3RhdGUSKQoFZmlsZXMYBSADKAsyGi5tZW1ncHQubG9hZGVyLnYxLkxvYWRGaWxlEhYKDmRvY3VtZW50X2NvdW50GAYgASgDEhUKDXBhc3NhZ2VfY291bnQYByABKAMSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZW1vdmVkX2NvdW50GAogASgFEiQKBHRhZ3MYCyABKAsyFi5tZW1ncHQubG9hZGVyLnYxLlRhZ3MiJgoEVGFncxIeCgR0YWdzGAEgAygJQhC6SA2SAQoQICIGcgQQARhAKo8BCglMb2FkU3RhdGUSGgoWTE9BRF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkxPQURfU1RBVEVfUlVOTklORxABEhgKFExPQURfU1RBVEVfQ09NUExFVEVEEAISGAoUTE9BRF9TVEFURV9DQU5DRUxMRUQQAxIaChZMT0FEX1NUQVRFX0lOVEVSUlVQVEVEEAQq8gEKCUZpbGVTdGF0ZRIaChZGSUxFX1NUQVRFX1VOU1BFQ0lGSUVEEAASHgoaRklMRV9TVEFURV9BV0FJVElOR19VUExPQUQQARIZChVGSUxFX1NUQVRFX1BST0NFU1NJTkcQAhIVChFGSUxFX1NUQVRFX0xPQURFRBADEhgKFEZJTEVfU1RBVEVfVU5DSEFOR0VEEAQSFQoRRklMRV9TVEFURV9GQUlMRUQQBRIYChRGSUxFX1NUQVRFX0NBTkNFTExFRBAGEhQKEEZJTEVfU1RBVEVfRU1QVFkQBxIWChJGSUxFX1NUQVRFX1NLSVBQRUQQCCqNAwoRRmlsZUZhaWx1cmVSZWFzb24SIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTlNQRUNJRklFRBAAEh0KGUZJTEVfRkFJTFVSRV9SRUFTT05fRU1QVFkQARIhCh1GSUxFX0ZBSUxVUkVfUkVBU09OX0VOQ1JZUFRFRBACEh4KGkZJTEVfRkFJTFVSRV9SRUFTT05fQlJPS0VOEAMSIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTlNVUFBPUlRFRBAEEh8KG0ZJTEVfRkFJTFVSRV9SRUFTT05fTk9fVEVYVBAFEiEKHUZJTEVfRkFJTFVSRV9SRUFTT05fVE9PX0xBUkdFEAYSHwobRklMRV9GQUlMVVJFX1JFQVNPTl9USU1FT1VUEAcSIwofRklMRV9GQUlMVVJFX1JFQVNPTl9VTkFWQUlMQUJMRRAIEiAKHEZJTEVfRkFJTFVSRV9SRUFTT05fSU5URVJOQUwQCRIgChxGSUxFX0ZBSUxVUkVfUkVBU09OX05PVF9TRU5UEApC8wEKGWlvLm1lbWdwdG1pbHZ1cy5sb2FkZXIudjFCCUxvYWRQcm90b1ABWktnaXRodWIuY29tL21lbWdwdC1taWx2dXMvbWVtZ3B0LW1pbHZ1cy9jbGllbnRzL2dvL21lbWdwdC9sb2FkZXIvdjE7bG9hZGVydjGiAgRNR1BMqgIXTWVtR1BULk1pbHZ1cy5Mb2FkZXIuVjHKAhdNZW1HUFRcTWlsdnVzXExvYWRlclxWMeICI01lbUdQVFxNaWx2dXNcTG9hZGVyXFYxXEdQQk1ldGFkYXRh6gIaTWVtR1BUOjpNaWx2dXM6OkxvYWRlcjo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_memgpt_common_v1_file_note]);
 
 /**
  * A file to be loaded.
@@ -50,6 +50,34 @@ export type FileManifest = Message<"memgpt.loader.v1.FileManifest"> & {
  */
 export const FileManifestSchema: GenMessage<FileManifest> = /*@__PURE__*/
   messageDesc(file_memgpt_loader_v1_load, 0);
+
+/**
+ * A pause before the Loader tries a file again.
+ *
+ * @generated from message memgpt.loader.v1.Wait
+ */
+export type Wait = Message<"memgpt.loader.v1.Wait"> & {
+  /**
+   * Why, for people: a phrase without a full stop, such as that the embedding endpoint is rate limiting requests.
+   *
+   * @generated from field: string message = 1;
+   */
+  message: string;
+
+  /**
+   * The rest of the pause when the message was sent.
+   *
+   * @generated from field: google.protobuf.Duration delay = 2;
+   */
+  delay?: Duration | undefined;
+};
+
+/**
+ * Describes the message memgpt.loader.v1.Wait.
+ * Use `create(WaitSchema)` to create a new message.
+ */
+export const WaitSchema: GenMessage<Wait> = /*@__PURE__*/
+  messageDesc(file_memgpt_loader_v1_load, 1);
 
 /**
  * A file of a load.
@@ -113,6 +141,14 @@ export type LoadFile = Message<"memgpt.loader.v1.LoadFile"> & {
    * @generated from field: repeated memgpt.common.v1.FileNote notes = 8;
    */
   notes: FileNote[];
+
+  /**
+   * Set while a file that is PROCESSING waits for another attempt, if this Loader coordinates the load. A rate limit of
+   * the embedding endpoint is waited for as long as the endpoint asks, up to an hour (`loader.rate_limit_seconds`).
+   *
+   * @generated from field: memgpt.loader.v1.Wait wait = 9;
+   */
+  wait?: Wait | undefined;
 };
 
 /**
@@ -120,7 +156,7 @@ export type LoadFile = Message<"memgpt.loader.v1.LoadFile"> & {
  * Use `create(LoadFileSchema)` to create a new message.
  */
 export const LoadFileSchema: GenMessage<LoadFile> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_load, 1);
+  messageDesc(file_memgpt_loader_v1_load, 2);
 
 /**
  * A load: a set of files that are being loaded into a source. It outlives its client.
@@ -211,7 +247,7 @@ export type Load = Message<"memgpt.loader.v1.Load"> & {
  * Use `create(LoadSchema)` to create a new message.
  */
 export const LoadSchema: GenMessage<Load> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_load, 2);
+  messageDesc(file_memgpt_loader_v1_load, 3);
 
 /**
  * Tags of files. Their passages have the same tags, and searches can filter by them.
@@ -232,7 +268,7 @@ export type Tags = Message<"memgpt.loader.v1.Tags"> & {
  * Use `create(TagsSchema)` to create a new message.
  */
 export const TagsSchema: GenMessage<Tags> = /*@__PURE__*/
-  messageDesc(file_memgpt_loader_v1_load, 3);
+  messageDesc(file_memgpt_loader_v1_load, 4);
 
 /**
  * State of a load.

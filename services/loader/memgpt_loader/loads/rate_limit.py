@@ -1,0 +1,31 @@
+"""The rate limit of the embedding endpoint, as the files of one load have met it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from memgpt_loader.model import Wait
+
+
+class RateLimit:
+    """Makes the other files of a load wait with the one that met the limit: each refused call may count toward it."""
+
+    def __init__(self) -> None:
+        self._wait: Wait | None = None
+
+    def met(self, wait: Wait) -> None:
+        """Note that a call was refused."""
+        if self._wait is None or wait.until > self._wait.until:
+            self._wait = wait
+
+    async def passed(self, waiting: Callable[[Wait], None]) -> None:
+        """Wait until calls make sense again.
+
+        Args:
+            waiting: Called with each pause.
+        """
+        while (wait := self._wait) is not None and wait.seconds:
+            waiting(wait)
+            await asyncio.sleep(wait.seconds * random.uniform(1.0, 1.1))  # noqa: S311 - spreads retries
