@@ -55,6 +55,8 @@ class Language:
 
 _NODE = ("node", "--import", "tsx", "test/conformance.ts")
 _NPM = ("npm", "install", "--no-audit", "--no-fund", "--silent")
+_GO_TEST = str(ROOT / "build/conformance/go.test")
+_GO_COMPILE = ("go", "test", "-c", "-o", _GO_TEST, ".")
 _JAVA_CLASSES = os.pathsep.join(f"target/{path}" for path in ("classes", "test-classes", "dependency/*"))
 _JAVA = ("java", "-cp", _JAVA_CLASSES, "io.memgptmilvus.client.ConformanceTest")
 _MAVEN = ("mvn", "-q", "-B", "test-compile", "dependency:copy-dependencies")
@@ -62,7 +64,7 @@ _MAVEN = ("mvn", "-q", "-B", "test-compile", "dependency:copy-dependencies")
 RUNNERS = (
     Language("python", (), (sys.executable, "-m", "clients.conformance.run_python")),
     Language("grpcurl", (str(ROOT / ".tools/bin/grpcurl"),), (sys.executable, "-m", "clients.conformance.run_grpcurl")),
-    Language("go", ("go",), ("go", "test", "-count=1", "-run", "TestConformance", "."), ROOT / "clients/go"),
+    Language("go", ("go",), (_GO_TEST, "-test.run", "TestConformance"), ROOT / "clients/go", _GO_COMPILE),
     Language("typescript", ("node", "npm"), _NODE, ROOT / "clients/typescript", _NPM, "node_modules"),
     Language(
         "grpc-web",
