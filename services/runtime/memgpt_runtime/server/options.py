@@ -17,9 +17,10 @@ def server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Our interceptor refuses calls beyond the limits, with a reason. In a burst, gRPC would silently cancel calls
-        # beyond the first 1,000 that wait for the event loop.
+        # beyond the first 1,000 that wait for the event loop, and those that wait for 30 s.
         ("grpc.server.max_pending_requests", _UNLIMITED),
         ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
+        ("grpc.server_max_unrequested_time_in_server", _UNLIMITED),
         # Clients and proxies may ping every 5 s, also while idle; the limit leaves a margin for their clocks. gRPC's
         # own limit is 300 s, and it closes the connections of clients that ping more often.
         ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
