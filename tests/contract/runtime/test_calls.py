@@ -69,22 +69,23 @@ async def test_ids_and_principal_reach_the_handler_and_go_on_downstream(start: S
 @pytest.mark.parametrize("kind", KINDS)
 async def test_remaining_time_limits_a_downstream_call_of_any_kind(start: Start, kind: str) -> None:
     below_probe = Probe(str)
+    begun = time.monotonic()
     async with start(below_probe.add_to) as below, open_channel(below.address) as channel:
         client = Running(below.server, channel, below.app)
-        with context.background("test", timeout=7):
+        with context.background("test", timeout=20):
             await client.call(kind, "x")
-            await client.call(kind, "x", timeout=3)
+            await client.call(kind, "x", timeout=10)
         await client.call(kind, "x")
+    ended = time.monotonic()
     limited, own, free = (request.deadline for request in below_probe.requests)
-    now = time.monotonic()
     assert limited is not None
     assert own is not None
     assert free is not None
-    # gRPC sends deadlines rounded up by a few milliseconds.
-    assert now + 5 < limited <= now + 7.1
-    assert now + 1 < own <= now + 3.1
+    # The server adds the time that remained to the time at which the call arrived. gRPC rounds up by milliseconds.
+    assert begun + 20 <= limited <= ended + 20.1
+    assert begun + 10 <= own <= ended + 10.1
     # The channel's own limit for unary calls, the server's for streams.
-    assert free > now + 50
+    assert free > begun + 50
 
 
 async def test_a_principal_counts_where_callers_are_trusted(start: Start) -> None:
@@ -146,9 +147,12 @@ async def test_default_deadline_can_be_set_by_method_and_by_caller(start: Start)
 async def test_clients_deadline_cancels_the_handler(start: Start) -> None:
     probe = Probe(lambda _text: probe.wait())
     async with start(probe.add_to) as running:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await running.unary("x", timeout=0.1)
-        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        timeout = 0.1
+        while not probe.entered.is_set():  # on a busy machine, a short deadline passes before the handler begins
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await running.unary("x", timeout=timeout)
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            timeout *= 2
         await probe.ended.wait()
 
 
