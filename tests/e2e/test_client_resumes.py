@@ -19,7 +19,6 @@ from tests.support.envoy import Envoy
 from tests.support.ports import free_ports
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Hang, ScriptedLLM, call
-from tests.support.suite import Suite
 
 Llm = Callable[..., ScriptedLLM]
 
@@ -41,8 +40,9 @@ class Replicas:
             "MEMGPT_SERVER_DRAIN_PAUSE": "0.1",
             "MEMGPT_SERVER_DRAIN_GRACE": "0.3",
         }
-        self._stack = stack
-        self.suite = stack.enter_context(Suite(home))
+        self._stack, self._home = stack, home
+        memory = stack.enter_context(ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_LEASE_SECONDS="2"))
+        self._memory_address = memory.wait_ready()
         self._ports = free_ports(count)
         self.agents = [self._started(place) for place in range(count)]
         addresses = [f"127.0.0.1:{port}" for port in self._ports]
@@ -55,8 +55,8 @@ class Replicas:
         agent = self._stack.enter_context(
             ServiceProcess(
                 "memgpt_agent",
-                self.suite.home,
-                MEMGPT_AGENT_MEMORY_ADDRESS=self.suite.memory_address,
+                self._home,
+                MEMGPT_AGENT_MEMORY_ADDRESS=self._memory_address,
                 **{**self._settings, "MEMGPT_AGENT_PORT": str(self._ports[place])},
             )
         )
@@ -93,8 +93,7 @@ def test_the_turn_goes_on(
     search = call("archival_memory_search", query="Brussels", request_heartbeat=True)
     llm = scripted_llm([search, Hang(), call("send_message", message="In Brussels.")])
     replicas = Replicas(tmp_path, llm, stack, count, proxied=proxied)
-    loader = replicas.suite.loader_address
-    with MemGPT(replicas.target, loader) as memgpt:
+    with MemGPT(replicas.target) as memgpt:
         agent = memgpt.agents.create("Ada")
         request = agent_pb.SendMessageRequest(agent_id=agent.agent_id, text="Where do I live?", skip_verify=True)
         turn = memgpt.agents.send(request)
@@ -114,7 +113,7 @@ def test_the_turn_goes_on(
 async def test_the_asynchronous_client_goes_on_as_well(tmp_path: Path, scripted_llm: Llm, stack: ExitStack) -> None:
     llm = scripted_llm([Hang(), call("send_message", message="Here.")])
     replicas = await asyncio.to_thread(Replicas, tmp_path, llm, stack, 1, proxied=False)
-    async with AsyncMemGPT(replicas.target, replicas.suite.loader_address) as memgpt:
+    async with AsyncMemGPT(replicas.target) as memgpt:
         agent = await memgpt.agents.create("Ada")
         reply = asyncio.create_task(agent.ask("Are you there?"))
         await asyncio.to_thread(llm.wait_for_requests, 1)

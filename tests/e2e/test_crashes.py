@@ -33,6 +33,7 @@ def _model(llm: ScriptedLLM) -> dict[str, str]:
         "MEMGPT_AGENT_BASE_URL": llm.base_url,
         "MEMGPT_AGENT_MODE": "tools",
         "MEMGPT_AGENT_CONTEXT_WINDOW": "32768",
+        "MEMGPT_MEMORY_LEASE_SECONDS": "2",
     }
 
 

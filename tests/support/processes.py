@@ -71,12 +71,14 @@ class ServiceProcess:
         """
         self.name = name or module.removeprefix("memgpt_")
         section = f"MEMGPT_{self.name.upper()}"
-        anywhere = {f"{section}_HOST": "127.0.0.1", f"{section}_PORT": "0", f"{section}_METRICS_PORT": "0"}
+        defaults = {f"{section}_HOST": "127.0.0.1", f"{section}_PORT": "0", f"{section}_METRICS_PORT": "0"}
+        # No load balancer needs time to notice that it stops.
+        defaults["MEMGPT_SERVER_DRAIN_PAUSE"] = "0"
         home.mkdir(parents=True, exist_ok=True)
         self.log = home / f"{self.name}-{time.monotonic_ns()}.log"
         self._ready, ready_child = os.pipe()
         parent_child, self._parent = os.pipe()
-        environment = service_environment(home, {**anywhere, **settings})
+        environment = service_environment(home, {**defaults, **settings})
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, *python, "-m", module, *arguments],

@@ -28,9 +28,10 @@ class Agents:
 
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agents]:
-    """Memory for the module."""
+    """Memory for the module; the turns of a killed Agent are taken over after two seconds."""
     home = tmp_path_factory.mktemp("agent")
-    with ServiceProcess("memgpt_memory", home, MEMGPT_MEMORY_URI=str(home / "milvus.db")) as memory:
+    settings = {"MEMGPT_MEMORY_URI": str(home / "milvus.db"), "MEMGPT_MEMORY_LEASE_SECONDS": "2"}
+    with ServiceProcess("memgpt_memory", home, **settings) as memory:
         yield Agents(home, memory, memory.wait_ready())
 
 
