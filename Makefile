@@ -5,7 +5,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 PYTHON_BIN := .venv/bin
 
-.PHONY: help demo server test conformance bench lint format generate docs lock release docker-images clean setup tools
+.PHONY: help demo server test conformance bench bench-plot lint format generate docs lock release docker-images clean setup tools
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,11 @@ conformance: setup tools ## Run the conformance scenario with every client; ARGS
 
 bench: setup tools ## Run the benchmarks, beside plain pymilvus; ARGS="search --backend lite" runs some of them
 	@$(PYTHON_BIN)/python -m benchmarks $(ARGS)
+
+bench-plot: setup tools ## Run the benchmarks, and draw their comparisons in docs/images/benchmarks.svg
+	@mkdir -p build
+	@$(PYTHON_BIN)/python -m benchmarks --json $(ARGS) >build/benchmarks.json
+	@$(PYTHON_BIN)/python -m benchmarks.plots build/benchmarks.json docs/images/benchmarks.svg
 
 lint: setup ## Run every check that is no test
 	@scripts/lint

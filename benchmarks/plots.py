@@ -1,4 +1,4 @@
-"""``python -m benchmarks.plots RESULTS.json FILE.svg``: draws what ``python -m benchmarks --json`` compared.
+"""``python -m benchmarks.plots RESULTS.json FILE.svg`` draws what ``python -m benchmarks --json`` compared.
 
 Each line is the cost of one operation relative to the other contender: the ratio of times or sizes, or for rates the
 inverse. Counts, which are checks rather than measurements, and figures without a comparison are left out.
@@ -20,9 +20,10 @@ _LEFT = 420
 """Where the scale begins; the labels are to the left of it."""
 _RIGHT = 760
 """Where the scale ends; the measured values are to the right of it."""
-_TOP = 96
+_TOP = 124
 _ROW = 22
-_HEADING = 34
+_HEADING = 40
+_LEGEND = {"met": "meets its target", "missed": "misses its target", "free": "has no target"}
 _STYLE = """
   text { font-size: 12.5px; fill: #334155 } .title { font-size: 17px; font-weight: 600; fill: #0f172a }
   .heading { font-size: 13.5px; font-weight: 600; fill: #0f172a } .grid { stroke: #e2e8f0 } .even { stroke: #64748b }
@@ -107,8 +108,11 @@ def _frame(machine: str, scale: _Scale, height: int) -> Iterator[str]:
     )
     yield f"<title>Benchmarks</title><style>{_STYLE}</style>"
     yield f'<rect width="{_WIDTH}" height="{height}" rx="14" fill="#ffffff"/>'
-    yield '<text class="title" x="24" y="34">Cost of an operation, relative to the other contender</text>'
-    yield f'<text x="24" y="54">{escape(machine)}; black lines are targets</text>'
+    yield '<text class="title" x="24" y="34">Cost of an operation, relative to the comparison at the right</text>'
+    yield f'<text x="24" y="54">{escape(machine)}. Left of 1× is cheaper; black lines are targets.</text>'
+    for place, (kind, meaning) in enumerate(_LEGEND.items()):
+        x = 30 + 160 * place
+        yield f'<circle class="{kind}" cx="{x}" cy="74" r="5"/><text x="{x + 12}" y="78">{meaning}</text>'
     for ratio in scale.ticks():
         kind, x = ("even" if ratio == 1 else "grid"), scale.x(ratio)
         yield f'<line class="{kind}" x1="{x}" x2="{x}" y1="{_TOP - 8}" y2="{height - 20}"/>'
@@ -119,7 +123,7 @@ def _lines(groups: Mapping[str, Sequence[_Row]], scale: _Scale) -> Iterator[str]
     y = _TOP
     for title, rows in groups.items():
         y += _HEADING
-        yield f'<text class="heading" x="24" y="{y - 12}">{escape(title)}</text>'
+        yield f'<text class="heading" x="24" y="{y - 17}">{escape(title)}</text>'
         for row in rows:
             kind = {None: "free", True: "met", False: "missed"}[row.met]
             yield f'<text x="{_LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(row.what)}</text>'

@@ -19,8 +19,9 @@ def report(table: Table, *, quick: bool = False) -> dict[str, Any]:
 
 
 def circles(drawn: str) -> list[tuple[str, float]]:
+    """The measurements, without the three circles of the legend."""
     marks = ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle")
-    return [(mark.attrib["class"], float(mark.attrib["cx"])) for mark in marks]
+    return [(mark.attrib["class"], float(mark.attrib["cx"])) for mark in marks][3:]
 
 
 def even(drawn: str) -> float:

@@ -106,3 +106,8 @@ def test_code_blocks_parse(page: Path) -> None:
         elif language in ("sh", "bash", "shell"):
             checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
             assert checked.returncode == 0, checked.stderr
+
+
+def test_the_page_of_the_benchmarks_shows_their_plot_once_it_is_drawn() -> None:
+    page = (ROOT / "docs/explanation/benchmarks.md").read_text(encoding="utf-8")
+    assert ("](../images/benchmarks.svg)" in page) == (ROOT / "docs/images/benchmarks.svg").exists()
