@@ -212,6 +212,7 @@ def acknowledged(clients: list[Client]) -> int:
     return sum(sum(client.acknowledged.values()) for client in clients)
 
 
+@pytest.mark.timeout(900)
 async def test_memory_killed_again_and_again_on_lite(tmp_path: Path, kills: int, clients: int) -> None:
     await killed_again_and_again(tmp_path, kills or 10, clients, {})
 
