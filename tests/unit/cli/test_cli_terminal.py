@@ -42,6 +42,29 @@ def test_no_word_is_broken_at_any_width(words: list[str], width: int, indent: in
     assert all(len(line) <= width for line in lines)
 
 
+FAMILY, ACCENT, KANA = "👩\u200d👩\u200d👧", "e\u0301", "か\u3099"
+FLAG, HEART, THUMB = "🇩🇪", "❤\ufe0f", "👍\U0001f3fd"
+CHARACTERS = [FAMILY, ACCENT, KANA, FLAG, HEART, THUMB]
+SHORT = st.sampled_from([*CHARACTERS, "naïve" + ACCENT, "emoji" + HEART, "世", "界", "。", "word,"])
+
+
+@given(st.lists(SHORT, min_size=1, max_size=80), PIECES, st.sampled_from([40, 80, 200]))
+def test_no_character_is_broken_in_any_script(words: list[str], sizes: list[int], width: int) -> None:
+    text = " ".join(words)
+    wrapper = WordWrapper(width)
+    lines = ("".join(wrapper.feed(piece) for piece in cut(text, sizes)) + wrapper.end()).split("\n")
+    assert [word for line in lines for word in line.split()] == words
+    assert all(cell_len(line) <= width for line in lines)
+
+
+@pytest.mark.parametrize("character", CHARACTERS)
+def test_a_long_run_breaks_between_whole_characters(character: str) -> None:
+    lines = wrap(character * 99, 40).split("\n")
+    assert "".join(lines) == character * 99
+    assert all(set(line.split(character)) == {""} for line in lines)
+    assert all(cell_len(line) <= 40 for line in lines)
+
+
 @given(WORDS, PIECES, st.integers(20, 200))
 def test_a_text_in_pieces_is_broken_like_the_whole(words: list[str], sizes: list[int], width: int) -> None:
     text = " ".join(words)

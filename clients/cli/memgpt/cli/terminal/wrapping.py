@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rich.cells import cell_len
+from rich.cells import cell_len, split_graphemes
+
+_WIDE = r"\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
+_COMBINING = r"\u0300-\u036f\u20d0-\u20ff\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef"
 
 # A word, a run of blanks, a line feed, or one character of a script without blanks.
-_TOKENS = re.compile(
-    r"\n|[^\S\n]+"
-    r"|[\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]"
-    r"|[^\s\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]+"
-)
+_TOKENS = re.compile(rf"\n|[^\S\n]+|[{_WIDE}][{_COMBINING}]*|[^\s{_WIDE}]+")
+_WIDE_CHARACTER = re.compile(rf"[{_WIDE}][{_COMBINING}]*")
+_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 
 # No line starts with these, because they close the text before them.
 _CLOSING = frozenset("，。！？；：、）」』】》〉”’…％,.!?;:)]}")
@@ -28,7 +29,21 @@ def _size(text: str) -> int:
 
 def is_wide(text: str) -> bool:
     """Whether a piece of text is a character after which a line may break without a blank."""
-    return len(text) == 1 and text > "\u2e7f"
+    return _WIDE_CHARACTER.fullmatch(text) is not None
+
+
+def _graphemes(word: str) -> Iterator[str]:
+    """Yield the characters of a word as people see them: an emoji or a letter with its marks is one."""
+    spans, _ = split_graphemes(word)
+    flag = ""
+    for start, end, _ in spans:
+        grapheme = flag + word[start:end]
+        # Two letters of a flag are one character.
+        flag = grapheme if not flag and _FLAG.fullmatch(grapheme) else ""
+        if not flag:
+            yield grapheme
+    if flag:
+        yield flag
 
 
 class WordWrapper:
@@ -98,12 +113,12 @@ class WordWrapper:
     def _fitting(self, word: str) -> Iterator[str]:
         """Yield the word, broken only if it is longer than a line."""
         line = ""
-        for character in word:
-            size = _size(character)
+        for grapheme in _graphemes(word):
+            size = _size(grapheme)
             if self._column + size > self._width:
                 yield line + "\n" + " " * self.indent
                 line, self._column = "", self.indent
-            line += character
+            line += grapheme
             self._column += size
         yield line
 
