@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import stat
 import tomllib
 from dataclasses import replace
@@ -271,7 +272,12 @@ def test_a_local_transformer_is_named_by_its_folder(tmp_path, monkeypatch, capsy
     assert with_local_transformer(Answers(), "tiny").embedding_folder == str(folder), "a relative path would move"
     assert document(written, Answers())["memory"].get("embedding_folder") is None
     complete(Ui(), answers, test=True)
-    assert "onnxruntime" not in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert re.search(r"embedded a test text in \d+ ms; 16 dimensions", told.out)
+    assert not told.err
+    (folder / "model.onnx").write_bytes(b"no model")
+    complete(Ui(), answers, test=True)
+    assert "is not a usable ONNX model" in capsys.readouterr().err
     monkeypatch.setattr(configure, "find_spec", lambda name: None)
     complete(Ui(), answers, test=True)
     assert "memgpt-milvus[onnx]" in capsys.readouterr().err

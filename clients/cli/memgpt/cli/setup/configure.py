@@ -33,6 +33,7 @@ from memgpt.cli.setup.checks import (
     check_uri,
     check_url,
 )
+from memgpt.cli.setup.local_model import embed_test_text
 from memgpt.cli.terminal.ui import Ui
 from memgpt.config import config_path
 
@@ -64,8 +65,8 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
             _warn_of_silent_window(ui, endpoint, answers)
         except ProbeError as error:
             ui.warning(f"{error}; it is saved all the same, and tried again with the first message")
-    if answers.embedding_model == ONNX and find_spec("onnxruntime") is None:
-        ui.warning("onnxruntime is not installed; run `pip install 'memgpt-milvus[onnx]'` where Memory runs")
+    if answers.embedding_model == ONNX:
+        _test_local_transformer(ui, answers.embedding_folder)
     if answers.embedding_model not in (WORDLLAMA, ONNX) and (test or not answers.embedding_dimension):
         more = sent_with(answers.embedding_extras, former, "memory", "embedding_", answers.embedding_base_url)
         endpoint = Endpoint(answers.embedding_base_url or OPENAI_URL, answers.embedding_api_key, *more)
@@ -83,6 +84,24 @@ def complete(ui: Ui, answers: Answers, *, test: bool = False) -> Answers:
                 raise CliError(f"{error}; or give --embedding-dimension") from error
             ui.warning(str(error))
     return answers
+
+
+def _test_local_transformer(ui: Ui, folder: str) -> None:
+    """Embed a text with a local transformer, if Memory is installed here; report how long it took."""
+    if find_spec("onnxruntime") is None:
+        ui.warning("onnxruntime is not installed; run `pip install 'memgpt-milvus[onnx]'` where Memory runs")
+        return
+    if find_spec("memgpt_memory") is None:
+        return
+    try:
+        with ui.busy(f"Asking the model in {folder} for a test embedding..."):
+            found = embed_test_text(folder)
+    except CliError as error:
+        ui.warning(error.message)
+        return
+    ui.note(
+        f"The model in {folder} embedded a test text in {found.seconds * 1000:.0f} ms; {found.dimensions:,} dimensions"
+    )
 
 
 def _warn_of_silent_window(ui: Ui, endpoint: Endpoint, answers: Answers) -> None:
