@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +14,13 @@ from typing import Self
 import pexpect
 import pyte
 
+from tests.support.processes import service_environment
+from tests.support.scripted_llm import ScriptedLLM
+
 ENTER, INTERRUPT, END = "\r", "\x03", "\x04"
+
+MEMGPT = str(Path(sys.executable).with_name("memgpt"))
+PROMPT = "Enter your message:"
 
 
 class Terminal:
@@ -66,7 +74,7 @@ class Terminal:
         """Type keys."""
         self._spawned.send(keys)
 
-    def wait(self, found: str | Callable[[str], bool], timeout: float = 90) -> str:
+    def wait(self, found: str | Callable[[str], bool], timeout: float = 180) -> str:
         """Read until the screen shows a text or satisfies a condition; return the screen.
 
         Raises:
@@ -80,7 +88,7 @@ class Terminal:
                 assert wanted(self.text()), f"it ended without {found!r}:\n{self.text()}"
         return self.text()
 
-    def wait_end(self, timeout: float = 90) -> str:
+    def wait_end(self, timeout: float = 180) -> str:
         """Read until the program ends; return the screen."""
         deadline = time.monotonic() + timeout
         while self._read(deadline):
@@ -105,3 +113,34 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._spawned.close(force=True)
+
+
+class Home:
+    """A home for one test, and commands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "home"
+        self.environment = service_environment(self.path, {})
+
+    def terminal(self, *arguments: str, width: int = 120, **variables: str) -> Terminal:
+        """Start a command on a terminal, with more environment variables."""
+        return Terminal(MEMGPT, *arguments, env={**self.environment, **variables}, cwd=self.folder, width=width)
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command without a terminal, with more environment variables."""
+        return subprocess.run(
+            [MEMGPT, *arguments],
+            env={**self.environment, **variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def configure(self, llm: ScriptedLLM, *more: str) -> None:
+        """Configure a scripted model, with more arguments."""
+        flags = ["--model", "scripted", "--model-endpoint", llm.base_url, "--mode", "tools", *more]
+        done = self.run("configure", *flags)
+        assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from memgpt.cli.errors import CliError
+from memgpt.cli.setup.checks import check_uri
 from memgpt.config import config_path
 
 _CONNECT_SECONDS = 3.0
@@ -53,11 +54,12 @@ def require_milvus() -> None:
     """Check that the Milvus server is reachable, if the store is on one.
 
     Raises:
-        CliError: The server is not reachable; the message has the remedy.
+        CliError: The URI is invalid, or the server is not reachable; the message has the remedy.
     """
     uri = setting("memory", "uri")
     if "://" not in uri:
         return
+    check_uri(uri)
     problem = unreachable(uri, _MILVUS_PORT)
     if problem:
         raise CliError(
