@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
-import subprocess
-import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.processes import service_environment
 from tests.support.scripted_llm import Completion, ScriptedLLM, call
 from tests.support.suite import PAPER, QUESTION
-from tests.support.terminal import END, ENTER, INTERRUPT, Terminal
-
-MEMGPT = str(Path(sys.executable).with_name("memgpt"))
-PROMPT = "Enter your message:"
-
-Type = Callable[..., Terminal]
-
-
-class Home:
-    """A home for one test, and commands in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / "home"
-        self.environment = service_environment(self.path, {})
-
-    def terminal(self, *arguments: str, width: int = 120, **variables: str) -> Terminal:
-        return Terminal(MEMGPT, *arguments, env={**self.environment, **variables}, cwd=self.folder, width=width)
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [MEMGPT, *arguments],
-            env={**self.environment, **variables},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def configure(self, llm: ScriptedLLM) -> None:
-        done = self.run("configure", "--model", "scripted", "--model-endpoint", llm.base_url, "--mode", "tools")
-        assert done.returncode == 0, done.stderr
+from tests.support.terminal import END, ENTER, INTERRUPT, PROMPT, Home
 
 
 @pytest.fixture
@@ -91,7 +56,7 @@ SHOWN = (
 )
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", [40, 80, 200])
 def test_answers_break_between_words_while_they_stream(home: Home, width: int) -> None:
     answer = call("send_message", message=ANSWER)
     with ScriptedLLM([answer]) as llm:
@@ -129,6 +94,76 @@ def test_a_chat_is_resumed_without_asking_the_model(home: Home) -> None:
             chat.send(END)
             chat.wait_end()
         assert len(llm.requests) == asked
+
+
+def test_what_is_typed_before_the_chat_begins_is_its_first_message(home: Home) -> None:
+    with ScriptedLLM([call("send_message", message="Hello, Ada.")]) as llm:
+        home.configure(llm)
+        with home.terminal("run", "--agent", "Ada", "--no-verify") as chat:
+            chat.wait("Hit enter to begin")
+            chat.send("My name is Ada." + ENTER)
+            chat.wait("Hello, Ada.")
+            chat.wait(PROMPT)
+            chat.send(END)
+            chat.wait_end()
+        assert len(llm.requests) == 1
+        assert "My name is Ada." in json.dumps(llm.requests[0].json)
+        with home.terminal("run", "--agent", "Bob") as chat:
+            chat.wait("Hit enter to begin")
+            chat.send("/exit" + ENTER)
+            chat.wait_end()
+        assert (chat.code, len(llm.requests)) == (0, 1)
+
+
+def test_ask_says_that_it_creates_an_agent(home: Home) -> None:
+    first = home.run("ask", "--agent", "Caroline", "Hello!")
+    assert (first.returncode, first.stderr) == (0, 'Created agent "Caroline".\n')
+    again = home.run("ask", "--agent", "Caroline", "Hello!")
+    assert (again.returncode, again.stderr) == (0, "")
+    typo = home.run("ask", "--agent", "Carolina", "--json", "Hello!")
+    assert typo.stderr == 'Created agent "Carolina". Did you mean "Caroline"?\n'
+    assert all(json.loads(line) for line in typo.stdout.splitlines())
+
+
+def test_a_load_of_nothing_leaves_no_source(home: Home) -> None:
+    (home.folder / "noise.bin").write_bytes(bytes(range(256)) * 9)
+    (home.folder / "note.txt").write_text("Bees make honey.")
+    failed = home.run("load", "noise.bin", "--name", "junk")
+    assert failed.returncode == 1
+    assert "noise.bin: skipped: the file is neither text in UTF-8 nor of a format" in failed.stdout
+    assert "The data source junk was not created, because nothing was loaded." in failed.stdout
+    assert "Loaded 0" not in failed.stdout
+    assert "junk" not in home.run("list", "sources").stdout
+    assert home.run("load", "note.txt", "--name", "junk").returncode == 0
+    assert home.run("load", "noise.bin", "--name", "junk").returncode == 1
+    assert "junk" in home.run("list", "sources").stdout, "it holds the note"
+
+
+def test_weak_hits_are_said_to_be_weak(home: Home) -> None:
+    (home.folder / "note.txt").write_text("Bees make honey from nectar.")
+    assert home.run("load", "note.txt", "--name", "bees").returncode == 0
+    weak = "None of these has a word of the query; they are only the most similar ones."
+    assert weak in home.run("search", "volcano", "--source", "bees").stdout
+    assert weak not in home.run("search", "honey", "--source", "bees").stdout
+    with home.terminal("run", "--agent", "Ada", "--first") as chat:
+        chat.wait(PROMPT)
+        for number, line in enumerate(["/attach bees", "/search honey", "/search volcano"]):
+            chat.send(line + ENTER)
+            screen = chat.wait(lambda text, number=number: text.count(PROMPT) == number + 2)  # type: ignore[misc]
+        chat.send(END)
+        chat.wait_end()
+    strong, _, rest = screen.partition("/search honey")[2].partition("/search volcano")
+    assert weak not in strong
+    assert weak in " ".join(rest.split())
+
+
+def test_the_help_is_in_the_order_of_use(home: Home) -> None:
+    with home.terminal("--help", width=80) as shown:
+        screen = shown.wait_end()
+    titles = ["Talk", "Documents", "Manage", "Set up and operate", "Log in and administer access"]
+    assert re.findall(r"^╭─ ([A-Z][a-z ]+?) ─", screen, re.MULTILINE) == ["Options", *titles]
+    first = [panel.splitlines()[1].split()[1] for panel in screen.split("╭─")[2:]]
+    assert first == ["run", "load", "list", "quickstart", "login"]
 
 
 def test_the_phase_is_shown_with_its_tokens(home: Home) -> None:

@@ -83,7 +83,7 @@ def test_the_tutorial(memgpt: Type, tmp_path: Path) -> None:
     run = memgpt("run", "--persona", "memgpt_doc")
     run.expect("Creating new agent...")
     run.expect("Using persona profile 'memgpt_doc'")
-    run.expect(r"Created new agent '(\w+)' \(id=[\w-]+\)")
+    run.expect(r"Created new agent '(\w+)'")
     name = run.match[1]
     run.expect("Hit enter to begin")
     run.send(ENTER)

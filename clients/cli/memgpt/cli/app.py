@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from memgpt.cli.resources import OutputFormat
@@ -16,7 +17,24 @@ if TYPE_CHECKING:
 
 TALK, DOCUMENTS, THINGS, OPERATE = "Talk", "Documents", "Manage", "Set up and operate"
 ACCESS = "Log in and administer access"
+_PANELS = (TALK, DOCUMENTS, THINGS, OPERATE, ACCESS)
 """Panels of the help in order."""
+
+_FIRST = ("run", "load", "login")
+"""Commands at the beginning of their panels."""
+
+
+class _InPanels(TyperGroup):
+    """The commands in the order of their panels."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+
+        def place(name: str) -> tuple[int, bool]:
+            panel = getattr(self.commands[name], "rich_help_panel", None)
+            return _PANELS.index(panel) if panel in _PANELS else len(_PANELS), name not in _FIRST
+
+        return sorted(self.commands, key=place)
 
 
 def group(text: str, *, cls: Any = None) -> typer.Typer:
@@ -26,6 +44,7 @@ def group(text: str, *, cls: Any = None) -> typer.Typer:
 
 app = typer.Typer(
     name="memgpt",
+    cls=_InPanels,
     help="MemGPT on Milvus: agents with a long-term memory.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -65,6 +65,7 @@ class _Page:
     total: int
     token: str
     mode: str
+    ranking: SearchMode.ValueType = SearchMode.SEARCH_MODE_UNSPECIFIED
 
 
 def search(
@@ -107,6 +108,8 @@ def search(
             if not everything:
                 return
             continue
+        if shown == len(page.hits):
+            tell_weakness(ui, [hit for hit, _, _ in page.hits if isinstance(hit, PassageHit)], page.ranking)
         left = f"{shown:,} of {plural(page.total, 'hit')}, ranked by {_RANKINGS.get(page.mode, page.mode)}"
         if not page.token:
             ui.note(left)
@@ -122,6 +125,12 @@ def _show(ui: Ui, number: int, lines: list[str], text: str, words: frozenset[str
     shown = text if whole or not ui.terminal else excerpt(" ".join(text.split()), words)
     ui.styled(highlighted(shown, words))
     ui.line()
+
+
+def tell_weakness(ui: Ui, hits: Sequence[PassageHit], mode: SearchMode.ValueType) -> None:
+    """Say so if none of the best hits has a word of the query: something is always the most similar."""
+    if hits and mode != SearchMode.SEARCH_MODE_DENSE and not any(hit.text_score for hit in hits):
+        ui.note("None of these has a word of the query; they are only the most similar ones.")
 
 
 def show_hits(ui: Ui, hits: Iterable[PassageHit], query: str) -> None:
@@ -157,7 +166,7 @@ def _passages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
     while True:
         page = memgpt.memory.search_passages(request)
         mode = SearchMode.Name(page.mode).removeprefix("SEARCH_MODE_").lower()
-        yield _Page([_of_passage(hit) for hit in page.hits], page.total_size, page.next_page_token, mode)
+        yield _Page([_of_passage(hit) for hit in page.hits], page.total_size, page.next_page_token, mode, page.mode)
         request.page_token = page.next_page_token
         if not request.page_token:
             return

@@ -101,9 +101,8 @@ def _unnamed(inspected: InspectedFile) -> str:
     inspected.stream.seek(0)
     if decoding.is_utf8(inspected.stream):
         return PLAIN
-    known = ", ".join(sorted(extension for each in FORMATS for extension in each.extensions))
     raise FileFailure(
         FailureReason.UNSUPPORTED,
-        "the file is neither text in UTF-8 nor of a format that the Loader knows by its content, or by its "
-        f"extension ({known}); {_CONVERT}",
+        "the file is neither text in UTF-8 nor of a format that the Loader knows by its content or extension; "
+        f"{_CONVERT}",
     )

@@ -129,6 +129,6 @@ def create_agent(ui: Ui, memgpt: MemGPT, wishes: RunOptions) -> ChosenAgent:
     if not wishes.strip_ui:
         ui.line(f"->  🤖 Using persona profile '{agent.info.persona}'")
         ui.line(f"->  🧑 Using human profile '{agent.info.human}'")
-        ui.line(f"🎉 Created new agent '{agent.name}' (id={agent.agent_id})", "bold green")
+        ui.line(f"🎉 Created new agent '{agent.name}'", "bold green")
         ui.line()
     return ChosenAgent(agent, new=True)

@@ -126,14 +126,16 @@ class Commands:
         self._ui.table(["Name", "Attached", "Passages"], rows)
 
     def _search(self, query: str) -> None:
-        from memgpt.cli.search import show_hits
+        from memgpt.cli.search import show_hits, tell_weakness
 
         if not query:
             raise CliError("what to search for? /search WORDS")
         pages = self._memgpt.memory.search(query, agent_id=self._agent_id, page_size=_HITS)
         page = next(pages.pages())
-        show_hits(self._ui, page.items, query)
-        shown, total = len(list(page.items)), page.response.total_size
+        hits = list(page.items)
+        show_hits(self._ui, hits, query)
+        tell_weakness(self._ui, hits, page.response.mode)
+        shown, total = len(hits), page.response.total_size
         self._ui.note(f"{shown:,} of {plural(total, 'passage')}" if total else "It has no passages to search.")
 
     def _stats(self, _argument: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from difflib import get_close_matches
 
 from memgpt.agent.v1.agent_service_pb2 import SendMessageRequest
 from memgpt.cli.chat.turn_view import THINKING, TurnView
@@ -21,14 +22,14 @@ def ask_once(ui: Ui, memgpt: MemGPT, question: str, agent_name: str, source_name
         ui: The terminal.
         memgpt: The services.
         question: The message; ``-`` for standard input.
-        agent_name: Name of the agent, which is created if absent; empty for the one that changed last.
+        agent_name: Name of the agent, which is created if absent, with a warning; empty for the one that changed last.
         source_names: Data sources to attach to the agent.
         as_json: Whether to write every event as JSON.
     """
     text = (sys.stdin.read() if question == "-" else question).strip()
     if not text:
         raise CliError("there is nothing to ask", MISUSE)
-    agent = _agent(memgpt, agent_name)
+    agent = _agent(ui, memgpt, agent_name)
     for name in source_names:
         agent.attach(name)
     warning = model_warning()
@@ -51,12 +52,15 @@ def ask_once(ui: Ui, memgpt: MemGPT, question: str, agent_name: str, source_name
     return view.state == TurnState.TURN_STATE_COMPLETED
 
 
-def _agent(memgpt: MemGPT, name: str) -> Agent:
+def _agent(ui: Ui, memgpt: MemGPT, name: str) -> Agent:
     if name:
         with suppress(NotFound):
             return memgpt.agents.find(name)
-        return memgpt.agents.create(name)
     agents = memgpt.agents.list().all()
-    if not agents:
-        return memgpt.agents.create()
+    if name or not agents:
+        agent = memgpt.agents.create(name)
+        close = get_close_matches(name, [each.name for each in agents], n=1)
+        # On standard error, where a program that reads the answer does not take it for one.
+        ui.progress(f'Created agent "{agent.name}".' + (f' Did you mean "{close[0]}"?' if close else ""))
+        return agent
     return max(agents, key=lambda agent: agent.info.update_time.ToNanoseconds())

@@ -39,6 +39,7 @@ class Chat:
         self._begin(chosen)
 
     def _begin(self, chosen: ChosenAgent) -> None:
+        self._typed = ""
         self._agent, self._new = chosen.agent, chosen.new
         self._commands = Commands(self._ui, self._memgpt, chosen.agent.agent_id)
         self._turns = Turns(self._ui, self._memgpt, chosen.agent.agent_id, self._wishes)
@@ -78,7 +79,10 @@ class Chat:
         if self._wishes.first or not (self._ui.interactive or self._wishes.yes):
             return True
         if not self._wishes.yes:
-            input("Hit enter to begin (will request first MemGPT message)\n")
+            self._ui.line("Hit enter to begin (will request first MemGPT message)")
+            self._typed = input().strip()
+        if self._typed:  # the person speaks first after all
+            return True
         return self._turns.send(event=pb.SYSTEM_EVENT_LOGIN)
 
     def _look_back(self) -> None:
@@ -137,6 +141,9 @@ class Chat:
 
     def _read(self) -> str | None:
         """Read the next line or block of lines; None at the end of input."""
+        if self._typed:
+            line, self._typed = self._typed, ""
+            return line
         if not self._ui.interactive:
             line = sys.stdin.readline()
             if line.strip() != "//":

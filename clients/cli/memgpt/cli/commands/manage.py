@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from memgpt.cli.app import (
+    DOCUMENTS,
     THINGS,
     AgentName,
     AsJson,
@@ -47,7 +48,7 @@ for _name, _group in (
 app.add_typer(delete_app, name="delete", rich_help_panel=THINGS)
 
 
-@app.command(rich_help_panel=THINGS)
+@app.command(rich_help_panel=DOCUMENTS)
 def attach(agent: AgentName, data_source: SourceName) -> None:
     """Let an agent search a data source."""
     from memgpt.cli import resources
@@ -57,7 +58,7 @@ def attach(agent: AgentName, data_source: SourceName) -> None:
         resources.attach(ui, memgpt, agent, data_source)
 
 
-@app.command(rich_help_panel=THINGS)
+@app.command(rich_help_panel=DOCUMENTS)
 def detach(agent: AgentName, data_source: SourceName) -> None:
     """Take a data source away from an agent."""
     from memgpt.cli import resources

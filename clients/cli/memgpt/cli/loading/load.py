@@ -11,7 +11,7 @@ from memgpt.cli.loading.find_files import FoundFile
 from memgpt.cli.loading.report import Report
 from memgpt.cli.loading.send import transfer
 from memgpt.cli.terminal.ui import Ui
-from memgpt.client import RESUME_SECONDS, MemGPT, Unavailable
+from memgpt.client import RESUME_SECONDS, MemGPT, NotFound, ServiceError, Unavailable
 from memgpt.loader.v1.load_pb2 import FileManifest, LoadState
 
 _FILES_A_LOAD = 10_000
@@ -102,6 +102,7 @@ def load_files(
         report.note("Nothing is removed from the source, because not every file could be read.")
         sync = False
     names = list(ready)
+    new = not _exists(memgpt, name)
     with report.showing():
         for file_name, problem in problems:
             report.failed(file_name, problem)
@@ -122,7 +123,34 @@ def load_files(
                         "Loaded files are kept; run the same command to load the rest"
                     ) from error
             report.end(load)
+    if new and names and _removed_if_empty(memgpt, name):
+        report.note(f"The data source {name} was not created, because nothing was loaded.")
     return report.finish()
+
+
+def _exists(memgpt: MemGPT, source: str) -> bool:
+    try:
+        memgpt.sources.find(source)
+    except NotFound:
+        return False
+    return True
+
+
+def _removed_if_empty(memgpt: MemGPT, source: str) -> bool:
+    """Remove a new data source that nothing was loaded into; return whether it was."""
+    try:
+        found = memgpt.sources.find(source)
+        running = any(
+            load.state == LoadState.LOAD_STATE_RUNNING
+            for load in memgpt.loads.list()
+            if load.source_id == found.source_id
+        )
+        if found.info.file_count or running:
+            return False
+        memgpt.sources.delete(found.source_id)
+    except ServiceError:  # it stays, which does no harm
+        return False
+    return True
 
 
 def nothing_found(ui: Ui, name: str, failures: Sequence[tuple[str, str]], *, as_json: bool = False) -> bool:

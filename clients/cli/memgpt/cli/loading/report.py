@@ -141,7 +141,7 @@ class Report:
             seconds = round(time.monotonic() - self._start, 3)
             self._write({**summary, "files": counts, "dropped": self._removed, "seconds": seconds})
             return well
-        if self._files:
+        if inside:
             counted = f"{_count(passages, 'passage')} and {_count(self._documents, 'document')}"
             self._ui.line(f"Loaded {counted} from {self._source}", "bold green")
         if self._removed:
