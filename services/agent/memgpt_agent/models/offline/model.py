@@ -247,7 +247,7 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
         appended = scene.tried(function)
         if not appended and fact.lower() not in scene.human.lower():
             return _Act(
-                "This belongs into core memory, where I always see it.",
+                "This belongs in core memory, where I always see it.",
                 function,
                 {"name": "human", "content": fact, REQUEST_HEARTBEAT: True},
             )
@@ -261,7 +261,7 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
         )
     told = fact.replace("\n", "; ")
     words = f"好的，我记住了：{told}" if intents.CHINESE.search(scene.text) else f"I will remember it. I noted: {told}"
-    return _say("It is noted: I say so.", words)
+    return _say("It is noted, and I say so.", words)
 
 
 def _known(scene: _Scene) -> str:
@@ -321,7 +321,7 @@ def _research(scene: _Scene) -> _Act:
         return _search("The answer usually lies in archival memory: I look there first.", query, 0)
     last = searches[-1]
     if not last.ok:
-        return _say("The search failed: I say so.", f"I could not search my archival memory: {last.text}")
+        return _say("The search failed, and I say so.", f"I could not search my archival memory: {last.text}")
     quotes = _quotes(searches, terms, topic)
     pages = last.page + 1
     told = not topic or any(quoting.defines(quote.text, topic) for quote in quotes)
