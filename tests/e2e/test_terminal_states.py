@@ -85,10 +85,11 @@ def test_ctrl_c_cancels_a_turn_and_the_chat_goes_on(home: Home, reply: Hang | Co
 def test_a_load_says_that_it_waits_for_a_rate_limit_and_ctrl_c_cancels_it(home: Home) -> None:
     (home.folder / "note.txt").write_text("Bees make honey from nectar.")
     limited = threading.Event()
-    limited.set()
     with ScriptedLLM(lambda _: call("send_message", message="Hello.")) as llm:
         home.configure(llm, "--embedding-model", "e", "--embedding-dimension", str(llm.dimension))
         llm.rule_embeddings(lambda _: Status(429, "Too many requests", retry_after=600) if limited.is_set() else None)
+        assert home.run("list", "agents").returncode == 0  # a new store asks the endpoint for its dimension
+        limited.set()
         with home.terminal("load", "note.txt", "--name", "bees") as load:
             said = " ".join(load.wait("is rate limiting requests").split())
             assert "Waiting 10 min: the embedding endpoint" in said or "Waiting 11 min: the embedding endpoint" in said
