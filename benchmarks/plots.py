@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-_WIDTH = 960
+_WIDTH = 1000
 _LEFT = 420
 """Where the scale begins; the labels are to the left of it."""
 _RIGHT = 760
@@ -96,9 +96,18 @@ def _rows(figures: Sequence[Mapping[str, Any]]) -> Iterator[_Row]:
         if ratio and unit:
             rate = unit.startswith("/")
             limit = figure["least"] if rate else figure["most"]
-            value = f"{figure['ours']:,.4g} {unit}; {figure['other_name']}: {figure['other']:,.4g}"
+            value = f"{_number(figure['ours'])} {unit}; {figure['other_name']}: {_number(figure['other'])}"
             cost, limit = (1 / ratio, limit and 1 / limit) if rate else (ratio, limit)
             yield _Row(figure["what"], value, cost, limit, figure["met"])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _times(ratio: float) -> str:
+    """Return a power of two as people read it: ``1/16×`` rather than ``0.0625×``."""
+    return f"{ratio:g}×" if ratio >= 0.5 else f"1/{1 / ratio:g}×"
 
 
 def _frame(machine: str, scale: _Scale, height: int) -> Iterator[str]:
@@ -116,7 +125,7 @@ def _frame(machine: str, scale: _Scale, height: int) -> Iterator[str]:
     for ratio in scale.ticks():
         kind, x = ("even" if ratio == 1 else "grid"), scale.x(ratio)
         yield f'<line class="{kind}" x1="{x}" x2="{x}" y1="{_TOP - 8}" y2="{height - 20}"/>'
-        yield f'<text x="{x}" y="{_TOP - 16}" text-anchor="middle">{ratio:g}×</text>'
+        yield f'<text x="{x}" y="{_TOP - 16}" text-anchor="middle">{_times(ratio)}</text>'
 
 
 def _lines(groups: Mapping[str, Sequence[_Row]], scale: _Scale) -> Iterator[str]:

@@ -41,6 +41,14 @@ def test_the_cheaper_is_to_the_left_whether_times_or_rates_were_measured() -> No
     assert circles(drawn) == [("met", left), ("met", left), ("missed", right), ("free", right)]
 
 
+def test_texts_are_short_however_large_a_difference_is() -> None:
+    table = Table("Search")
+    table.add("the last page", "ms", 12.3456, 12345.678)
+    texts = [text.text for text in ET.fromstring(draw(report(table))).iter("{http://www.w3.org/2000/svg}text")]
+    assert "1/1024×" in texts
+    assert "12.3 ms; raw: 12,346" in texts
+
+
 def test_counts_and_figures_without_a_comparison_are_left_out() -> None:
     table = Table("Search")
     table.add("page", "ms", 5, 10)
