@@ -73,7 +73,7 @@ def test_a_load_is_watched_through_a_proxy(tmp_path: Path) -> None:
         address = memory.wait_ready()
         with (
             ServiceProcess("memgpt_loader", tmp_path, MEMGPT_LOADER_MEMORY_ADDRESS=address, **settings) as loader,
-            Envoy(tmp_path, loader.wait_ready(), idle="1s") as envoy,
+            Envoy(tmp_path, loader.wait_ready(), idle="3s") as envoy,
             grpc.insecure_channel(envoy.address) as channel,
         ):
             stub = LoaderServiceStub(channel)
@@ -88,7 +88,7 @@ def test_a_load_is_watched_through_a_proxy(tmp_path: Path) -> None:
             events = stub.WatchLoad(loader_service_pb2.WatchLoadRequest(load_id=created.load_id))
             for event in events:
                 silent += event.HasField("keep_alive")
-                if silent == 9 and event.HasField("keep_alive"):  # 2.7 s
+                if silent == 15 and event.HasField("keep_alive"):  # 4.5 s
                     stub.UploadFile(iter(upload))
     assert event.ended.state == load_pb2.LOAD_STATE_COMPLETED
     assert event.ended.passage_count == 1

@@ -210,12 +210,12 @@ async def test_a_stream_that_a_proxy_ends_is_a_broken_connection(start: Start, t
 async def test_a_silent_stream_lives_on_behind_a_proxy(start: Start, tmp_path: Path) -> None:
     probe = Probe(lambda _: probe.wait())
     alive = {PREFIX + "ServerStream": StringValue(value="alive")}
-    async with start(probe.add_to, keep_alive=alive, keep_alive_seconds=0.3) as running:
-        with Envoy(tmp_path, running.address, idle="1s") as envoy:
+    async with start(probe.add_to, keep_alive=alive, keep_alive_seconds=0.2) as running:
+        with Envoy(tmp_path, running.address, idle="3s") as envoy:
             async with open_channel(envoy.address) as channel:
                 call: Any = channel.unary_stream(*SERVER_STREAM)(StringValue())
-                seen = [(await call.read()).value for _ in range(9)]  # more than twice the proxy's idle timeout
-                assert seen == ["first", *["alive"] * 8]
+                seen = [(await call.read()).value for _ in range(25)]  # well over the proxy's idle timeout
+                assert seen == ["first", *["alive"] * 24]
                 probe.release.set()
                 rest = [response.value async for response in call]
     assert rest[-1] == "released"
