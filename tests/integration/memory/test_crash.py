@@ -150,9 +150,19 @@ async def check_file(memory: Memory, source_id: str, seen: list[str]) -> None:
 
 
 async def one_life(
-    process: ServiceProcess, clients: list[Client], source_id: str, seen: list[str], seconds: float, *, kill: bool
+    process: ServiceProcess,
+    clients: list[Client],
+    source_id: str,
+    seen: list[str],
+    seconds: float,
+    *,
+    kill: bool,
+    acknowledge: int = 0,
 ) -> None:
-    """Looks at what the last life left, and lets clients write to a server until it is killed, or for a while."""
+    """Looks at what the last life left, and lets clients write to a server until it is killed, or for a while.
+
+    The while begins when that many calls were acknowledged.
+    """
     address = await asyncio.to_thread(process.wait_ready)
     async with connected(address) as memory:
         await until_healthy(memory.channel)  # a store that takes long to open is opened while it listens already
@@ -163,6 +173,7 @@ async def one_life(
         stop = asyncio.Event()
         tasks = [asyncio.create_task(client.work(memory, stop)) for client in clients]
         tasks.append(asyncio.create_task(load(memory, source_id, stop, seen)))
+        await until(lambda: acknowledged(clients) >= acknowledge)
         await asyncio.sleep(seconds)  # the exact time does not matter: it is random
         if kill:
             process.kill9()
@@ -189,17 +200,18 @@ async def killed_again_and_again(home: Path, kills: int, count: int, settings: d
     seen: list[str] = []
     with start() as process:
         clients, source_id = await prepared(process, count)
-        await one_life(process, clients, source_id, seen, luck.uniform(0.5, 1.2), kill=True)
+        something = kills + count + 1
+        await one_life(process, clients, source_id, seen, luck.uniform(0.1, 1.2), kill=True, acknowledge=something)
     for _ in range(kills - 1):
         with start() as process:
             await one_life(process, clients, source_id, seen, luck.uniform(0.1, 1.2), kill=True)
     with start() as process:
-        await one_life(process, clients, source_id, seen, 0.3, kill=False)
+        more = acknowledged(clients) + count
+        await one_life(process, clients, source_id, seen, 0.0, kill=False, acknowledge=more)
         async with connected(process.wait_ready()) as memory:
             for client in clients:
                 await client.check(memory)
             await check_file(memory, source_id, seen)
-    assert acknowledged(clients) > kills + count  # there was something to lose
 
 
 async def until_all_work(clients: list[Client]) -> None:
