@@ -244,7 +244,7 @@ def _check_heartbeat(value: Heartbeat, now: float, zone: tzinfo) -> None:
     if len(value.reason) > MAX_REASON_CHARACTERS:
         raise PlanError(f"heartbeat {value.heartbeat_id}: the reason is over {MAX_REASON_CHARACTERS} characters")
     if sum((value.interval != 0, bool(value.cron), value.at != 0)) != 1:
-        raise PlanError(f"heartbeat {value.heartbeat_id}: one of interval, cron and at is needed")
+        raise PlanError(f"heartbeat {value.heartbeat_id} has no time; set interval, cron or at")
     if value.interval and not SHORTEST_INTERVAL <= value.interval <= LONGEST_INTERVAL:
         raise PlanError(f"heartbeat {value.heartbeat_id}: the interval must be from 1 second to 366 days")
     if not all(0 <= time < _LATEST for time in (value.at, value.created, value.last)):

@@ -33,7 +33,7 @@ class Role(IntEnum):
         """Return the role with a name such as ``reader``.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no such role.
         """
         for role in cls:
             if str(role) == text:

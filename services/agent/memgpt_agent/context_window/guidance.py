@@ -204,7 +204,7 @@ def _alerted(context: Context) -> bool:
 
 
 def _calls_of_turn(messages: Sequence[Message]) -> Iterator[FunctionCall]:
-    """Yield the agent's calls since the last event that did not only continue the turn, the latest first."""
+    """Yield the agent's calls of this turn, the latest first: those after the last event that is not a heartbeat."""
     for message in reversed(messages):
         if message.function_call is not None:
             yield message.function_call

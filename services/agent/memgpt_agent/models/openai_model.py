@@ -169,7 +169,7 @@ class OpenAIModel:
     async def _in_words(
         self, request: ModelRequest, mode: CallMode, other: CallMode, first: Completion, sink: Sink
     ) -> Completion:
-        """Return the answer in the other mode, after one without a call; else the first one."""
+        """Return the answer in the other mode, or the first one, without a call, if the other fails."""
         name = request.model or self._settings.model
         self._modes.failed(name, mode)
         sink.restart("The model called no function; it is asked in another way.")

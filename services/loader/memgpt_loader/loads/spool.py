@@ -33,7 +33,7 @@ class _Waiter:
 
 
 class Spool:
-    """A folder with a quota, of which one owner gets at most half, or a single file.
+    """A folder with a quota. An owner gets at most half of it, or a single file that is larger.
 
     Room is granted in the order of requests, except that an owner that would exceed half is passed over.
     """

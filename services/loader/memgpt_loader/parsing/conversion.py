@@ -109,7 +109,7 @@ async def _converted(program: str, path: Path, extension: str, folder: Path, lim
 
 
 def _prepared(path: Path, folder: Path, extension: str) -> Path:
-    """Write the profile; return the file under a name that says its format."""
+    """Write the profile of LibreOffice; return a link to the file whose extension names the format."""
     profile = folder / "profile" / "user"
     profile.mkdir(parents=True)
     items = (

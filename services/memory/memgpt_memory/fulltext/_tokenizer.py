@@ -123,7 +123,7 @@ def _identifier(word: str) -> list[str]:
 
 
 def _has_sign(token: re.Match[str]) -> bool:
-    """Whether a word is the name of a language or a grade: C++, C#, A+. In "item#" and "1+" the sign is none."""
+    """Whether a word is the name of a language or a grade: C++, C#, A+. In "item#" and "1+" the sign does not count."""
     word, sign = token["word"], token["sign"]
     return bool(sign) and word.isalpha() and (sign == "++" or len(word) == 1)
 

@@ -29,7 +29,7 @@ _HIDDEN = (Reason.AGENT_NOT_FOUND, Reason.SOURCE_NOT_FOUND, Reason.LOAD_NOT_FOUN
 
 
 def explain_refusal(error: ServiceError, message: str, credential: str = "") -> str:
-    """Return a message with what to do about a credential that does not suffice; else the message.
+    """Add to a message what to do about a credential that does not suffice; return other messages unchanged.
 
     Args:
         error: The error of the service.

@@ -23,7 +23,7 @@ def parse_duration(text: str) -> timedelta:
     """Return a duration such as ``90s``, ``15m``, ``24h``, ``30d``, ``2w`` or ``1y``, which is 365 days.
 
     Raises:
-        CliError: It is none.
+        CliError: The text is not valid.
     """
     found = _DURATION.fullmatch(text)
     if found is None:
@@ -35,7 +35,7 @@ def parse_ttl(text: str) -> timedelta | None:
     """Return a time to live: a duration, or zero for ``forever``; None for the empty text.
 
     Raises:
-        CliError: It is none of these.
+        CliError: The text is neither.
     """
     if not text:
         return None

@@ -129,7 +129,7 @@ class Commands:
         from memgpt.cli.search import show_hits, tell_weakness
 
         if not query:
-            raise CliError("what to search for? /search WORDS")
+            raise CliError("nothing to search for; write /search WORDS")
         pages = self._memgpt.memory.search(query, agent_id=self._agent_id, page_size=_HITS)
         page = next(pages.pages())
         hits = list(page.items)

@@ -11,7 +11,7 @@ _LOCAL = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [AP]M)(?: [^+-]*([+-]\d{4}
 
 
 def parse_time(value: Any, zone: tzinfo = UTC) -> datetime | None:
-    """Return a time; None if it is none.
+    """Parse a time; return None if the value is not a time.
 
     Args:
         value: ISO 8601, MemGPT's ``2023-11-20 03:15:22 PM PST-0800``, or seconds since 1970.

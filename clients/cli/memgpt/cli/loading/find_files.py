@@ -174,7 +174,7 @@ def check_place(directory: Path | None, files: Sequence[Path]) -> None:
         CliError: No path was given, or one does not exist.
     """
     if directory is None and not files:
-        raise CliError("nothing to load is given; give --input-dir FOLDER or --input-files FILE", MISUSE)
+        raise CliError("nothing to load; give --input-dir FOLDER or --input-files FILE", MISUSE)
     if directory is not None and files:
         raise CliError("--input-dir and --input-files exclude each other", MISUSE)
     if directory is not None and not directory.is_dir():

@@ -26,7 +26,7 @@ def parse_clock(text: str) -> datetime:
     """Return a time such as ``2026-01-01T12:00:00Z``, of UTC unless it has a zone.
 
     Raises:
-        CliError: It is none, or before 1970.
+        CliError: The text is not a time, or the time is before 1970.
     """
     try:
         time = datetime.fromisoformat(text)

@@ -280,7 +280,7 @@ def _with_superscripts(text_page: Any, text: str, boxes: Sequence[TextRun]) -> s
 def _raised(
     text_page: Any, text: str, before: TextRun, after: TextRun, following: TextRun | None
 ) -> tuple[int, int, str] | None:
-    """Return what to replace by a superscript: start, end and words; None if it is none."""
+    """Return the start and end of a superscript in the text, and its spelling; None if `after` is not raised."""
     one, other = _segment_at(text_page, before), _segment_at(text_page, after)
     if not other.text or not layout.is_superscript(one, other):
         return None

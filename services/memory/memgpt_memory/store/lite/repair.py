@@ -191,7 +191,7 @@ def _intact(file: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
 
 
 def _mend_schema(folder: Path) -> Iterator[str]:
-    """Write a damaged schema again. That of an earlier version has other columns, which its files have too."""
+    """Write a damaged schema again. One with the columns of the files is whole, if of an earlier version."""
     collection = _collection(folder)
     names, columns = _schema_names(folder), _columns(folder)
     if collection is None:
