@@ -59,6 +59,7 @@ def test_messages(suite: Suite) -> None:
     ("arguments", "said", "code"),
     [
         ([], "--agent NAME or --source NAME", 2),
+        (["--source", "weather", "--source", "nothing"], "one data source at a time", 2),
         (["--messages", "--source", "weather"], "--messages requires --agent NAME", 2),
         (["--messages", "--agent", "Talker", "--tag", "x"], "do not apply to messages", 2),
         (["--source", "nothing"], 'unknown data source "nothing"', 1),
@@ -66,8 +67,8 @@ def test_messages(suite: Suite) -> None:
         (["--source", "weather", "--mode", "best"], "hybrid, dense or text", 2),
         (
             ["--source", "weather", "--after", "2026-01-02", "--before", "2026-01-01"],
-            "created_before is before created_from",
-            1,
+            "--before must be later than --after",
+            2,
         ),
     ],
 )

@@ -167,8 +167,8 @@ def test_the_chat_shows_messages_memory_and_window(shared: Run) -> None:
     said = chat(shared, "Shown", *SAID, "/dump", "/memory", "/context", options=blocks)
     assert (said.returncode, said.stderr) == (0, "")
     assert "🧑 My name is Ada.\nI like tea.\n" in said.stdout
-    assert "[rules: 18 of 2000 characters, read-only]\nBe brief.\nBe kind.\n" in said.stdout
-    assert "[project: 8 of 2000 characters]\nA house.\n" in said.stdout
+    assert "[rules: 18 of 2,000 characters, read-only]\nBe brief.\nBe kind.\n" in said.stdout
+    assert "[project: 8 of 2,000 characters]\nA house.\n" in said.stdout
     bar = re.search(r"^[█▓▒░·]{60}\n([0-9,]+) of 32,768 tokens\n", said.stdout, re.MULTILINE)
     assert bar is not None, said.stdout
     parts = re.findall(r"^  . (?!free)[a-z ]+? +([0-9,]+) +[0-9.]+%$", said.stdout, re.MULTILINE)
@@ -199,7 +199,7 @@ def test_the_chat_edits_what_was_said(shared: Run) -> None:
     assert len([line for line in lines if line.startswith("🤖 This is what I noted")]) == 2, "the answer, and its retry"
     taken = [line for line in lines if line.startswith("Took back")]
     assert taken == [f"Took back {count} messages:" for count in (3, 2, 3)], "a result takes its call along"
-    assert "[project: 9 of 2000 characters]" in lines
+    assert "[project: 9 of 2,000 characters]" in lines
 
 
 def test_commands_of_the_chat_refuse_what_they_cannot_do(shared: Run) -> None:

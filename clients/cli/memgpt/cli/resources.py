@@ -265,7 +265,7 @@ def show_agent(ui: Ui, memgpt: MemGPT, name: str, shape: OutputFormat = DEFAULT)
     for block in context.blocks:
         read_only = ", read-only" if block.read_only else ""
         ui.line()
-        ui.line(f"[{block.label}: {len(block.value)} of {block.limit} characters{read_only}]", "bold")
+        ui.line(f"[{block.label}: {len(block.value):,} of {block.limit:,} characters{read_only}]", "bold")
         if block.description:
             ui.line(block.description, "dim")
         ui.line(block.value)
@@ -381,7 +381,7 @@ def set_block(ui: Ui, memgpt: MemGPT, agent_name: str, edit: BlockEdit) -> None:
     agent = memgpt.agents.find(agent_name)
     block = memgpt.agents.set_block(agent.agent_id, edit)
     read_only = ", read-only" if block.read_only else ""
-    ui.line(f"{agent.name}: {block.label} has {len(block.value)} of {block.limit} characters{read_only}.", "green")
+    ui.line(f"{agent.name}: {block.label} has {len(block.value):,} of {block.limit:,} characters{read_only}.", "green")
 
 
 def tag_agent(ui: Ui, memgpt: MemGPT, agent_name: str, tag: str, *, add: bool) -> None:

@@ -68,6 +68,31 @@ class _Page:
     ranking: SearchMode.ValueType = SearchMode.SEARCH_MODE_UNSPECIFIED
 
 
+def check(wanted: SearchArguments, *, messages: bool) -> None:
+    """Check the arguments of a search, before any service is needed.
+
+    Raises:
+        CliError: They are invalid, or do not go together.
+    """
+    if wanted.mode not in _MODES:
+        raise CliError(f'unknown mode "{wanted.mode}"; choose hybrid, dense or text', MISUSE)
+    if not messages:
+        if not wanted.agent and not wanted.sources:
+            raise CliError("nothing to search; pass --agent NAME or --source NAME", MISUSE)
+        if not wanted.agent and len(wanted.sources) > 1:
+            raise CliError("without --agent, one data source at a time can be searched", MISUSE)
+        after, before = _instant(wanted.after, "--after"), _instant(wanted.before, "--before")
+        if after and before and before.ToNanoseconds() <= after.ToNanoseconds():
+            raise CliError("--before must be later than --after", MISUSE)
+        return
+    if not wanted.agent:
+        raise CliError("--messages requires --agent NAME", MISUSE)
+    if wanted.sources or wanted.files or wanted.tags:
+        raise CliError("--source, --file and --tag do not apply to messages; omit them or --messages", MISUSE)
+    _day(wanted.after, "--after")
+    _day(wanted.before, "--before")
+
+
 def search(
     ui: Ui,
     memgpt: MemGPT,
@@ -83,17 +108,12 @@ def search(
     Args:
         ui: The terminal.
         memgpt: The client.
-        wanted: The arguments of the search.
+        wanted: The arguments of the search; see `check`.
         messages: Whether to search messages instead of archival memory.
         everything: Whether to show all pages without asking.
         as_json: Whether to write one JSON object per line.
         whole: Whether to show the whole text of each hit instead of an excerpt.
-
-    Raises:
-        CliError: The arguments are invalid.
     """
-    if wanted.mode not in _MODES:
-        raise CliError(f'unknown mode "{wanted.mode}"; choose hybrid, dense or text', MISUSE)
     pages = _messages(memgpt, wanted) if messages else _passages(memgpt, wanted)
     words = query_words(wanted.query)
     shown = 0
@@ -145,10 +165,8 @@ def _passages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
     ids = [memgpt.sources.find(name).source_id for name in wanted.sources]
     if wanted.agent:
         scope = archival_pb.PassageScope(agent_id=memgpt.agents.find(wanted.agent).agent_id)
-    elif len(ids) == 1:
-        scope = archival_pb.PassageScope(source_id=ids[0])
     else:
-        raise CliError("nothing to search; pass --agent NAME or --source NAME", MISUSE)
+        scope = archival_pb.PassageScope(source_id=ids[0])
     after, before = _instant(wanted.after, "--after"), _instant(wanted.before, "--before")
     request = archival_pb.SearchPassagesRequest(
         scope=scope,
@@ -186,10 +204,6 @@ def _of_passage(hit: PassageHit) -> tuple[Message, list[str], str]:
 
 
 def _messages(memgpt: MemGPT, wanted: SearchArguments) -> Iterator[_Page]:
-    if not wanted.agent:
-        raise CliError("--messages requires --agent NAME", MISUSE)
-    if wanted.sources or wanted.files or wanted.tags:
-        raise CliError("--source, --file and --tag do not apply to messages; omit them or --messages", MISUSE)
     last = _day(wanted.before, "--before")
     request = recall_pb.SearchMessagesRequest(
         agent_id=memgpt.agents.find(wanted.agent).agent_id,

@@ -46,7 +46,7 @@ def show(ui: Ui, memgpt: MemGPT, name: str, shape: OutputFormat = DEFAULT) -> No
         ui.json(block)
         return
     read_only = ", read-only" if block.read_only else ""
-    ui.line(f"[{block.name}: {len(block.value)} of {block.limit} characters{read_only}]", "bold")
+    ui.line(f"[{block.name}: {len(block.value):,} of {block.limit:,} characters{read_only}]", "bold")
     ui.line(block.value)
     ui.line()
     for agent in memgpt.blocks.agents(block.block_id):

@@ -48,7 +48,7 @@ class ProfileStore:
         except errors.NotFound as error:
             word = _WORDS[_KINDS[kind]]
             raise reasons.profile_not_found(
-                f'unknown {word} "{name}"; use one of {", ".join(texts)}, or add it (PutProfile, `memgpt add {word}`)',
+                f'unknown {word} "{name}"; use one of {", ".join(texts)}, or add it with `memgpt add {word}`',
                 kind=word,
                 name=name,
             ) from error

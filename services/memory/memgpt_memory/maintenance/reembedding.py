@@ -177,8 +177,8 @@ class Reembedding:
             if begun is not None and begun != target.name:
                 raise reasons.wrong_state(
                     f"a move to {begun[0]} ({begun[1]} dimensions) is unfinished, but the configuration names "
-                    f"{target.model} ({target.dimension}); abandon the former (CancelReembed, `memgpt reembed "
-                    "--abandon`) or set memory.reembed to its model",
+                    f"{target.model} ({target.dimension}); abandon the former with "
+                    "`memgpt reembed --abandon`, or set memory.reembed to its model",
                     resource="store",
                     state="MOVING",
                 )

@@ -197,7 +197,7 @@ class Commands:
         agent = context.agent
         for block in context.blocks:
             read_only = ", read-only" if block.read_only else ""
-            self._ui.line(f"[{block.label}: {len(block.value)} of {block.limit} characters{read_only}]", "bold")
+            self._ui.line(f"[{block.label}: {len(block.value):,} of {block.limit:,} characters{read_only}]", "bold")
             self._ui.line(block.value)
         taken = f", {agent.rewound_count:,} of them taken back" if agent.rewound_count else ""
         self._ui.line(f"Recall memory: {plural(agent.message_count, 'message')}{taken}", "bold")
@@ -214,7 +214,7 @@ class Commands:
             raise CliError(f"unknown block {label}; blocks: {', '.join(before)}; `memgpt add block` adds one")
         edit = BlockEdit(label=label, value=_needed(text), etag=before[label].etag)
         block = self._memgpt.agents.set_block(self._agent_id, edit)
-        self._ui.line(f"[{label}: {len(block.value)} of {block.limit} characters]", "bold")
+        self._ui.line(f"[{label}: {len(block.value):,} of {block.limit:,} characters]", "bold")
 
     def _context(self, _argument: str) -> None:
         show_context(self._ui, self._memgpt.agents.context(self._agent_id))

@@ -15,20 +15,29 @@ from memgpt.client import Agent, MemGPT, NotFound
 from memgpt.memory.v1.turn_pb2 import TurnState
 
 
-def ask_once(ui: Ui, memgpt: MemGPT, question: str, agent_name: str, source_names: list[str], *, as_json: bool) -> bool:
+def read_question(question: str) -> str:
+    """Return a message from the command line, or that of standard input for ``-``.
+
+    Raises:
+        CliError: It is empty.
+    """
+    text = (sys.stdin.read() if question == "-" else question).strip()
+    if not text:
+        raise CliError("there is nothing to ask", MISUSE)
+    return text
+
+
+def ask_once(ui: Ui, memgpt: MemGPT, text: str, agent_name: str, source_names: list[str], *, as_json: bool) -> bool:
     """Send one message and show the answer; return whether the turn succeeded.
 
     Args:
         ui: The terminal.
         memgpt: The services.
-        question: The message; ``-`` for standard input.
+        text: The message.
         agent_name: Name of the agent, which is created if absent, with a warning; empty for the one that changed last.
         source_names: Data sources to attach to the agent.
         as_json: Whether to write every event as JSON.
     """
-    text = (sys.stdin.read() if question == "-" else question).strip()
-    if not text:
-        raise CliError("there is nothing to ask", MISUSE)
     agent = _agent(ui, memgpt, agent_name)
     for name in source_names:
         agent.attach(name)

@@ -224,5 +224,6 @@ def search(
     wanted = searching.SearchArguments(
         query, agent, source or [], file or [], tag or [], after, before, mode, page_size
     )
+    searching.check(wanted, messages=messages)
     with connected(ui) as memgpt:
         searching.search(ui, memgpt, wanted, messages=messages, everything=everything, as_json=as_json, whole=full)

@@ -96,10 +96,11 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Every event as a JSON object a line.")] = False,
 ) -> None:
     """Ask an agent one thing and print its answer. Without --agent, the most recently used agent answers."""
-    from memgpt.cli.chat.one_shot import ask_once
+    from memgpt.cli.chat.one_shot import ask_once, read_question
 
     ui = open_ui()
+    text = read_question(question)
     with connected(ui) as memgpt:
-        well = ask_once(ui, memgpt, question, agent, source or [], as_json=as_json)
+        well = ask_once(ui, memgpt, text, agent, source or [], as_json=as_json)
     if not well:
         raise typer.Exit(1)
