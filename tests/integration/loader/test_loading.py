@@ -93,8 +93,9 @@ async def upload(stubs: Stubs, load: load_pb2.Load, files: dict[str, bytes]) -> 
 
 
 async def watch(stubs: Stubs, load_id: str, after: int = 0) -> list[loader_pb.WatchLoadResponse]:
+    """Return the events of a load, without the keep-alives of a slow one, which have no sequence."""
     request = loader_pb.WatchLoadRequest(load_id=load_id, after_sequence=after)
-    return [event async for event in stubs.loader.WatchLoad(request)]
+    return [event async for event in stubs.loader.WatchLoad(request) if not event.HasField("keep_alive")]
 
 
 def states(load: load_pb2.Load) -> dict[str, str]:
