@@ -120,8 +120,8 @@ def _frame(machine: str, scale: _Scale, height: int) -> Iterator[str]:
     yield '<text class="title" x="24" y="34">Cost of an operation, relative to the comparison at the right</text>'
     yield f'<text x="24" y="54">{escape(machine)}. Left of 1× is cheaper; black lines are targets.</text>'
     for place, (kind, meaning) in enumerate(_LEGEND.items()):
-        x = 30 + 160 * place
-        yield f'<circle class="{kind}" cx="{x}" cy="74" r="5"/><text x="{x + 12}" y="78">{meaning}</text>'
+        left = 30 + 160 * place
+        yield f'<circle class="{kind}" cx="{left}" cy="74" r="5"/><text x="{left + 12}" y="78">{meaning}</text>'
     for ratio in scale.ticks():
         kind, x = ("even" if ratio == 1 else "grid"), scale.x(ratio)
         yield f'<line class="{kind}" x1="{x}" x2="{x}" y1="{_TOP - 8}" y2="{height - 20}"/>'
