@@ -27,12 +27,41 @@ from tests.unit.runtime.error_bodies import GEMINI_QUOTA, error
         ({}, error("Please retry after 6 seconds."), 6.0),
         ({}, error("Rate limited, wait 2 minutes"), 120.0),
         ({}, error("Try again later."), None),
+        ({}, error("Please try again in 2 days."), 172_800.0),
+        ({}, error("You can try again in 5 min."), 300.0),
+        ({}, error("Try again in 24 h."), 86_400.0),
+        ({}, error("Wait for 1 minute and 30 seconds"), 90.0),
+        ({}, error("Try again in 1d 2h 3m."), 93_780.0),
+        ({}, error("请求过多，请在 5 分钟后重试"), 300.0),
+        ({}, {"error": {"message": "Slow down", "retry_after": 12}}, 12.0),
+        ({}, {"error": {"message": "Slow down", "retry_after_ms": 1500}}, 1.5),
+        ({}, {"error": {"message": "Slow down", "retryAfter": "20s"}}, 20.0),
+        ({}, {"error": {"message": "Slow down", "retry_after": -3}}, None),
+        ({"retry-after": "PT1M30S"}, "", 90.0),
+        ({"retry-after": "PT"}, "", None),
+        ({"retry-after": "1m30s"}, "", 90.0),
+        ({"retry-after": "30 seconds"}, "", 30.0),
+        ({"retry-after": "-5"}, "", 0.0),
+        ({"retry-after": "999999999d"}, "", 366 * 86_400.0),
+        ({"retry-after": "2001-01-01T00:00:00Z"}, "", 0.0),
         ({"retry-after": "soon"}, "", None),
     ],
 )
 def test_when_to_ask_again(headers: dict[str, str], body: object, seconds: float | None) -> None:
     wait = understand(429, body, headers).retry_after
     assert wait == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%a %b %d %H:%M:%S %Y"])
+def test_a_time_in_utc(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        given = time.strftime(form, time.gmtime(time.time() + 3000))
+        assert understand(429, "", {"retry-after": given}).retry_after == pytest.approx(3000, abs=60)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_endpoints_words_are_quoted_without_secrets() -> None:

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
@@ -277,6 +278,9 @@ _CODES = ("code", "type", "error_code", "status", "status_code", "statusCode", "
 _NAMED_CODES = ("retryDelay", "failed_generation", "raw", "blockReason")
 """Fields whose values have a meaning only together with their names."""
 
+_WAITS = {"retry_after": "", "retryAfter": "", "retry_after_seconds": "s", "retry_after_ms": "ms", "retryAfterMs": "ms"}
+"""Fields with a time to wait, and its unit."""
+
 
 def _collect(value: object, codes: list[str], messages: list[str], depth: int) -> None:
     """Collect the texts of an error, outermost message first."""
@@ -297,6 +301,7 @@ def _collect(value: object, codes: list[str], messages: list[str], depth: int) -
             _collect(_unpacked(value[key]), codes, messages, depth + 1)
     codes += [str(value[key])[:200] for key in _CODES if isinstance(value.get(key), str | int)]
     codes += [f"{key} {value[key]}"[:200] for key in _NAMED_CODES if isinstance(value.get(key), str)]
+    codes += [f"retry_after {_plain(value[key])}{unit}" for key, unit in _WAITS.items() if _plain(value.get(key))]
     others = [(key, given) for key, given in value.items() if key not in _MESSAGES]
     for _, given in others:
         if isinstance(given, Mapping | list):
@@ -305,6 +310,13 @@ def _collect(value: object, codes: list[str], messages: list[str], depth: int) -
     for key, given in others:
         if key not in (*_CODES, *_NAMED_CODES) and isinstance(given, str) and given.strip():
             messages.append(given.strip()[:_MAX_TEXT])
+
+
+def _plain(value: object) -> str:
+    """Return a time to wait as text; empty if it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.3f}" if 0 <= value < 1e9 else ""
+    return value[:200] if isinstance(value, str) and value[:1].isdecimal() else ""
 
 
 def _generated(body: object, depth: int = 0) -> str:
@@ -345,36 +357,62 @@ def _shortened(text: str) -> str:
     return line if len(line) <= _MAX_QUOTE else f"{line[:_MAX_QUOTE].rstrip()}…"
 
 
+_MAX_WAIT = 366 * 86400.0
+_UNIT = (
+    r"ms\b|milli\w*|s(?:ec\w*)?(?![a-z])|m(?:in\w*)?(?![a-z])|h(?:(?:ou)?rs?)?(?![a-z])|d(?:ays?)?(?![a-z])"
+    r"|毫秒|秒|分钟?|小时|天"
+)
+_SECONDS = {
+    "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0, "毫": 0.001, "分": 60.0, "小": 3600.0, "天": 86400.0,
+}  # fmt: skip
+_AMOUNT = r"\d{1,9}(?:\.\d{1,9})?"
+_PART = re.compile(rf"({_AMOUNT})\s*({_UNIT})?", re.IGNORECASE)
+_DURATION = rf"(?:{_AMOUNT}\s*(?:{_UNIT})?\s*(?:,\s*|and\s+)?){{1,4}}"
+_WHOLE_DURATION = re.compile(_DURATION, re.IGNORECASE)
+_ISO_DURATION = re.compile(
+    rf"P(?:(\d{{1,4}})D)?(?:T(?:(\d{{1,6}})H)?(?:(\d{{1,6}})M)?(?:({_AMOUNT})S)?)?", re.IGNORECASE
+)
 _DELAY = re.compile(
     r"(?:retryDelay\W{1,6}|(?:re)?try (?:again )?(?:in|after)\s*(?:about )?|wait (?:for )?|resets? (?:in|after) "
-    r"|retry[_ -]after\W{1,4})"
-    r"(?:(\d{1,3})h)?(?:(\d{1,4})m(?!s))?(\d{1,6}(?:\.\d{1,9})?)?\s*(ms|milliseconds?|s\b|seconds?|minutes?|hours?)?",
+    rf"|retry[_ -]?after\W{{1,4}}|请在?\s*)({_DURATION})",
     re.IGNORECASE,
 )
-_SECONDS = {"ms": 0.001, "mil": 0.001, "min": 60.0, "hou": 3600.0}
 
 
 def _retry_after(headers: Mapping[str, str], text: str) -> float | None:
     """Return the seconds to wait from the headers or the message; None if neither says."""
     if (given := headers.get("retry-after-ms", "")) and _number(given) is not None:
         return max(0.0, (_number(given) or 0.0) / 1000)
-    given = headers.get("retry-after", "")
+    wait = _wait(headers.get("retry-after", "").strip())
+    if wait is None and (match := _DELAY.search(text)) is not None:
+        wait = _duration(match[1])
+    return None if wait is None else min(max(0.0, wait), _MAX_WAIT)
+
+
+def _wait(given: str) -> float | None:
+    """Return the seconds until a time, or of a duration; None if the text is neither."""
     if (seconds := _number(given)) is not None:
-        return max(0.0, seconds)
-    try:
-        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        pass
-    return _delay_in(text)
+        return seconds
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = parse(given)
+            # A time without a zone is in UTC.
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            pass
+    if (match := _ISO_DURATION.fullmatch(given)) is not None and any(match.groups()):
+        return sum(float(amount or 0) * unit for amount, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
+    return _duration(given) if _WHOLE_DURATION.fullmatch(given) else None
 
 
-def _delay_in(text: str) -> float | None:
-    match = _DELAY.search(text)
-    if match is None or not any(match.group(1, 2, 3)):
-        return None
-    hours, minutes, number, unit = match.groups()
-    scale = _SECONDS.get((unit or "").lower()[:3], 1.0)
-    return 3600.0 * int(hours or 0) + 60.0 * int(minutes or 0) + float(number or 0) * scale
+def _duration(text: str) -> float:
+    """Return the seconds of a duration such as ``1h 5m``, ``2 days`` or ``7.5``."""
+    return sum(float(amount) * _scale(unit) for amount, unit in _PART.findall(text))
+
+
+def _scale(unit: str) -> float:
+    unit = "ms" if unit.lower().startswith("mil") else unit.lower()
+    return next((seconds for begin, seconds in _SECONDS.items() if unit.startswith(begin)), 1.0)
 
 
 def _number(text: str) -> float | None:
