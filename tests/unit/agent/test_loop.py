@@ -11,7 +11,7 @@ import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.tokens import TokenCalibration
-from memgpt_agent.domain import Context, FunctionCall, Lease, Message, NewStep, PassageHit, Role, TurnState
+from memgpt_agent.domain import Context, FunctionCall, Lease, Message, NewStep, Outcome, PassageHit, Role, TurnState
 from memgpt_agent.loop import final_reply, summary
 from memgpt_agent.loop.answer_check import MAX_FIRST_ATTEMPTS
 from memgpt_agent.loop.event_stream import EventStream
@@ -567,6 +567,46 @@ async def test_cancelling_interrupts_the_model() -> None:
     memory.cancel = True
     await running
     assert (await done(feed)).state is TurnState.CANCELLED
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_turn_that_another_replica_took_is_followed_even_at_its_end(cancelled: bool) -> None:
+    memory = FakeMemory(answered())
+    asked = asyncio.Event()
+
+    class Failing(ScriptedModel):
+        async def complete(self, request: object, sink: object) -> Completion:
+            asked.set()
+            if cancelled:
+                await asyncio.Event().wait()
+            raise BadAnswerError("nonsense")
+
+    ending, end_turn = asyncio.Event(), memory.end_turn
+
+    async def stolen(agent_id: str, lease: Lease, outcome: Outcome, call_result: str = "") -> None:
+        if not ending.is_set():
+            memory.turns["r1"].epoch += 1
+            ending.set()
+        await end_turn(agent_id, lease, outcome, call_result)
+
+    memory.end_turn = stolen  # type: ignore[method-assign]
+    if not cancelled:
+        memory.before_commit = lambda _: _refuse()
+    feed = EventStream()
+    running = asyncio.create_task(make_loop(memory, Failing()).run(request(), feed))
+    await asked.wait()
+    memory.cancel = cancelled
+    await ending.wait()
+    # The other replica dies without a word.
+    memory.cancel, memory.before_commit, memory.turns["r1"].held = False, lambda _: None, False
+    finished = await run(make_loop(memory, ScriptedModel(say("From the other replica."))), request())
+    await running
+    assert AssistantMessage("From the other replica.") in await bodies(finished)
+    assert await bodies(feed) == await bodies(finished)
+
+
+def _refuse() -> None:
+    raise errors.InvalidArgument(Reason.INVALID_FIELD, "the step is refused")
 
 
 async def test_a_keeper_that_breaks_cancels_no_turn() -> None:

@@ -138,8 +138,15 @@ class HeldTurn:
         return committed.step
 
     async def end(self, outcome: Outcome, call_result: str = "") -> None:
-        """End the turn without a step. ``call_result`` becomes the result of a call that has none."""
-        await self.memory.end_turn(self.agent_id, self.lease, outcome, call_result)
+        """End the turn without a step. ``call_result`` becomes the result of a call that has none.
+
+        Raises:
+            LeaseLostError: Another replica holds the turn.
+        """
+        try:
+            await self.memory.end_turn(self.agent_id, self.lease, outcome, call_result)
+        except errors.Aborted as error:
+            raise LeaseLostError from error
 
     async def fail(self, reason: str, words: Sequence[Message] = (), call_result: str = "") -> None:
         """End the turn as failed, with ``words`` as its last messages."""
