@@ -106,11 +106,13 @@ class Transport:
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
+            if not data.startswith(_JSON_BEGINS):
+                raise EndpointError(self._understood(status, data, headers)) from None
             raise EndpointError(
                 Refusal(Meaning.UNAVAILABLE, status, data[:1000], "an event that is not JSON")
             ) from None
-        if (problem := error_in(chunk)) is not None:
-            raise EndpointError(self._understood(status, problem, headers))
+        if (problem := error_in(chunk)) is not None or isinstance(chunk, str):
+            raise EndpointError(self._understood(status, problem or chunk, headers))
         return chunk
 
     def _whole(self, body: str, status: int, headers: Mapping[str, str]) -> object:

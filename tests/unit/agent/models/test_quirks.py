@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 from memgpt.endpoints.address import parse_address
-from memgpt_agent.domain import Usage
+from memgpt_agent.domain import Tool, Usage
+from memgpt_agent.functions import BUILT_IN
+from memgpt_agent.functions.remote import function_of
+from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.lenient_json import read_object
+from memgpt_agent.models.answer.reasoning import without_reasoning
+from memgpt_agent.models.answer.text_calls import calls_in
 from memgpt_agent.models.endpoint import CallMode
+from memgpt_runtime import errors
 
-from tests.support.scripted_llm import Raw, Reply, ScriptedLLM, Status, Stream, call, chunk
+from tests.support.scripted_llm import Raw, Reply, ScriptedLLM, Status, Stream, call, chunk, say
 from tests.unit.agent.models.asking import Sink, calls, model_at, question
 
 Start = Callable[..., ScriptedLLM]
@@ -160,3 +167,121 @@ async def test_usage_in_parts_and_zeros_at_the_end(scripted_llm: Start) -> None:
     llm = scripted_llm([Stream(parts)])
     async with model_at(llm) as model:
         assert (await model.complete(question(), Sink())).usage == Usage(900, 5, 850)
+
+
+async def test_a_null_thought_is_none(scripted_llm: Start) -> None:
+    llm = scripted_llm([call("send_message", message="Hello.", inner_thoughts=None)])
+    async with model_at(llm) as model:
+        answer = await model.complete(question(), Sink())
+    assert (answer.text, calls(answer)) == ("", HELLO)
+
+
+def repeating(text: str) -> Stream:
+    """A stream in which each piece repeats the arguments from their beginning."""
+    arguments = json.dumps({"message": text})
+    ends = range(1, len(arguments) + 1)
+    entries = [{"index": 0, "function": {"name": "send_message", "arguments": arguments[:end]}} for end in ends]
+    return Stream([*(chunk(tool_calls=[entry]) for entry in entries), chunk("tool_calls")])
+
+
+async def test_arguments_that_are_repeated_with_each_piece_count_once(scripted_llm: Start) -> None:
+    text = " ".join(map(str, range(400)))
+    assert await made(scripted_llm, repeating(text)) == [("send_message", {"message": text})]
+
+
+async def test_a_legacy_call_without_end_is_stopped(scripted_llm: Start) -> None:
+    pieces = ['{"message": "', *["and so on " * 50] * 40]
+    entries = [{"name": "send_message", "arguments": piece} for piece in pieces]
+    endless = Stream([chunk(function_call=entry) for entry in entries])
+    async with model_at(scripted_llm([endless, call("send_message", message="Hello.")])) as model:
+        sink = Sink()
+        assert calls(await model.complete(question(), sink)) == HELLO
+    assert sink.restarts
+
+
+@pytest.mark.parametrize("data", ['"The server is overloaded"', "The server is overloaded"])
+async def test_an_event_that_is_a_sentence_is_an_error(scripted_llm: Start, data: str) -> None:
+    llm = scripted_llm([Stream([data])] * 3)
+    async with model_at(llm) as model:
+        with pytest.raises(errors.Unavailable, match="The server is overloaded"):
+            await model.complete(question(), Sink())
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (r'{"message": "Match \d+ and \w, in C:\Users",}', r"Match \d+ and \w, in C:\Users"),
+        (r'{"message": "It\'s \(x^2\)"}', r"It's \(x^2\)"),
+        (r'{"message": "a \" b \\ c \/ d",}', 'a " b \\ c / d'),
+    ],
+)
+def test_a_repair_keeps_backslashes(written: str, message: str) -> None:
+    assert read_object(written) == {"message": message}
+
+
+def test_a_repaired_number_stays_whole() -> None:
+    assert read_object('{"page": +1, "days": 007, "part": .5,}') == {"page": 1, "days": 7, "part": 0.5}
+    found = read_object('{"page": +1,}')
+    assert found is not None
+    assert isinstance(found["page"], int)
+
+
+MENTIONS = [
+    'Hm.</think><tool_call>{"name": "send_message", "arguments": {"message": "MESSAGE"}}</tool_call>',
+    '<tool_call>{"name": "send_message", "arguments": {"message": "MESSAGE"}}</tool_call>',
+    "<tool_call><function=send_message><parameter=message>MESSAGE</parameter></function></tool_call>",
+    '```json\n{"name": "send_message", "arguments": {"message": "MESSAGE"}}\n```',
+]
+
+
+@pytest.mark.parametrize("form", MENTIONS)
+@pytest.mark.parametrize("message", ["Close it with </think>.", "Write <think>so</think> first."])
+async def test_a_written_call_may_speak_of_marks_of_reasoning(scripted_llm: Start, form: str, message: str) -> None:
+    assert await made(scripted_llm, say(form.replace("MESSAGE", message))) == [("send_message", {"message": message})]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("They asked what `</think>` means.", "They asked what `</think>` means."),
+        ('I say {"a": 1} and "b".</think>They like tea.', "They like tea."),
+        ("<think>They wrote `</think>`.</think>They like tea.", "They like tea."),
+        ('<think>I could {"a": "<think>"}.</think>They like tea.', "They like tea."),
+    ],
+)
+def test_marks_of_reasoning_that_a_text_mentions(text: str, kept: str) -> None:
+    assert without_reasoning(text) == kept
+
+
+NAMES = FunctionNames(BUILT_IN)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        (
+            '{"name": "archival_memory_search", "arguments": {"query": "tea"}, "request_heartbeat": true}',
+            {"query": "tea", "request_heartbeat": True},
+        ),
+        (
+            '{"function": "archival_memory_insert", "content": "{\\"tea\\": 1}", "request_heartbeat": false}',
+            {"content": '{"tea": 1}', "request_heartbeat": False},
+        ),
+        (
+            "<function=conversation_search><parameter=query>tea</parameter><parameter=page>2 of 3</parameter></function>",
+            {"query": "tea", "page": "2 of 3"},
+        ),
+    ],
+)
+def test_no_argument_of_a_written_call_is_lost(text: str, arguments: dict[str, object]) -> None:
+    (found,) = calls_in(text, NAMES).calls
+    assert json.loads(found.arguments) == arguments
+
+
+@pytest.mark.parametrize(("written", "value"), [("0123", "0123"), ("null", None), ("2026-01-02", "2026-01-02")])
+def test_a_parameter_that_may_be_text_stays_text(written: str, value: object) -> None:
+    schema = json.dumps({"type": "object", "properties": {"code": {"type": ["string", "null"]}}})
+    function = function_of(Tool("look_up", "Looks up.", schema, "tools:1"))
+    text = f"<function=look_up><parameter=code>{written}</parameter></function>"
+    (found,) = calls_in(text, FunctionNames([function])).calls
+    assert json.loads(found.arguments) == {"code": value}

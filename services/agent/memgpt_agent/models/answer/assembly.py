@@ -46,19 +46,18 @@ class CallAssembly:
         self._calls: list[_Open] = []
         self._touched: list[_Open] = []
 
-    def add(self, entries: Sequence[object]) -> Iterator[tuple[str, str]]:
+    def add(self, entries: Sequence[object]) -> Iterator[tuple[str, str, bool]]:
         """Add the entries of one ``tool_calls``.
 
         Yields:
-            The name and the new text of the arguments of the first call, to be shown.
+            The name of a call, the new text of its arguments, and whether the call is the first one, which is shown.
         """
         self._touched = []
         for entry in entries:
             if isinstance(entry, dict) and (call := self._add(entry)) is not None:
                 before = call.shown
                 call.shown = len(call.arguments)
-                if call is self._calls[0]:
-                    yield call.name, call.arguments[before:]
+                yield call.name, call.arguments[before:], call is self._calls[0]
 
     def _add(self, entry: dict[str, Any]) -> _Open | None:
         function = entry.get("function") or entry.get("custom")

@@ -76,14 +76,15 @@ def _made(text: str, calls: Sequence[RawCall], answer: Answer, request: ModelReq
             # The model sees it as a failed call, which it can correct.
             made.append(_function_call(raw.name, raw.arguments))
             break
-        thoughts.append(whole(str(arguments.pop(INNER_THOUGHTS, ""))).strip())
+        thought = arguments.pop(INNER_THOUGHTS, None)
+        thoughts.append(whole(thought).strip() if isinstance(thought, str) else "")
         if raw.name == SEND_MESSAGE.name and isinstance(message := arguments.get("message"), str):
             arguments["message"] = spoken(message)
             if message.strip() and not arguments["message"].strip():
                 raise MalformedError("the message holds nothing but reasoning", answer)
         made.append(_function_call(raw.name, envelopes.dumps(arguments)))
-    thought = "\n".join(dict.fromkeys(filter(None, thoughts)))
-    return Completion(thought, made[0], answer.usage, further=tuple(made[1:]))
+    together = "\n".join(dict.fromkeys(filter(None, thoughts)))
+    return Completion(together, made[0], answer.usage, further=tuple(made[1:]))
 
 
 def cut_short(answer: Answer, *, as_json: bool) -> Completion | None:

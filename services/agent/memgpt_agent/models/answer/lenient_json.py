@@ -11,11 +11,13 @@ import re
 from typing import Any
 
 _MAX_DEPTH = 64
+_MAX_DIGITS = 1000
 _SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z_$][\w$.-]*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _CONSTANTS = {"true": True, "false": False, "null": None, "None": None, "True": True, "False": False}
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_STANDING_FOR_THEMSELVES = "/\\\"'`\n"
 _HEX = re.compile(r"[0-9a-fA-F]{4}")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "`": "`"}
 _FOLLOWS_STRING = re.compile(r"\s*(?:[,}\]:]|\Z)")
@@ -141,13 +143,19 @@ class _Decoder:
         char = self._text[place : place + 1]
         if char == "u" and (match := _HEX.match(self._text, place + 1)):
             return chr(int(match[0], 16)), match.end()
-        return _ESCAPES.get(char, char), place + 1
+        if char in _STANDING_FOR_THEMSELVES:
+            return char, place + 1
+        # Before anything else the backslash itself is meant: regular expressions, formulas, paths.
+        return _ESCAPES.get(char, f"\\{char}"), place + 1
 
     def _plain(self, place: int) -> tuple[Any, int]:
         if match := _NUMBER.match(self._text, place):
             try:
                 return json.loads(match[0]), match.end()
             except ValueError:
+                sign, digits = match[0].startswith("-"), match[0].lstrip("+-")
+                if digits.isdecimal() and len(digits) < _MAX_DIGITS:
+                    return -int(digits) if sign else int(digits), match.end()
                 return float(match[0]), match.end()
         match = _BARE.match(self._text, place)
         if match is None or match[0] not in _CONSTANTS:

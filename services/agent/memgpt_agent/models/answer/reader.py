@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
-from memgpt_agent.models.answer.assembly import CallAssembly, arguments_of
+from memgpt_agent.models.answer.assembly import CallAssembly
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.partial_json import PartialCall
 from memgpt_agent.models.answer.reasoning import ReasoningFilter, join_blocks, without_reasoning
@@ -139,6 +139,7 @@ class AnswerReader:
             given = delta.get(key)
             if isinstance(given, list) and given:
                 join_blocks(self._blocks.setdefault(key, []), given)
+                self.size += 1
         content = delta.get("content")
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
         for part in parts:
@@ -190,12 +191,11 @@ class AnswerReader:
         )
 
     def _add_calls(self, entries: list[object]) -> None:
-        for entry in entries:
-            function = entry.get("function") if isinstance(entry, dict) else None
-            self._grow(arguments_of(function) if isinstance(function, dict) else "")
         self.size += 1
-        for name, new in self._calls.add(entries):
-            self._partial.arguments(name, new)
+        for name, new, shown in self._calls.add(entries):
+            self._grow(new)
+            if shown:
+                self._partial.arguments(name, new)
 
     def _grow(self, text: str) -> None:
         if text and (self._circles or self.size > MAX_CHARACTERS):

@@ -7,6 +7,9 @@ and the answer has its own thought.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+
+from memgpt_agent.models.answer.lenient_json import decode
 
 _MARKS = (
     ("<think>", "</think>"),
@@ -45,6 +48,20 @@ _BLOCK_TEXTS = ("text", "thinking", "summary")
 _LONGEST = max(len(begin) for begin, _ in (*_MARKS, *_FRAMES))
 _BLOCK = re.compile("|".join(f"{re.escape(a)}.*?{re.escape(b)}" for a, b in _MARKS), re.DOTALL)
 _ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>"))
+_ANY_MARK = re.compile("|".join(re.escape(mark) for pair in _MARKS for mark in pair))
+_MENTIONED = re.compile(
+    rf"(?P<quote>[`\"'])(?:{_ANY_MARK.pattern})(?P=quote)"
+    r"|<(?P<tag>param(?:eter)?|arg_value)\b[^<>]{0,80}>(?:(?!<(?:param|arg_value)).)*?</(?P=tag)>"
+    r"|(?P<json>\{)(?=\s*[\"'])",
+    re.DOTALL,
+)
+"""A mark in quotes, or what may contain one: an argument of a call in a tag of its own, or the beginning of JSON."""
+
+_MAX_MENTIONS = 200
+_MAX_TRIED = 2_000_000
+"""Total of characters read for JSON, after which what follows counts as text."""
+
+_PLACEHOLDER = re.compile("\0([0-9]{1,3})\0")
 
 
 class ReasoningFilter:
@@ -110,15 +127,41 @@ class ReasoningFilter:
 
 
 def without_reasoning(text: str) -> str:
-    """Return a whole text without its reasoning; some chat templates already write the opening mark."""
+    """Return a whole text without its reasoning; some chat templates already write the opening mark.
+
+    Marks that the text speaks of stay.
+    """
+    original = text
     if text.lstrip().startswith("{"):
         return text
+    mentions = list(_mentions(text))
+    for number, (start, end) in reversed(list(enumerate(mentions))):
+        text = f"{text[:start]}\0{number}\0{text[end:]}"
+    told = [original[start:end] for start, end in mentions]
     outside = _BLOCK.sub("", text)
     reader = ReasoningFilter(reasoned=outside != text)
-    text = outside
-    text = reader.feed(text) + reader.end()
+    text = reader.feed(outside) + reader.end()
     ends = [match.end() for match in _ENDS.finditer(text)]
-    return text[ends[-1] :].lstrip() if ends else text
+    text = text[ends[-1] :].lstrip() if ends else text
+    return _PLACEHOLDER.sub(lambda match: told[int(match[1])] if int(match[1]) < len(told) else match[0], text)
+
+
+def _mentions(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where a text speaks of marks: in quotes, and in the arguments of calls that were written as text."""
+    if not _ANY_MARK.search(text):
+        return
+    place, found, budget = 0, 0, _MAX_TRIED
+    while found < _MAX_MENTIONS and budget > 0 and (match := _MENTIONED.search(text, place)) is not None:
+        start, place = match.span()
+        if match["json"]:
+            try:
+                _, place = decode(text, start)
+            except ValueError:
+                budget -= len(text) - start
+                continue
+        found += 1
+        if _ANY_MARK.search(text, start, place):
+            yield start, place
 
 
 def spoken(message: str) -> str:

@@ -224,13 +224,16 @@ def _typed(function: Function, key: str, text: str) -> object:
     properties = cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=True)["properties"])
     schema = properties.get(key)
     kind = schema.get("type") if isinstance(schema, Mapping) else None
-    if kind in (None, "string"):
-        return text.removeprefix("\n").removesuffix("\n")
+    kinds = kind if isinstance(kind, list) else [kind]
+    if "string" in kinds or kind is None:
+        plain = text.removeprefix("\n").removesuffix("\n")
+        return None if "null" in kinds and plain.strip() == "null" else plain
+    text = text.strip()
     try:
-        value, _ = decode(text.strip())
+        value, end = decode(text)
     except ValueError:
-        return text.strip()
-    return value
+        return text
+    return value if end == len(text) else text
 
 
 def _json(text: str, place: int, names: FunctionNames) -> _Found | None:
@@ -277,7 +280,7 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
         return calls, thought or inner
     for key in _NAME_KEYS:
         if isinstance(value.get(key), str) and (name := names.known(value[key])):
-            arguments = _arguments(value, key)
+            arguments = _arguments(value, key, names.by_name[name])
             # A name alone is not a call of a function that needs arguments.
             complete = arguments or not any(parameter.required for parameter in names.by_name[name].parameters)
             return ((RawCall(name, envelopes.dumps(arguments)),), thought) if complete else ((), "")
@@ -286,17 +289,20 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
     return calls, thought if calls else ""
 
 
-def _arguments(value: Mapping[str, Any], name_key: str) -> Mapping[str, Any]:
+def _arguments(value: Mapping[str, Any], name_key: str, function: Function) -> Mapping[str, Any]:
     """Return the arguments next to a name: an object of their own, JSON text, or the other keys."""
+    own = cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=False)["properties"])
     for key in _ARGUMENT_KEYS:
         given = value.get(key)
-        if isinstance(given, str) and given.lstrip()[:1] == "{":
+        if isinstance(given, str) and key not in own and given.lstrip()[:1] == "{":
             try:
                 given, _ = decode(given, given.index("{"))
             except ValueError:
                 continue
         if isinstance(given, dict):
-            return given
+            # Arguments that were written beside the object, such as request_heartbeat.
+            beside = {name: one for name, one in value.items() if name in own and name not in (name_key, key)}
+            return {**beside, **given}
     skipped = (name_key, *_THOUGHT_KEYS, *_OTHER_KEYS)
     rest = {key: given for key, given in value.items() if key not in skipped}
     return {} if all(given in (None, "", []) for given in rest.values()) else rest
