@@ -73,6 +73,25 @@ def test_arguments_reach_the_tool_as_it_wants_them() -> None:
     assert parsed({"properties": {"x": {"anyOf": [{"$ref": "#/$defs/N"}]}}, "$defs": {"N": {"type": "null"}}}, x=None)
 
 
+def test_nulls_of_constrained_answers_are_dropped_inside_of_optional_objects() -> None:
+    size = {"type": "object", "properties": {"cm": {"type": "integer"}}}
+    for place in (
+        {"anyOf": [size, {"type": "null"}]},
+        {"oneOf": [{"type": "array", "items": size}, {"type": "string"}]},
+    ):
+        given: Any = {"cm": None} if "anyOf" in place else [{"cm": None}]
+        assert parsed({"properties": {"size": place}}, size=given).values == {"size": {} if "anyOf" in place else [{}]}
+    both = {"anyOf": [size, {"type": "object", "properties": {"cm": {"type": "null"}}}]}
+    assert parsed({"properties": {"size": both}}, size={"cm": None}).values == {"size": {"cm": None}}
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_tool_gets_no_number_that_json_lacks(number: str) -> None:
+    function = function_of(weather({"properties": {"x": {"type": "number"}}}))
+    with pytest.raises(FunctionError, match="do not fit its schema"):
+        parse_call(FunctionCall("c1", function.name, f'{{"x": {number}}}'), [function])
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

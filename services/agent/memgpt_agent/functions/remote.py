@@ -38,6 +38,7 @@ def check(function: Function, arguments: Mapping[str, object]) -> dict[str, obje
     problem = _best(_validator(function.tool.parameters), given)
     if problem is not None:
         raise ValueError(problem)
+    json.dumps(given, allow_nan=False)  # Python reads numbers such as NaN, which are not JSON
     return given
 
 
@@ -76,6 +77,9 @@ def _without_nulls(value: object, schema: object) -> object:
     """Drop null properties that are optional and not nullable."""
     if not isinstance(schema, Mapping):
         return value
+    alternatives = [one for one in schema.get("anyOf") or schema.get("oneOf") or () if _is_container(one)]
+    if len(alternatives) == 1:  # the others are plain values, such as null
+        value = _without_nulls(value, alternatives[0])
     if isinstance(value, list):
         return [_without_nulls(one, schema.get("items")) for one in value]
     properties = schema.get("properties")
@@ -87,6 +91,10 @@ def _without_nulls(value: object, schema: object) -> object:
         for name, one in value.items()
         if one is not None or name in required or name not in properties or _takes_null(properties[name])
     }
+
+
+def _is_container(schema: object) -> bool:
+    return isinstance(schema, Mapping) and not schema.keys().isdisjoint(("properties", "items", "anyOf", "oneOf"))
 
 
 def _takes_null(schema: object) -> bool:
