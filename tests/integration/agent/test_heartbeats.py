@@ -103,7 +103,7 @@ def test_set_list_limit_and_cancel(stub: AgentServiceStub) -> None:
 
     assert (len(listed().heartbeats), listed().limits.max_turns_per_day) == (0, 24)
     hourly = put(Heartbeat(interval=Duration(seconds=3600), reason="Look."), "once")
-    assert put(Heartbeat(interval=Duration(seconds=3600), reason="Look."), "once").heartbeat_id == hourly.heartbeat_id
+    assert put(Heartbeat(interval=Duration(seconds=3600), reason="Look."), "once") == hourly
     morning = put(Heartbeat(cron="0 9 * * 1-5"))
     assert 0 < hourly.next_time.seconds - time.time() <= 3600
     assert [one.heartbeat_id for one in listed().heartbeats] == [hourly.heartbeat_id, morning.heartbeat_id]

@@ -32,10 +32,11 @@ class HeartbeatRpcs(ServicerBase):
         stored = await self._memory.get_plan(request.agent_id)
         new = _heartbeat(request, stored)
         try:
-            await change(self._memory, request.agent_id, lambda plan: plan.with_heartbeat(_kept(plan, new)))
+            changed = await change(self._memory, request.agent_id, lambda plan: plan.with_heartbeat(_kept(plan, new)))
         except PlanError as error:
             raise reasons.wrong_state(str(error), resource="heartbeats", state="LIMIT") from error
-        return pb.SetHeartbeatResponse(heartbeat=_proto(new, stored.time_zone))
+        kept = next(one for one in changed.plan.heartbeats if one.heartbeat_id == new.heartbeat_id)
+        return pb.SetHeartbeatResponse(heartbeat=_proto(kept, stored.time_zone))
 
     async def ListHeartbeats(self, request: pb.ListHeartbeatsRequest, context: Any) -> pb.ListHeartbeatsResponse:
         stored = await self._memory.get_plan(request.agent_id)
