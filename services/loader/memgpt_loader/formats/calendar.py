@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import quopri
 import re
 from collections.abc import Iterator
 
 from memgpt_loader import decoding
+from memgpt_loader.failures import FileFailure
 from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, flowing
 from memgpt_loader.markup import Blocks, one_line
-from memgpt_loader.notes import Notes
+from memgpt_loader.notes import NoteKind, Notes
 
 CALENDAR = "text/calendar"
 
@@ -20,67 +22,114 @@ _LABELS = {
     "DUE": "Due",
     "DURATION": "Duration",
     "RRULE": "Repeats",
+    "RDATE": "Also on",
+    "EXDATE": "Not on",
+    "FREEBUSY": "Busy",
     "LOCATION": "Place",
     "ORGANIZER": "Organizer",
     "ATTENDEE": "Attendee",
     "STATUS": "Status",
     "URL": "Address",
+    "CONFERENCE": "Conference",
+    "CONTACT": "Contact",
+    "RESOURCES": "Resources",
+    "CATEGORIES": "Categories",
+    "ATTACH": "Attachment",
     "DESCRIPTION": "Description",
     "COMMENT": "Comment",
 }
-_KINDS = ("VEVENT", "VTODO", "VJOURNAL")
+_KINDS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY")
+_TIMES = ("DTSTART", "DTEND", "DUE", "RDATE", "EXDATE")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
 _HEAD = re.compile(r'(?:[^":]|"[^"]*")*:')
 _FOLDED = re.compile(r"\n[ \t]")
+_QUOTED = re.compile(r"^([^:\n]*;(?:ENCODING=)?QUOTED-PRINTABLE[^:\n]*):((?:[^\n]*=\n)*[^\n]*)", re.I | re.M)
+"""A value of version 1.0, in which an equals sign at the end of a line continues the value."""
 _ESCAPED = re.compile(r"\\([\\;,nN])")
 
 
-def calendar_text(source: str) -> str:
-    """Return the events of a calendar (RFC 5545), each as a block of lines."""
+def calendar_text(source: str, notes: Notes | None = None) -> str:
+    """Return the events of a calendar (RFC 5545), each as a block of lines.
+
+    Args:
+        source: The calendar.
+        notes: Receives notes on attached files.
+    """
     blocks = Blocks()
-    for event in _events(_FOLDED.sub("", source.replace("\r\n", "\n"))):
+    for event in _events(unfolded(source), notes):
         blocks.paragraph("\n".join(event))
     return blocks.text()
 
 
-def _events(source: str) -> Iterator[list[str]]:
+def unfolded(source: str) -> str:
+    """Return the lines of a calendar or of contacts, each whole and decoded."""
+    return _FOLDED.sub("", _QUOTED.sub(_unquoted, source.replace("\r\n", "\n")))
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    encoded = match[2].replace("=\n", "").encode("utf-8", "surrogateescape")
+    charset = re.search(r"CHARSET=([\w.-]+)", match[1], re.IGNORECASE)
+    data = quopri.decodestring(encoded)
+    try:
+        words = decoding.decode(data, charset[1] if charset else "")
+    except FileFailure:  # there is no text
+        words = ""
+    lines = words.replace("\\", "\\\\").strip().replace("\n", "\\n")
+    return f"{match[1]}:{lines}"
+
+
+def _events(source: str, notes: Notes | None) -> Iterator[list[str]]:
     lines: list[str] = []
-    within = ""
+    within, alarm = "", False
     for line in source.split("\n"):
-        head, value = _halves(line)
-        name, *parameters = _parts(head)
+        head, value = halves(line)
+        name, *parameters = parts(head)
         name = name.upper()
-        if name == "BEGIN" and value.strip().upper() in _KINDS:
+        if name in ("BEGIN", "END") and value.strip().upper() == "VALARM":
+            alarm = name == "BEGIN"
+        elif name == "BEGIN" and value.strip().upper() in _KINDS:
             within, lines = value.strip().upper(), []
         elif name == "END" and value.strip().upper() == within:
             yield lines
             within = ""
-        elif within and name in _LABELS and (words := _value(name, value, parameters)):
+        elif name == "ATTACH" and "://" not in value:
+            if notes is not None:
+                notes.add(NoteKind.ATTACHMENT)
+        elif name == "X-WR-CALNAME" and not within and value.strip():
+            yield [unescaped(value)]
+        elif within and not alarm and name in _LABELS and (words := _value(name, value, parameters)):
             lines.append(f"{_LABELS[name]}: {words}" if _LABELS[name] else words)
     if within and lines:  # the file is cut off
         yield lines
 
 
-def _halves(line: str) -> tuple[str, str]:
+def halves(line: str) -> tuple[str, str]:
     """Return what is before and after the first colon outside of quotes."""
     match = _HEAD.match(line)
     end = match.end() if match else line.find(":") + 1 or len(line) + 1
     return line[: end - 1], line[end:]
 
 
-def _parts(head: str) -> list[str]:
+def parts(head: str) -> list[str]:
+    """Return the name and the parameters before a value."""
     return head.split(";") if '"' not in head else re.findall(r'(?:"[^"]*"|[^;"])+', head) or [head]
 
 
 def _value(name: str, value: str, parameters: list[str]) -> str:
     given = {key.upper(): one_line(word.strip('"')) for key, _, word in (each.partition("=") for each in parameters)}
-    if name in ("DTSTART", "DTEND", "DUE"):
-        return " ".join(filter(None, (_time(value.strip()), given.get("TZID", ""))))
-    words = one_line(_ESCAPED.sub(lambda match: " " if match[1] in "nN" else match[1], value))
+    if name in _TIMES:
+        times = ", ".join(_time(each.strip()) for each in value.split(","))
+        return " ".join(filter(None, (times, given.get("TZID", ""))))
+    words = unescaped(value)
     if name in ("ORGANIZER", "ATTENDEE"):
         address = re.sub("^mailto:", "", words, flags=re.IGNORECASE)
         return f"{given['CN']} <{address}>" if given.get("CN") else address
     return words
+
+
+def unescaped(value: str) -> str:
+    """Return a value as one line."""
+    return one_line(_ESCAPED.sub(lambda match: " " if match[1] in "nN" else match[1], value))
 
 
 def _time(value: str) -> str:
@@ -94,7 +143,7 @@ def _time(value: str) -> str:
 def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
     source = decoding.decode(file.read(), notes=notes)
-    return Parsed(1, flowing(calendar_text(source) or source), notes)
+    return Parsed(1, flowing(calendar_text(source, notes) or source), notes)
 
 
 def _signature(inspected: InspectedFile) -> str:
@@ -105,6 +154,7 @@ FORMAT = Format(
     name="calendar",
     media_types={CALENDAR: (".ics", ".ical")},
     parse=_parse,
-    reads="events and tasks with their titles, times, places, people and descriptions",
+    reads="events and tasks with their titles, times, places, people, categories and descriptions",
+    omits="attached files",
     signature=_signature,
 )

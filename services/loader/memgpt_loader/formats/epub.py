@@ -46,7 +46,11 @@ def _pages(file: File, chapters: list[str], limits: FileLimits, notes: Notes) ->
             if data.strip():
                 source = decoding.decode(data, decoding.declared_encoding(data), notes)
                 # The title of a chapter's file is mostly the title of the book, repeated.
-                words = to_text(source if "<?xml" in source[:200] else f"<?xml?>{source}", title=False)
+                xhtml = source if "<?xml" in source[:200] else f"<?xml?>{source}"
+                within = Notes()
+                words = to_text(xhtml, title=False, notes=within)
+                for note in within:
+                    notes.add(note.kind, page=number, unit="chapter", count=note.count)
             any_text = any_text or bool(words)
             yield PageText(number, words)
     if not any_text:
@@ -107,7 +111,8 @@ FORMAT = Format(
     media_types={EPUB: (".epub",)},
     parse=parse,
     reads="chapters in reading order",
-    omits="chapters missing from the book, chapters that are images",
+    omits="chapters missing from the book, chapters that are images, pictures without alternative text, sounds and "
+    "videos",
     pages="chapters",
     signature=lambda inspected: EPUB if inspected.declared == EPUB else "",
     first_bytes=ZIP,

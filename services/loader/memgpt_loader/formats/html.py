@@ -41,7 +41,9 @@ FORMAT = Format(
     media_types={HTML: (".html", ".htm", ".xhtml")},
     parse=_parse,
     reads="visible content without navigation and scripts: headings, lists, tables, links, equations, labels in "
-    "drawings, alternative texts, values of forms, fallback content for browsers without scripts or frames",
-    omits="bytes that cannot be decoded, pictures without alternative text, embedded pages, sounds and videos",
+    "drawings, alternative texts (also of image maps), values of forms, fallback content for browsers without scripts "
+    "or frames",
+    omits="bytes that cannot be decoded, pictures without alternative text, embedded pages, drawings by scripts, "
+    "sounds and videos",
     signature=_signature,
 )

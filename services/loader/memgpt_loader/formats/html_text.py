@@ -16,7 +16,7 @@ from memgpt_loader.markup import Blocks, link, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _NOT_READ = frozenset(
-    {"script", "style", "template", "canvas", "head", "rt", "rp", "rtc"}
+    {"script", "style", "template", "head", "rt", "rp", "rtc"}
     | {"nav", "button", "select", "input", "textarea", "dialog"}
 )
 _EMBEDDED = frozenset({"iframe", "object", "embed", "audio", "video"})
@@ -214,14 +214,15 @@ class _Reader:
         if not tag[:1].isalpha():  # comments and other non-elements
             return False
         attributes = node.attributes
-        if "hidden" in attributes or attributes.get("aria-hidden") == "true":
+        hidden = "hidden" in attributes and attributes["hidden"] != "until-found"
+        if hidden or attributes.get("aria-hidden") == "true":
             return False
         if not self._unseen and _UNSEEN.search(attributes.get("style") or ""):
             return False
         if tag in _EMBEDDED:
             self._embed(tag, attributes)
             return False
-        if tag in _NOT_READ:
+        if tag in _NOT_READ and not (tag == "dialog" and "open" in attributes):
             self._words.append(_typed(tag, node))
             return False
         if tag in _DRAWN:
@@ -234,6 +235,12 @@ class _Reader:
                 self._superscripts.append(len(self._words))
             case "br":
                 self._words.append("\n" if self._row is None else " ")
+            case "q":
+                self._words.append("“")
+            case "canvas":
+                self.embedded += not _is_spacer(attributes)
+            case "area":
+                self._words.append(f" {_linked_area(attributes)} ")
             case "img":
                 self._words.append(f" {attributes.get('alt') or ''} ")
                 self.pictures += _is_unexplained(attributes)
@@ -250,7 +257,11 @@ class _Reader:
     def _embed(self, tag: str, attributes: Mapping[str, str | None]) -> None:
         page = attributes.get("srcdoc") if tag == "iframe" else None
         if page and "<iframe" not in page:
-            self._words.append(f" {to_text(page, title=False)} ")
+            within = Notes()
+            self._words.append(f" {to_text(page, title=False, notes=within)} ")
+            for note in within:
+                self.pictures += note.count * (note.kind is NoteKind.PICTURE)
+                self.embedded += note.count * (note.kind is NoteKind.OBJECT)
         elif not _is_spacer(attributes):
             self.embedded += 1
 
@@ -260,6 +271,8 @@ class _Reader:
             return
         if words := ", ".join(_labels(node)):
             self._words.append(f" {words} ")
+        elif node.css_first("image") is not None and not node.attributes.get("aria-label"):
+            self.pictures += 1
 
     @staticmethod
     def _is_for_readers(node: LexborNode) -> bool:
@@ -292,6 +305,8 @@ class _Reader:
 
     def _leave(self, tag: str) -> None:
         match tag:
+            case "q":
+                self._words.append("”")
             case "sup" if self._superscripts:
                 self._raise(self._superscripts.pop())
             case "a" if self._links:
@@ -437,14 +452,31 @@ def _typed(tag: str, node: LexborNode) -> str:
     if tag == "textarea":
         return f" {node.text(deep=True)} "
     if tag == "select":
-        return f" {', '.join(one.text(deep=True).strip() for one in node.css('option[selected]'))} "
+        return f" {', '.join(_chosen(node))} "
     if tag != "input":
         return ""
     attributes = node.attributes
     kind = (attributes.get("type") or "").lower()
+    if kind == "image":
+        return f" {attributes.get('alt') or ''} "
     if kind in ("checkbox", "radio"):
         return " [x] " if "checked" in attributes else ""
     return f" {attributes.get('value') or ''} " if kind in _WRITTEN_IN else ""
+
+
+def _chosen(select: LexborNode) -> list[str]:
+    """Return the options that a list shows as chosen: without a choice, a drop-down list shows its first one."""
+    chosen = select.css("option[selected]")
+    attributes = select.attributes
+    if not chosen and "multiple" not in attributes and (_whole(attributes.get("size")) or 1) == 1:
+        chosen = select.css("option:not([disabled])")[:1]
+    return [one.text(deep=True).strip() for one in chosen]
+
+
+def _linked_area(attributes: Mapping[str, str | None]) -> str:
+    """Return what a region of an image map is called."""
+    words = attributes.get("alt") or attributes.get("aria-label") or attributes.get("title") or ""
+    return link(words, attributes.get("href") or "")
 
 
 def _is_unexplained(picture: Mapping[str, str | None]) -> bool:
@@ -475,6 +507,8 @@ def _is_layout(table: LexborNode) -> bool:
 
 def _span(cell: LexborNode, name: str) -> int:
     value = (cell.attributes.get(name) or "").strip()
+    if value == "0" and name == "rowspan":  # to the end of the table
+        return _MOST_SPAN
     return min(max(int(value), 1), _MOST_SPAN) if value.isascii() and value.isdigit() and len(value) < 6 else 1
 
 

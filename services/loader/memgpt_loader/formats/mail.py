@@ -8,6 +8,7 @@ import email
 import email.policy
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import cast
@@ -63,6 +64,13 @@ _ADDRESS = re.compile(r"\]\([^)\s]{0,1000}\)|https?://\S+")
 _WORD = re.compile(r"\w+")
 _ENRICHED = re.compile(r"<<|<param>[^<]*</param>|</?[A-Za-z0-9-]{1,60}>", re.IGNORECASE)
 """Commands of enriched text (RFC 1896), and the mark that stands for a sign."""
+_YENC = re.compile(
+    rb"^=ybegin [^\r\n]*?name=([^\r\n]+)\r?\n(=ypart [^\r\n]*\r?\n)?((?:(?!^=ybegin ).)*?)^=yend\b[^\r\n]*\r?\n?",
+    re.MULTILINE | re.DOTALL,
+)
+_NOT_BASE64 = re.compile(r"(?<=\n)(?=.*\w)(?=.*[^A-Za-z0-9+/=\s]|.*\S[ \t]+\S)")
+"""Begins what a mailing list appends to an encoded text."""
+_ONLY_BASE64 = re.compile(r"[A-Za-z0-9+/=\s_-]*")
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
 
@@ -205,7 +213,7 @@ class _MessageReader:
             case "text/plain" | "text/html" | "text/enriched" | "text/richtext" if not part.get_filename():
                 return self._inline(part, kind)
             case "text/calendar" | "application/ics":
-                return _Shown(extra=[calendar_text(_decoded(part, self._notes))])
+                return _Shown(extra=[calendar_text(_decoded(part, self._notes), self._notes)])
             case "message/delivery-status" | "message/disposition-notification":
                 return _Shown(texts=[_status(part)])
             case "text/rfc822-headers":
@@ -245,6 +253,7 @@ class _MessageReader:
         return _Shown(copies=[packed.text], files=files)
 
     def _inline(self, part: EmailMessage, kind: str) -> _Shown:
+        files = _yencoded(part)
         words = _decoded(part, self._notes)
         if kind == "text/html" or (
             kind == "text/plain" and words.lstrip()[:15].lower().startswith(("<html", "<!doctype h"))
@@ -254,8 +263,9 @@ class _MessageReader:
             return _Shown(texts=[to_text(words, notes=self._notes)])
         if kind in ("text/enriched", "text/richtext"):
             words = _ENRICHED.sub(lambda match: "<" if match[0] == "<<" else "", words)
-        files = [(one_line(match[1]), _uudecoded(match[2])) for match in _UUENCODED.finditer(words)]
-        return _Shown(texts=[_unflowed(part, _UUENCODED.sub("", words) if files else words)], files=files)
+        packed = [(one_line(match[1]), _uudecoded(match[2])) for match in _UUENCODED.finditer(words)]
+        words = _UUENCODED.sub("", words) if packed else words
+        return _Shown(texts=[_unflowed(part, words)], files=[*files, *packed])
 
     def _alternative(self, part: EmailMessage, children: list[_Shown]) -> _Shown:
         """Return the best of several alternatives, with the files and invitations of all of them."""
@@ -331,16 +341,18 @@ def _undone(part: EmailMessage, inner: EmailMessage) -> EmailMessage:
 
 def _decoded(part: EmailMessage, notes: Notes) -> str:
     """Return the text of a part; a part that is not text is noted and empty."""
-    data = part.get_payload(decode=True)
-    if not isinstance(data, bytes) or not data.strip():
+    data, appended = _parted(part)
+    if not data.strip():
         return ""
+    if b"=ybegin " in data:
+        data = _YENC.sub(b"", data)
     declared = part.get_content_charset() or ""
     if declared in ("us-ascii", "ascii"):  # some programs declare it for every file
         declared = ""
     if part.get_content_type() == "text/html":
         declared = declared or decoding.declared_encoding(data)
     try:
-        return decoding.decode(data, declared, notes)
+        return decoding.decode(data, declared, notes) + appended
     except FileFailure as failure:
         if failure.reason is not FailureReason.EMPTY:
             notes.add(NoteKind.ATTACHMENT, f"a part of type {part.get_content_type()}", reason=failure.message)
@@ -366,6 +378,37 @@ def _unflowed(part: EmailMessage, words: str) -> str:
         if open_ and delete:
             lines[-1] = lines[-1][:-1]
     return "\n".join(lines)
+
+
+def _yencoded(part: EmailMessage) -> list[tuple[str, bytes]]:
+    """Return the files in a text that are encoded in the way of newsgroups; a part of one is named so."""
+    data = part.get_payload(decode=True)
+    if not isinstance(data, bytes) or b"=ybegin " not in data:
+        return []
+    found = []
+    for match in _YENC.finditer(data):
+        name = one_line(match[1].decode("utf-8", "replace"))
+        body = _YENC_ESCAPED.sub(lambda each: bytes([(each[0][1] - 64) % 256]), re.sub(rb"[\r\n]", b"", match[3]))
+        whole = match[2] is None or b" part=" not in match[0].partition(b"\n")[0]
+        found.append((name if whole else f"part of {name}", body.translate(_YENC_SHIFT)))
+    return found
+
+
+_YENC_ESCAPED = re.compile(b"=.", re.DOTALL)
+_YENC_SHIFT = bytes((byte - 42) % 256 for byte in range(256))
+
+
+def _parted(part: EmailMessage) -> tuple[bytes, str]:
+    """Return the bytes of a part, and the plain text that a mailing list has appended to its base64."""
+    raw = part.get_payload()
+    is_base64 = str(part.get("Content-Transfer-Encoding") or "").strip().lower() == "base64"
+    encoded = raw if is_base64 and isinstance(raw, str) else ""
+    begin = _NOT_BASE64.search(encoded)
+    if begin is not None and _ONLY_BASE64.fullmatch(encoded, 0, begin.start()):
+        with suppress(binascii.Error, ValueError):
+            return base64.b64decode(encoded[: begin.start()]), f"\n\n{encoded[begin.start() :]}"
+    data = part.get_payload(decode=True)
+    return (data if isinstance(data, bytes) else b""), ""
 
 
 def _uudecoded(lines: str) -> bytes:

@@ -69,14 +69,16 @@ def _outputs(cell: dict[str, Any], number: int, notes: Notes) -> Iterator[str]:
             lines = [str(line) for line in traceback] if isinstance(traceback, list) else []
             words = "\n".join(lines) or f"{output.get('ename', '')}: {output.get('evalue', '')}"
         else:
-            words = _shown(data)
+            words = _shown(data, notes)
         if words := decoding.without_terminal_codes(words).strip():
             yield f"Output:\n{words}"
         elif any(str(kind).startswith("image/") or kind in ("png", "jpeg") for kind in data):
             notes.add(NoteKind.PICTURE, f"output of cell {number}")
+        elif output.get("output_type") in ("display_data", "execute_result") and any(data.values()):
+            notes.add(NoteKind.OBJECT, f"output of cell {number}")
 
 
-def _shown(data: dict[str, Any]) -> str:
+def _shown(data: dict[str, Any], notes: Notes) -> str:
     for kind in ("text/markdown", "text/latex", "text/plain", "text"):
         words = _joined(data.get(kind))
         # The text of a plot only names its class.
@@ -85,7 +87,7 @@ def _shown(data: dict[str, Any]) -> str:
     if page := _joined(data.get("text/html")):
         from memgpt_loader.formats.html_text import to_text
 
-        return to_text(page)
+        return to_text(page, notes=notes)
     return ""
 
 
@@ -100,5 +102,5 @@ FORMAT = Format(
     media_types={NOTEBOOK: (".ipynb",)},
     parse=_parse,
     reads="text and code of the cells, and their text output",
-    omits="images in the output",
+    omits="images and interactive objects in the output",
 )

@@ -97,9 +97,12 @@ def _flat_signature(inspected: InspectedFile) -> str:
 
 _READS = (
     "paragraphs, headings, numbered lists, tables, sheets as displayed, slides from top to bottom, links, text boxes, "
-    "charts, equations, notes, comments, headers, footers and alternative texts"
+    "charts, equations, notes, comments, headers, footers, values of forms and alternative texts"
 )
-_OMITS = "hidden text, images without alternative text, embedded objects"
+_OMITS = (
+    "hidden text, images without alternative text, embedded objects, formulas without a stored result (their text is "
+    "read)"
+)
 
 FORMAT = Format(
     name="OpenDocument file",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memgpt_loader.failures import FailureReason, FileFailure
-from memgpt_loader.formats.inspected_file import ZIP
+from memgpt_loader.formats.inspected_file import ZIP, InspectedFile
+from memgpt_loader.formats.office.flat import is_flat, packed
 from memgpt_loader.formats.office.packages import Package, local, open_package, relationship_id
 from memgpt_loader.formats.office.slides import SlideReader
 from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, too_many_pages
@@ -18,6 +19,7 @@ _WHAT = "the presentation"
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
     notes = Notes()
+    file = packed(file, _WHAT)
     with open_package(file, _WHAT, limits) as package:
         slides = _slides(package, notes)
     if not slides:
@@ -57,14 +59,19 @@ def _pages(file: File, slides: list[str], limits: FileLimits, notes: Notes) -> I
         )
 
 
+def _signature(inspected: InspectedFile) -> str:
+    found = inspected.is_office("ppt/") or is_flat(inspected, b"PowerPoint.Show", b"presentationml")
+    return PPTX if found else ""
+
+
 FORMAT = Format(
     name="presentation",
     media_types={PPTX: (".pptx", ".pptm", ".ppsx", ".ppsm", ".potx")},
     parse=_parse,
     reads="titles, text, numbered lists and tables from top to bottom; charts, diagrams, equations, alternative "
-    "texts, comments and speaker notes",
+    "texts, comments and speaker notes; also of presentations saved as one XML file",
     omits="images without alternative text, audio, video, embedded objects",
     pages="slides",
-    signature=lambda inspected: PPTX if inspected.is_office("ppt/") else "",
+    signature=_signature,
     first_bytes=ZIP,
 )

@@ -6,6 +6,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import (
     archive,
     calendar,
+    contacts,
     delimited,
     docx,
     epub,
@@ -54,6 +55,7 @@ FORMATS: tuple[Format, ...] = (
     mbox.FORMAT,
     mail.FORMAT,
     calendar.FORMAT,
+    contacts.FORMAT,
     delimited.FORMAT,
     structured.FORMAT,
     notebook.FORMAT,

@@ -20,6 +20,9 @@ ASS = "text/x-ssa"
 _TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s*(?:-->|,)\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}.*")
 _SPEAKER = re.compile(r"<v(?:\.[\w.-]+)?\s+([^<>\s][^<>]*)>")
 _TAG = re.compile(r"</?[A-Za-z][^>]{0,100}>|<\d[\d:.]*>|\{\\[^{}]*\}")
+_OVERRIDE = re.compile(r"\{(\\[^{}]*)\}")
+_DRAWING = re.compile(r"\\p(\d)")
+"""Begins an outline, which is no words, or ends it with 0."""
 _NAME = 4
 """The field of a dialogue line that names the speaker."""
 _HEADERS = ("WEBVTT", "NOTE", "STYLE", "REGION")
@@ -27,20 +30,43 @@ _HEADERS = ("WEBVTT", "NOTE", "STYLE", "REGION")
 
 def spoken(source: str, media_type: str) -> Iterator[str]:
     """Yield the displayed lines in order, without immediate repetitions."""
-    cues = _dialogue(source) if media_type == ASS else _cues(source)
+    cues = _dialogue(source) if media_type == ASS else _cues(source, _HEADERS if media_type == VTT else ())
     before = ""
     for cue in cues:
-        speaker = _SPEAKER.search(cue)
-        words = one_line(html.unescape(_TAG.sub("", _SPEAKER.sub("", cue))))
-        if words and words != before:
-            before = words
-            yield f"{one_line(speaker[1])}: {words}" if speaker else words
+        spoken_by = " ".join(filter(None, _voices(cue)))
+        if spoken_by and spoken_by != before:
+            before = spoken_by
+            yield spoken_by
 
 
-def _cues(source: str) -> Iterator[str]:
+def _voices(cue: str) -> Iterator[str]:
+    """Yield what each speaker says in a cue, with their names."""
+    first, *others = _SPEAKER.split(_without_drawings(cue))
+    yield _shown(first)
+    for speaker, words in zip(others[::2], others[1::2], strict=True):
+        if shown := _shown(words):
+            yield f"{one_line(speaker)}: {shown}"
+
+
+def _without_drawings(cue: str) -> str:
+    pieces: list[str] = []
+    at, is_drawn = 0, False
+    for match in _OVERRIDE.finditer(cue):
+        pieces.append("" if is_drawn else cue[at : match.start()])
+        at = match.end()
+        if levels := _DRAWING.findall(match[1]):
+            is_drawn = levels[-1] != "0"
+    return "".join([*pieces, "" if is_drawn else cue[at:]])
+
+
+def _shown(words: str) -> str:
+    return one_line(html.unescape(_TAG.sub("", words)))
+
+
+def _cues(source: str, headers: tuple[str, ...]) -> Iterator[str]:
     for block in re.split(r"\n\s*\n", source):
         lines = block.strip("\n").split("\n")
-        if lines[0].startswith(_HEADERS) and not any(map(_TIMES.fullmatch, lines)):
+        if lines[0].startswith(headers) and not any(map(_TIMES.fullmatch, lines)):
             continue
         times = [index for index, line in enumerate(lines) if _TIMES.fullmatch(line)]
         if not times:

@@ -23,6 +23,9 @@ _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^<>]*?ref=\"([A-Z0-9:]{4,24})\"")
 _PRINTED = re.compile(rb"<(?:\w+:)?((?:odd|even|first)(?:Header|Footer))>([^<]{1,2000})<")
 _HEADER_CODE = re.compile(r'&(?:&|"[^"]*"|K[0-9A-Fa-f]{6}|K\d\d[+-]\d{3}|\d+|[A-Z])')
 _PAGE_OF = re.compile(r"\b(?:page|of)\b", re.IGNORECASE)
+_OF_THREAD = "tc={"
+"""Begins the author of a copy of a thread for older programs."""
+_LINKED = re.compile(r'HYPERLINK\(\s*"([^"]{1,2000})"', re.IGNORECASE)
 _SHEET_END = re.compile(rb"</(?:\w+:)?sheetData>|<(?:\w+:)?sheetData\s*/>")
 
 
@@ -104,11 +107,10 @@ class WorkbookReader:
         around = self._around(sheet, related)
         yield from table_lines(self._rows(sheet, around))
         yield from around.printed
-        threads = [each.target for each in related.values() if each.kind == "threadedComment"]
         for each in related.values():
             if each.target not in self._package.names:
                 continue
-            if each.kind == "comments" and not threads:
+            if each.kind == "comments":
                 yield from self._comments(each.target)
             elif each.kind == "threadedComment":
                 yield from self._threads(each.target)
@@ -176,7 +178,16 @@ class WorkbookReader:
             self._notes.add(NoteKind.UNCALCULATED, f"sheet {sheet.name}, {reference}")
             formula = one_line(values["f"].text or "")
             return f"={formula}" if formula else ""
+        words = self._value(text, kind, cell, f"sheet {sheet.name}, {reference}")
+        if "f" in values and (target := _LINKED.match(values["f"].text or "")):
+            return link(words, target[1])
+        return words
+
+    def _value(self, text: str, kind: str, cell: Element, where: str) -> str:
         match kind:
+            case "e" if attribute(cell, "vm"):  # a picture or a record that older programs do not know
+                self._notes.add(NoteKind.OBJECT, where)
+                return ""
             case "s":
                 strings = self._shared_strings()
                 index = _number(text.strip())
@@ -286,8 +297,9 @@ class WorkbookReader:
                 case "comment":
                     words = one_line(_rich(each))
                     index = _number(attribute(each, "authorId"))
-                    author = f" ({authors[index]})" if index < len(authors) and authors[index] else ""
-                    if words:
+                    name = authors[index] if index < len(authors) else ""
+                    author = f" ({name})" if name else ""
+                    if words and not name.startswith(_OF_THREAD):
                         yield f"Comment on {attribute(each, 'ref')}{author}: {words}"
 
     def _threads(self, part: str) -> Iterator[str]:

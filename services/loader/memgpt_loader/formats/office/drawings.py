@@ -111,7 +111,39 @@ def chart_lines(chart: Element) -> list[str]:
         category = next((each.categories[index] for each in series if index in each.categories), "")
         values = [each.value(index) for each in series if index in each.values]
         lines.append(f"{category}: {' | '.join(values)}" if category else " | ".join(values))
+    lines += _extended_lines(chart)
     return lines if len(lines) > 1 or lines != ["Chart"] else []
+
+
+def _extended_lines(chart: Element) -> Iterator[str]:
+    """Yield the values of a chart of a newer kind, such as a waterfall or a tree map, with their categories."""
+    names = [" ".join(one_line(v.text or "") for v in each.iter() if local(v) == "v") for each in _named_series(chart)]
+    if any(names):
+        yield "Series: " + ", ".join(filter(None, names))
+    for data in (each for each in chart.iter() if local(each) == "data"):
+        labels: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
+        for dimension in data:
+            _add_points(dimension, values if local(dimension) == "numDim" else labels)
+        for index in list(dict.fromkeys((*labels, *values)))[:_MOST_POINTS]:
+            words = " ".join(labels.get(index, ()))
+            numbers = " | ".join(values.get(index, ()))
+            yield ": ".join(filter(None, (words, numbers)))
+
+
+def _named_series(chart: Element) -> Iterator[Element]:
+    return (tx for each in chart.iter() if local(each) == "series" for tx in _children(each, "tx"))
+
+
+def _add_points(dimension: Element, found: dict[str, list[str]]) -> None:
+    """Add the points of a dimension by index; the outermost of several levels comes last in the file."""
+    for level in _children(dimension, "lvl"):
+        form = level.get("formatCode") or ""
+        for point in _children(level, "pt"):
+            words = one_line(point.text or "")
+            if words and len(found) < _MOST_POINTS:
+                shown = _displayed(words, form, from_1904=False) if form else words
+                found.setdefault(point.get("idx", ""), []).insert(0, shown)
 
 
 class _Series:

@@ -22,6 +22,7 @@ _NOT_SHOWN = frozenset(
     {"tracked-changes", "forms", "sequence-decls", "variable-decls", "ruby-text", "shapes", "note-citation", "scripts"}
     | {"soft-page-break", "bookmark", "calculation-settings", "table-source", "named-expressions", "hidden-text"}
 )
+_RESULTS = ("value", "date-value", "time-value", "boolean-value", "string-value")
 _RAISED = re.compile(r"super|[1-9]\d*%")
 _ROW_POINTS = 28.0
 """Shapes whose tops differ by less than this are read from left to right."""
@@ -67,6 +68,8 @@ class OpenDocumentReader:
         self._package = package
         self._notes = notes
         self._master = styles if styles is not None else root
+        self._controls = dict(_form_controls(root))
+        self._footers: set[str] = set()
         self._styles = _read_styles([each for each in (styles, root) if each is not None])
         self._blocks = Blocks()
         self._lists: list[_List] = []
@@ -125,7 +128,18 @@ class OpenDocumentReader:
                 if attribute(shape, "class") == "notes":
                     self._block(shape)
         words = self._blocks.text()
-        return "\n\n".join(filter(None, (shown, f"Notes: {words}" if words else "")))
+        return "\n\n".join(filter(None, (shown, *self._declared(page), f"Notes: {words}" if words else "")))
+
+    def _declared(self, page: Element) -> Iterator[str]:
+        """Yield the header and the footer of a slide, each text once in the presentation."""
+        for kind in ("header", "footer"):
+            name = attribute(page, f"use-{kind}-name")
+            for each in self._body() or () if name else ():
+                words = one_line("".join(each.itertext()))
+                is_named = local(each) == f"{kind}-decl" and attribute(each, "name") == name
+                if is_named and words and words not in self._footers:
+                    self._footers.add(words)
+                    yield f"{kind.capitalize()}: {words}"
 
     def _body(self) -> Element | None:
         body = next((each for each in self._root if local(each) == "body"), None)
@@ -153,9 +167,13 @@ class OpenDocumentReader:
                 self._blocks.gap()
                 self._waiting += comments
                 self._flush()
-            case "frame" | "object" | "image" | "plugin":
+            case "frame" | "object" | "image":
                 self._frame(element)
                 self._flush()
+            case "plugin" | "applet" | "object-ole" | "floating-frame":
+                self._notes.add(NoteKind.OBJECT)
+            case "control":
+                self._blocks.paragraph(self._controls.get(attribute(element, "control"), ""))
             case "annotation":
                 self._blocks.paragraph(self._comment(element))
             case name if name not in _NOT_SHOWN:
@@ -227,6 +245,8 @@ class OpenDocumentReader:
             case "annotation":
                 self._waiting.append(self._comment(child))
                 return ""
+            case "control":
+                return f" {self._controls.get(attribute(child, 'control'), '')} "
             case "frame" if (equation := self._equation(child)) is not None:
                 return linear(equation)
             case "frame" | "object" | "image" | "custom-shape" | "rect" | "text-box":
@@ -320,7 +340,7 @@ class OpenDocumentReader:
             for cell in row:
                 if local(cell) not in ("table-cell", "covered-table-cell"):
                     continue
-                text = self._cell(cell, comments)
+                text = self._cell(cell, comments) or self._uncalculated(cell)
                 times = number(attribute(cell, "number-columns-repeated")) or 1
                 for _ in range(min(times, _MOST_REPEATED_COLUMNS)):
                     at = len(cells)
@@ -361,6 +381,14 @@ class OpenDocumentReader:
             return value
         return " ".join(pieces)
 
+    def _uncalculated(self, cell: Element) -> str:
+        """Return the formula of a cell without a stored result; an empty text is one."""
+        formula = attribute(cell, "formula").removeprefix("of:")
+        if not formula or attribute(cell, "value-type") == "string" or any(attribute(cell, one) for one in _RESULTS):
+            return ""
+        self._notes.add(NoteKind.UNCALCULATED)
+        return one_line(formula)
+
     def _frames(self, kind: str) -> Iterator[str]:
         """Yield the headers or footers without repetitions."""
         seen = set()
@@ -375,6 +403,28 @@ class OpenDocumentReader:
 
     def _is_hidden(self, element: Element) -> bool:
         return attribute(element, "style-name") in self._styles.hidden
+
+
+_FIELDS = frozenset(
+    {"text", "textarea", "formatted-text", "number", "date", "time", "listbox", "combobox", "fixed-text", "value-range"}
+)
+_BOXES = frozenset({"checkbox", "radio"})
+
+
+def _form_controls(root: Element) -> Iterator[tuple[str, str]]:
+    """Yield the ids of the controls of forms, and what each shows."""
+    for form in (each for each in root.iter() if local(each) == "forms"):
+        for control in form.iter():
+            label, kind = one_line(attribute(control, "label")), local(control)
+            if kind in _BOXES:
+                state = attribute(control, "current-state") or attribute(control, "state")
+                is_chosen = state == "checked" or attribute(control, "current-selected") == "true"
+                yield attribute(control, "id"), f"[x] {label}" if is_chosen else label
+            elif kind in _FIELDS:
+                chosen = [one for one in control if attribute(one, "current-selected") == "true"]
+                values = [attribute(one, "label") or attribute(one, "value") for one in chosen]
+                value = attribute(control, "current-value") or attribute(control, "value") or ", ".join(values)
+                yield attribute(control, "id"), one_line(value) or label
 
 
 def _nested(table: Element, name: str) -> Iterator[Element]:

@@ -15,6 +15,8 @@ from memgpt_loader.notes import NoteKind, Notes
 
 _TITLES = ("title", "ctrTitle")
 _ON_EVERY_SLIDE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
+_FOOTERS = ("ftr", "hdr")
+"""Of these, those with a text of their own, which is read once."""
 _NOT_SHOWN = frozenset(
     {"Fallback", "nvSpPr", "spPr", "style", "timing", "transition", "extLst", "nvGrpSpPr", "grpSpPr"}
 )
@@ -38,6 +40,7 @@ class SlideReader:
         self._notes = notes
         self._layouts: dict[str, Mapping[tuple[str, str], _Place]] = {}
         self._authors = self._comment_authors()
+        self._footers: set[str] = set()
 
     def text(self, part: str, number: int) -> str:
         """Return the text of a slide: its title, its shapes, comments and the speaker's notes."""
@@ -45,6 +48,7 @@ class SlideReader:
         blocks = Blocks()
         root = self._package.root(part)
         shapes = _Shapes(blocks, related, self._drawings(related, number), self._places(related), self._notes, number)
+        shapes.footers = self._footers
         # Beside the shapes, a slide may contain transitions, in alternatives as shapes may be.
         shapes.add(next((each for each in root.iter() if local(each) == "spTree"), root))
         for each in related.values():
@@ -151,6 +155,8 @@ class _Shapes:
         self._places = places
         self._notes = notes
         self._number = number
+        self.footers: set[str] | None = None
+        """Headers and footers that were read before; None to read none."""
 
     def add(self, element: Element, depth: int = 0) -> None:
         """Add the text of all shapes in an element, from top to bottom."""
@@ -165,6 +171,8 @@ class _Shapes:
                     self._picture(child)
                 case "graphicFrame":
                     self._frame(child)
+                case "contentPart":  # handwriting
+                    self._notes.add(NoteKind.PICTURE, page=self._number, unit="slide")
                 case name if name not in _NOT_SHOWN:
                     self.add(child, depth + 1)
 
@@ -194,9 +202,10 @@ class _Shapes:
 
     def _shape(self, shape: Element) -> None:
         kind, _ = _placeholder(shape)
-        if kind in _ON_EVERY_SLIDE:
-            return
         paragraphs = [each for each in shape.iter() if local(each) == "p"]
+        if kind in _ON_EVERY_SLIDE:
+            self._footer(kind, one_line(" ".join(map(self._paragraph, paragraphs))))
+            return
         if kind in _TITLES:
             self._blocks.heading(1, " ".join(map(self._paragraph, paragraphs)))
             return
@@ -217,6 +226,11 @@ class _Shapes:
         self._blocks.gap()
         if not any(map(self._paragraph, paragraphs)) and (words := description(shape)):
             self._blocks.paragraph(f"[Picture: {words}]")
+
+    def _footer(self, kind: str, words: str) -> None:
+        if kind in _FOOTERS and words and self.footers is not None and words not in self.footers:
+            self.footers.add(words)
+            self._blocks.paragraph(f"{'Footer' if kind == 'ftr' else 'Header'}: {words}")
 
     def _linked(self, element: Element, words: str) -> str:
         """Return words with the target of a run's or shape's link."""

@@ -1,0 +1,385 @@
+# ruff: noqa: E501 - a document a line
+"""Content that a reader sees, in forms that are easily overlooked: it is read, or noted."""
+
+from __future__ import annotations
+
+import base64
+from xml.etree.ElementTree import fromstring
+
+import pytest
+from memgpt_loader.formats import NoteKind
+from memgpt_loader.formats.office.drawings import chart_lines
+
+from tests.support.documents import archive, epub
+from tests.unit.loader.kinds import Read, read_bytes
+
+MAIL = (
+    "From: a@example.org\r\nTo: b@example.org\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nSubject: T\r\n"
+    "MIME-Version: 1.0\r\n"
+)
+PICTURE = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(range(256))).decode()
+
+
+def read(name: str, text: str | bytes) -> Read:
+    return read_bytes(text if isinstance(text, bytes) else text.encode(), name)
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        (
+            '<img src=a.png usemap=#m alt="Plan"><map name=m><area alt="Kitchen"><area href="https://x.org/b" title="Bath"></map>',
+            "Plan Kitchen [Bath](https://x.org/b)",
+        ),
+        ("<p>Shop</p><dialog open><p>Closed</p></dialog><dialog>Later</dialog>", "Shop\n\nClosed"),
+        ("<p>A</p><p hidden=until-found>B</p><p hidden>C</p>", "A\n\nB"),
+        ("<p>Land <select><option disabled>?<option>France<option>Spain</select></p>", "Land France"),
+        ("<p>Land <select multiple><option>France</select></p>", "Land"),
+        ("<p>Land <select size=4><option>France</select></p>", "Land"),
+        ("<p>He said <q>never</q>.</p>", "He said “never”."),
+        ("<p>Go <input type=image src=a.png alt='Send form'></p>", "Go Send form"),
+        ("<table><tr><th>A<th>B<tr><td rowspan=0>x<td>1<tr><td>2</table>", "A | B\nx | 1\nx | 2"),
+    ],
+)
+def test_what_a_page_shows(html: str, text: str) -> None:
+    assert read("a.html", f"<html><body>{html}</body></html>").text == text
+
+
+def test_a_drawing_by_a_script_is_noted_and_its_description_read() -> None:
+    page = read("a.html", "<html><body><canvas width=300><p>Q1: 17</p></canvas><canvas width=1></canvas></body></html>")
+    assert (page.text, page.notes) == ("Q1: 17", {NoteKind.OBJECT: 1})
+
+
+def test_pictures_in_a_page_within_a_page_are_noted() -> None:
+    page = read("a.html", "<html><body><iframe srcdoc='<p>Inner</p><img src=a.png>'></iframe></body></html>")
+    assert (page.text, page.notes) == ("Inner", {NoteKind.PICTURE: 1})
+
+
+def test_each_speaker_of_a_cue_is_named() -> None:
+    cue = "WEBVTT\n\n00:01.000 --> 00:04.000\n<v Ada>Hello.</v>\n<v.loud Bob>Hi, Ada.</v>\n"
+    assert read("a.vtt", cue).text == "Ada: Hello. Bob: Hi, Ada."
+
+
+def test_a_spoken_line_may_begin_like_a_header() -> None:
+    cues = "1\n00:00:01,000 --> 00:00:02,000\nFirst\n\nNOTE that this is said\n"
+    assert read("a.srt", cues).text == "First\nNOTE that this is said"
+
+
+def test_outlines_of_drawings_are_no_words() -> None:
+    line = "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,"
+    lines = [rf"{line}{{\an7\p1}}m 0 0 l 100 0{{\p0}}Map", rf"{line}{{\p1}}m 0 0", rf"{line}{{\pos(1,2)}}After"]
+    assert read("a.ass", "[Events]\n" + "\n".join(lines)).text == "Map\nAfter"
+
+
+def calendar(*lines: str) -> Read:
+    return read("a.ics", "\r\n".join(["BEGIN:VCALENDAR", *lines, "END:VCALENDAR", ""]))
+
+
+def test_a_calendar_in_quoted_printable() -> None:
+    event = calendar(
+        "BEGIN:VEVENT",
+        "SUMMARY;ENCODING=QUOTED-PRINTABLE;CHARSET=ISO-8859-1:Caf=E9 =",
+        "opens",
+        "DESCRIPTION;QUOTED-PRINTABLE:One=0D=0A=",
+        "two: three",
+        "LOCATION:Oslo",
+        "END:VEVENT",
+    )
+    assert event.text == "Café opens\nDescription: One two: three\nPlace: Oslo"
+
+
+def test_what_else_an_event_has() -> None:
+    event = calendar(
+        "X-WR-CALNAME:Plan",
+        "BEGIN:VEVENT",
+        "SUMMARY:Stand-up",
+        "EXDATE;TZID=Europe/Oslo:20260105T090000,20260106T090000",
+        "CATEGORIES:work\\, daily",
+        "CONTACT:Jim",
+        "ATTACH:https://x.org/agenda.pdf",
+        f"ATTACH;ENCODING=BASE64;VALUE=BINARY:{PICTURE}",
+        "BEGIN:VALARM",
+        "DESCRIPTION:Ring",
+        "END:VALARM",
+        "END:VEVENT",
+        "BEGIN:VFREEBUSY",
+        "FREEBUSY:20260102T080000Z/PT3H",
+        "END:VFREEBUSY",
+    )
+    assert event.text == (
+        "Plan\n\nStand-up\nNot on: 2026-01-05 09:00, 2026-01-06 09:00 Europe/Oslo\nCategories: work, daily\n"
+        "Contact: Jim\nAttachment: https://x.org/agenda.pdf\n\nBusy: 20260102T080000Z/PT3H"
+    )
+    assert event.notes == {NoteKind.ATTACHMENT: 1}
+
+
+def test_contacts() -> None:
+    folded = "\r\n ".join(PICTURE[at : at + 70] for at in range(0, len(PICTURE), 70))
+    cards = (
+        "BEGIN:VCARD\r\nVERSION:3.0\r\nN:Lovelace;Ada;;;\r\nFN:Ada Lovelace\r\nORG:Engines\\, Ltd.;Research\r\n"
+        "item1.TEL;TYPE=CELL,PREF:+44 1\r\nEMAIL;INTERNET:ada@example.org\r\n"
+        "ADR;TYPE=home:;;12 St James's Square;London;;SW1;UK\r\nBDAY:1815-12-10\r\n"
+        f"PHOTO;ENCODING=b;TYPE=JPEG:{folded}\r\nX-SKYPE:ada\r\nNOTE:Likes\\, tea\\nand cake\r\nEND:VCARD\r\n"
+        "BEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Zo=C3=AB\r\nEND:VCARD\r\n"
+    )
+    contacts = read("people.vcf", cards)
+    assert contacts.text == (
+        "Name: Lovelace Ada\nAda Lovelace\nOrganization: Engines, Ltd., Research\nPhone (cell): +44 1\n"
+        "E-mail: ada@example.org\nAddress (home): 12 St James's Square, London, SW1, UK\nBirthday: 1815-12-10\n"
+        "Skype: ada\nNote: Likes, tea and cake\n\nZoë"
+    )
+    assert contacts.notes == {NoteKind.PICTURE: 1}
+
+
+def yencoded(data: bytes, name: str, more: str = "") -> bytes:
+    body = bytearray()
+    for byte in data:
+        shifted = (byte + 42) % 256
+        body += bytes([61, (shifted + 64) % 256]) if shifted in (0, 10, 13, 61) else bytes([shifted])
+    head = f"=ybegin{more} line=128 size={len(data)} name={name}\r\n"
+    part = f"=ypart begin=1 end={len(data)}\r\n" if more else ""
+    return (head + part).encode() + bytes(body) + b"\r\n=yend size=1\r\n"
+
+
+def test_files_in_the_encoding_of_newsgroups() -> None:
+    data = "The list: éclair, = and {jam}\n".encode() + b"0123456789 abc\n" * 20
+    message = f"{MAIL}Content-Type: text/plain\r\n\r\nSee below.\r\n".encode()
+    found = read(
+        "a.eml", message + yencoded(data, "my list.txt") + yencoded(b"PK\x03\x04" + bytes(50), "b.zip", " part=1")
+    )
+    assert "See below.\n\n## Attachment: my list.txt\n\nThe list: éclair, = and {jam}" in found.text
+    assert "=ybegin" not in found.text
+    assert found.notes == {NoteKind.ATTACHMENT: 1}
+    assert "part of b.zip" in found.wheres[0]
+
+
+def test_what_a_mailing_list_appends_to_an_encoded_text() -> None:
+    body = base64.encodebytes(("Bring cake. " * 9 + "Meeting at noon in the café.\n").encode()).decode()
+    footer = "_____________\r\nTalk mailing list\r\n"
+    head = f"{MAIL}Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    text = read("a.eml", head + body + footer).text
+    assert text.endswith("Meeting at noon in the café.\n\n_____________\nTalk mailing list")
+    assert read("a.eml", head + body).text.endswith("Meeting at noon in the café.")
+    spaced = "\r\n".join(f"> {line}" for line in body.split("\n"))
+    assert "Meeting at noon in the café." in read("a.eml", head + spaced).text
+
+
+@pytest.mark.parametrize(
+    ("data", "notes"),
+    [
+        ('{"application/vnd.plotly.v1+json": {"data": []}}', {NoteKind.OBJECT: 1}),
+        ('{"application/json": {}, "text/plain": "5"}', {}),
+    ],
+)
+def test_an_output_without_words_is_noted(data: str, notes: dict[NoteKind, int]) -> None:
+    cell = f'{{"cell_type": "code", "source": "f()", "outputs": [{{"output_type": "display_data", "data": {data}}}]}}'
+    assert read("a.ipynb", f'{{"cells": [{cell}]}}').notes == notes
+
+
+OLD_WORD = (
+    '<?xml version="1.0" standalone="yes"?><?mso-application progid="Word.Document"?>'
+    '<w:wordDocument xmlns:w="http://schemas.microsoft.com/office/word/2003/wordml" xmlns:wx="urn:x" xmlns:aml="urn:y">'
+    '<w:styles><w:style w:type="paragraph" w:styleId="H"><w:name w:val="heading 1"/></w:style></w:styles><w:body><wx:sect>'
+    '<w:p><w:pPr><w:pStyle w:val="H"/></w:pPr><w:r><w:t>Plan</w:t></w:r></w:p>'
+    "<w:p><w:r><w:t>See</w:t></w:r><w:r><w:footnote><w:p><w:r><w:t>Page 4.</w:t></w:r></w:p></w:footnote></w:r>"
+    '<w:hlink w:dest="https://x.org/a"><w:r><w:t> this</w:t></w:r></w:hlink>'
+    '<aml:annotation w:type="Word.Deletion"><aml:content><w:r><w:delText>gone</w:delText></w:r></aml:content>'
+    "</aml:annotation></w:p><w:tbl><w:tr><w:tc><w:p><w:r><w:t>A</w:t></w:r></w:p></w:tc>"
+    "<w:tc><w:p><w:r><w:t>B</w:t></w:r></w:p></w:tc></w:tr></w:tbl>"
+    '<w:sectPr><w:hdr w:type="odd"><w:p><w:r><w:t>Draft</w:t></w:r></w:p></w:hdr></w:sectPr></wx:sect></w:body>'
+    "</w:wordDocument>"
+)
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.doc", "a"])
+def test_a_word_document_of_2003(name: str) -> None:
+    text = read(name, OLD_WORD).text
+    assert "# Plan\n\nSee [Page 4.][this](https://x.org/a)\n\nA | B" in text
+    assert "Draft" in text
+    assert "<" not in text
+    assert "gone" not in text
+
+
+def part(name: str, content: str) -> str:
+    return f'<pkg:part pkg:name="{name}" pkg:contentType="text/xml"><pkg:xmlData>{content}</pkg:xmlData></pkg:part>'
+
+
+def flat(program: str, main: str, *parts: str) -> str:
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+    relations = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+        f'<Relationship Id="r1" Type="{kind}" Target="{main}"/></Relationships>'
+    )
+    return (
+        f'<?xml version="1.0"?><?mso-application progid="{program}"?>'
+        '<pkg:package xmlns:pkg="http://schemas.microsoft.com/office/2006/xmlPackage">'
+        + part("/_rels/.rels", relations)
+        + "".join(parts)
+        + "</pkg:package>"
+    )
+
+
+def test_a_flat_word_document() -> None:
+    body = "<w:document xmlns:w='urn:w'><w:body><w:p><w:r><w:t>Hello</w:t></w:r></w:p></w:body></w:document>"
+    assert read("a.xml", flat("Word.Document", "word/document.xml", part("/word/document.xml", body))).text == "Hello"
+
+
+def presentation(*slides: str) -> str:
+    """A flat presentation of the XML of its slides' shapes."""
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    ids = "".join(f"<p:sldId r:id='s{number}'/>" for number in range(len(slides)))
+    parts = {
+        "presentation.xml": f"<p:presentation xmlns:p='urn:p' xmlns:r='{relations}'><p:sldIdLst>{ids}</p:sldIdLst></p:presentation>",
+        "_rels/presentation.xml.rels": "<Relationships xmlns='http://schemas.openxmlformats.org/package/2006/relationships'>"
+        + "".join(
+            f"<Relationship Id='s{number}' Type='{relations}/slide' Target='slides/slide{number}.xml'/>"
+            for number in range(len(slides))
+        )
+        + "</Relationships>",
+    }
+    for number, shapes in enumerate(slides):
+        parts[f"slides/slide{number}.xml"] = (
+            f"<p:sld xmlns:p='urn:p' xmlns:a='urn:a' xmlns:mc='urn:mc'><p:cSld><p:spTree>{shapes}</p:spTree></p:cSld></p:sld>"
+        )
+    return flat(
+        "PowerPoint.Show", "ppt/presentation.xml", *(part(f"/ppt/{name}", each) for name, each in parts.items())
+    )
+
+
+def shape(words: str, kind: str = "") -> str:
+    placeholder = f"<p:nvSpPr><p:nvPr><p:ph type='{kind}'/></p:nvPr></p:nvSpPr>" if kind else ""
+    return f"<p:sp>{placeholder}<p:txBody><a:p><a:r><a:t>{words}</a:t></a:r></a:p></p:txBody></p:sp>"
+
+
+def test_a_flat_presentation() -> None:
+    assert read("a.xml", presentation(shape("Hello"))).pages == ["Hello"]
+
+
+def test_a_footer_of_slides_is_read_once() -> None:
+    footer = shape("Confidential draft", "ftr") + shape("4", "sldNum")
+    show = read("a.xml", presentation(shape("One") + footer, shape("Two") + footer))
+    assert show.pages == ["One\n\nFooter: Confidential draft", "Two"]
+
+
+def test_handwriting_on_a_slide_is_noted() -> None:
+    ink = "<mc:AlternateContent><mc:Choice><p:contentPart/></mc:Choice><mc:Fallback><p:pic/></mc:Fallback></mc:AlternateContent>"
+    show = read("a.xml", presentation(shape("One") + ink))
+    assert (show.pages, show.notes) == (["One"], {NoteKind.PICTURE: 1})
+
+
+def test_charts_of_newer_kinds() -> None:
+    chart = fromstring(
+        "<chartSpace><chartData><data id='0'><strDim type='cat'><lvl><pt idx='0'>Start</pt><pt idx='1'>Sales</pt></lvl>"
+        "<lvl><pt idx='0'>2025</pt><pt idx='1'>2025</pt></lvl></strDim><numDim type='val'><lvl formatCode='0.0'>"
+        "<pt idx='0'>100</pt><pt idx='1'>-30</pt></lvl></numDim></data></chartData><chart><title><tx><rich><p><r><t>Cash</t>"
+        "</r></p></rich></tx></title><plotArea><series layoutId='waterfall'><tx><txData><v>Flow</v></txData></tx></series>"
+        "</plotArea></chart></chartSpace>"
+    )
+    assert chart_lines(chart) == ["Chart: Cash", "Series: Flow", "2025 Start: 100.0", "2025 Sales: -30.0"]
+
+
+def test_pictures_in_a_book_are_noted_with_their_chapters() -> None:
+    chapters = [
+        "<p>One</p><img src='a.png'/>",
+        "<p>Two</p><img src='a.png' alt='Fox'/>",
+        "<p>Three</p><svg><image href='b.png'/></svg><video src='c.mp4'></video>",
+    ]
+    book = read_bytes(epub(chapters), "a.epub")
+    assert book.pages == ["One", "Two\n\nFox", "Three"]
+    assert book.notes == {NoteKind.PICTURE: 2, NoteKind.OBJECT: 1}
+    assert book.wheres == ["chapters 1, 3", "chapter 3"]
+
+
+def workbook(rows: str, comments: str = "", threads: str = "") -> bytes:
+    """A workbook with one sheet, of the XML of its rows."""
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+    def related(**targets: str) -> str:
+        each = (f'<Relationship Id="{kind}" Type="{relations}/{kind}" Target="{to}"/>' for kind, to in targets.items())
+        return f"<Relationships>{''.join(each)}</Relationships>"
+
+    return archive(
+        {
+            "[Content_Types].xml": "<Types/>",
+            "_rels/.rels": related(officeDocument="xl/workbook.xml"),
+            "xl/workbook.xml": f'<workbook xmlns:r="{relations}"><sheets><sheet name="S" r:id="worksheet"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": related(worksheet="worksheets/sheet1.xml"),
+            "xl/worksheets/sheet1.xml": f"<worksheet><sheetData>{rows}</sheetData></worksheet>",
+            "xl/worksheets/_rels/sheet1.xml.rels": related(comments="../c.xml", threadedComment="../t.xml"),
+            "xl/c.xml": f"<comments>{comments}</comments>",
+            "xl/t.xml": f"<ThreadedComments>{threads}</ThreadedComments>",
+        }
+    )
+
+
+def test_notes_beside_threads_of_comments_are_read() -> None:
+    comments = (
+        "<authors><author>tc={1}</author><author>Ada</author></authors><commentList>"
+        '<comment ref="A1" authorId="0"><text><t>[Kommentarthread] Why?</t></text></comment>'
+        '<comment ref="B2" authorId="1"><text><t>Check this.</t></text></comment></commentList>'
+    )
+    thread = '<threadedComment ref="A1"><text>Why?</text></threadedComment>'
+    row = '<row r="1"><c r="A1" t="str"><v>x</v></c></row>'
+    text = read_bytes(workbook(row, comments, thread), "a.xlsx").text
+    assert text.endswith("x\nComment on B2 (Ada): Check this.\nComment on A1: Why?")
+
+
+def test_links_by_formulas_and_pictures_in_cells() -> None:
+    cells = (
+        '<c r="A1" t="str"><f>HYPERLINK("https://x.org/a?b=1","Plan")</f><v>Plan</v></c>'
+        '<c r="B1" t="e" vm="1"><v>#VALUE!</v></c><c r="C1" t="e"><v>#N/A</v></c>'
+    )
+    book = read_bytes(workbook(f'<row r="1">{cells}</row>'), "a.xlsx")
+    assert book.text.endswith("[Plan](https://x.org/a?b=1) | #N/A")
+    assert (book.notes, book.wheres) == ({NoteKind.OBJECT: 1}, ["sheet S, B1"])
+
+
+def opendocument(kind: str, body: str) -> Read:
+    """A flat OpenDocument file."""
+    spaces = "".join(
+        f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "text", "table", "form", "presentation")
+    )
+    drawing = ' xmlns:draw="urn:oasis:names:tc:opendocument:xmlns:drawing:1.0"'
+    media_type = f"application/vnd.oasis.opendocument.{kind}"
+    return read(
+        "a.fodt",
+        f'<?xml version="1.0"?><office:document{spaces}{drawing} office:mimetype="{media_type}"><office:body>'
+        f"<office:{kind}>{body}</office:{kind}></office:body></office:document>",
+    )
+
+
+def test_values_of_forms_in_a_text_document() -> None:
+    forms = (
+        '<office:forms><form:form><form:text form:id="c1" form:current-value="Ada"/>'
+        '<form:checkbox form:id="c2" form:label="Member" form:current-state="checked"/>'
+        '<form:checkbox form:id="c3" form:label="Guest"/>'
+        '<form:listbox form:id="c4"><form:option form:label="Oslo"/><form:option form:label="Bergen" form:current-selected="true"/>'
+        "</form:listbox></form:form></office:forms>"
+    )
+    controls = [f'<draw:control draw:control="c{number}"/>' for number in range(1, 5)]
+    page = f"{forms}<text:p>Name: {controls[0]}</text:p>{controls[1]}{controls[2]}<text:p>{controls[3]}</text:p>"
+    assert opendocument("text", page).text == "Name: Ada\n\n[x] Member\n\nGuest\n\nBergen"
+
+
+def test_formulas_without_results_in_a_spreadsheet() -> None:
+    cells = (
+        '<table:table-cell table:formula="of:=SUM([.B1:.B2])"/>'
+        '<table:table-cell office:value-type="string" table:formula="of:=T([.A1])"/>'
+        '<table:table-cell office:value-type="float" office:value="5" table:formula="of:=2+3"><text:p>5</text:p></table:table-cell>'
+    )
+    sheet = f'<table:table table:name="S"><table:table-row>{cells}</table:table-row></table:table>'
+    book = opendocument("spreadsheet", sheet)
+    assert book.text.endswith("=SUM([.B1:.B2]) | 5")
+    assert book.notes == {NoteKind.UNCALCULATED: 1}
+
+
+def test_a_declared_footer_and_films_of_slides() -> None:
+    slide = (
+        '<draw:page presentation:use-footer-name="f"><draw:custom-shape><text:p>NUMBER</text:p></draw:custom-shape>'
+        "<draw:frame><draw:plugin/></draw:frame></draw:page>"
+    )
+    body = f'<presentation:footer-decl presentation:name="f">Draft of May</presentation:footer-decl>{slide}{slide}'
+    show = opendocument("presentation", body)
+    assert show.pages == ["NUMBER\n\nFooter: Draft of May", "NUMBER"]
+    assert show.notes == {NoteKind.OBJECT: 2}
