@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 from memgpt.client import Reason, ServiceError, Unimplemented
+from memgpt.config import home_dir
 
 FAILURE = 1
 """Exit code of a command that failed."""
@@ -40,6 +45,20 @@ def explain(error: ServiceError) -> str:
     from memgpt.cli.access.credential import explain_refusal  # only for errors, so that commands start fast
 
     return explain_refusal(error, message)
+
+
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+"""Errors of a file that the user may not read or write."""
+
+
+def explain_system(error: OSError) -> str:
+    """Return an error of the system as one line for people, with what to do about a folder that cannot be written."""
+    if error.filename is None:
+        return f"the system: {error.strerror or error}"
+    file, home = Path(os.fsdecode(error.filename)), home_dir()
+    if error.errno in _REFUSED and (file.is_relative_to(home) or home.is_relative_to(file)):
+        return f"cannot use {file} ({error.strerror}); make {home} writable, or set MEMGPT_HOME to another folder"
+    return f"{file}: {error.strerror or error}"
 
 
 def _readable(text: str) -> str:

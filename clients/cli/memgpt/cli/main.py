@@ -56,7 +56,7 @@ def _guarded() -> int:
 
 
 def _tell(error: Exception) -> int:
-    from memgpt.cli.errors import FAILURE, MISUSE, CliError, explain
+    from memgpt.cli.errors import FAILURE, MISUSE, CliError, explain, explain_system
     from memgpt.client import CredentialsError, ServiceError
     from memgpt.config import ConfigError
 
@@ -72,7 +72,7 @@ def _tell(error: Exception) -> int:
         case UnicodeEncodeError():  # Python represents invalid bytes in arguments as lone surrogates
             message, code = f"{error.object[:100]!a} is not UTF-8 text", MISUSE
         case OSError():
-            message, code = f"{error.filename or 'the system'}: {error.strerror or error}", FAILURE
+            message, code = explain_system(error), FAILURE
         case _:
             message = f"this is a bug of memgpt ({type(error).__name__}: {error}); MEMGPT_DEBUG=1 shows where"
             code = FAILURE

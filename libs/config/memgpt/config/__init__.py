@@ -322,9 +322,16 @@ class Config(Generic[S]):
 
 
 def home_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the suite's folder: ``$MEMGPT_HOME``, or ``~/.memgpt``."""
+    """Return the suite's folder: ``$MEMGPT_HOME``, or ``~/.memgpt``.
+
+    Raises:
+        ConfigError: Neither is known.
+    """
     env = os.environ if environ is None else environ
-    return Path(env.get("MEMGPT_HOME") or "~/.memgpt").expanduser()
+    try:
+        return Path(env.get("MEMGPT_HOME") or "~/.memgpt").expanduser()
+    except RuntimeError as error:  # a process in a container may have no user
+        raise ConfigError("the user's home folder is not known; set MEMGPT_HOME to a folder") from error
 
 
 def config_path(environ: Mapping[str, str] | None = None) -> Path:

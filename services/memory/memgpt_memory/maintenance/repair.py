@@ -107,7 +107,8 @@ def main(argv: Sequence[str]) -> int:
     except ServiceError as error:
         return _fail(error.message, 1)
     except OSError as error:
-        return _fail(f"{error.filename or store}: {error.strerror or error}", 1)
+        remedy = "make its folder writable, or set another file (memory.uri)"
+        return _fail(f"cannot use {error.filename or store} ({error.strerror or error}); {remedy}", 1)
     for loss in losses:
         sys.stdout.write(f"lost: {loss}\n")
     if former is not None:

@@ -157,7 +157,9 @@ def main(argv: Sequence[str]) -> int:
     except ServiceError as error:
         return _fail(error.message, 1)
     except OSError as error:
-        return _fail(f"{error.filename or store}: {error.strerror or error}", 1)
+        given = error.filename is not None and str(error.filename) == arguments.file
+        remedy = "" if given else "; make its folder writable, or set another file (memory.uri)"
+        return _fail(f"cannot use {error.filename or store} ({error.strerror or error}){remedy}", 1)
     sys.stdout.write(f"Restored {store}\n")
     if former is not None:
         sys.stdout.write(f"The previous store is now {former}; delete it when you no longer need it\n")

@@ -181,7 +181,10 @@ def write_document(path: Path, content: dict[str, Any]) -> None:
     """Write the file atomically, readable only by its owner since it may contain keys."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     with os.fdopen(descriptor, "wb") as file:
         tomli_w.dump(content, file)
         file.flush()

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from memgpt.cli.endpoint_probe import Endpoint, ProbeError
-from memgpt.cli.errors import CliError, explain
+from memgpt.cli.errors import CliError, explain, explain_system
 from memgpt.cli.maintenance import find_losses
 from memgpt.cli.services.dependencies import setting
 from memgpt.cli.settings import ClientSettings, load_settings
@@ -161,8 +161,12 @@ def _services(ui: Ui, config: Config[ClientSettings]) -> Iterator[Finding]:
             with ui.busy("Starting the services..."):
                 addresses = stack.enter_context(services(config, ui.warning))
             memgpt = stack.enter_context(open_client(config.service, addresses))
+        except OSError as error:
+            told, _, remedy = explain_system(error).partition("; ")
+            yield Finding("Services", False, told, remedy)
+            return
         except CliError as error:
-            yield Finding("Services", False, error.message, "see the logs in ~/.memgpt/logs")
+            yield Finding("Services", False, error.message, f"see the logs in {config.home / 'logs'}")
             for loss in find_losses(config):
                 yield Finding("Store", False, f"lost: {loss}", "restore a backup, or run `memgpt doctor --repair`")
             return

@@ -21,6 +21,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+    from prompt_toolkit.history import History
 
 # Text from a model or a document must not control the terminal.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -203,9 +204,8 @@ class Ui:
     def prompt(self, question: str, history: Path | None, *, multiline: bool = False) -> str:
         """Ask for a line, with `history` at the arrow keys, or for several lines, ended by Esc and Enter."""
         import questionary
-        from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-        past = InMemoryHistory() if history is None else FileHistory(str(history))
+        past = _typed_before(history)
         return str(questionary.text(question, qmark=">", multiline=multiline, history=past).unsafe_ask())
 
     def secret(self, question: str) -> str:
@@ -213,6 +213,19 @@ class Ui:
         import questionary
 
         return str(questionary.password(question).unsafe_ask()).strip()
+
+
+def _typed_before(file: Path | None) -> History:
+    """Return the history in a file; in memory without one, or if it cannot be written."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    if file is None:
+        return InMemoryHistory()
+    try:
+        file.open("ab+").close()
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(file))
 
 
 def _restyled(text: Text, broken: str) -> Text:
