@@ -54,8 +54,8 @@ class Edge:
             jwks: Public keys of an issuer of tokens; None to check no tokens.
             issuer: The issuer's name.
             calls_per_second: Its rate limit.
-            patience: How long it waits for health checks and pings, such as ``30s``; None for what is shipped. Servers
-                in a busy test process are slow without being ill.
+            patience: How long it waits for health checks and pings, such as ``30s``, with a check every second; None
+                for what is shipped. Servers in a busy test process are slow without being ill.
         """
         port, admin = free_ports(2)
         self.folder = folder / "edge"
@@ -104,7 +104,7 @@ class Edge:
                 self._patience
             )
             for check in cluster["health_checks"]:
-                check["timeout"] = self._patience
+                check |= {"timeout": self._patience, "interval": "1s"}
         return json.dumps(config)
 
     def _wait_ready(self) -> None:
