@@ -215,8 +215,8 @@ def test_memory_restarts_under_a_running_agent(tmp_path: Path) -> None:
         history = _history(suite, agent.agent_id)
 
         suite.memory.kill9()
-        with pytest.raises(ServiceError) as caught:
-            client.agents.get(agent.agent_id)
+        with suite.client(turn_seconds=1.0) as hasty, pytest.raises(ServiceError) as caught:
+            hasty.agents.get(agent.agent_id)
         assert "the Memory service (agent.memory_address) cannot be reached" in caught.value.message
 
         suite.restart_memory()

@@ -362,7 +362,11 @@ def test_a_server_says_at_once_what_it_does(environment: dict[str, str]) -> None
         (["list", "agents"], {"MEMGPT_MEMORY_EMBEDING": "x"}, 2, "MEMGPT_MEMORY_EMBEDDING"),
         (
             ["list", "agents"],
-            {"MEMGPT_CLIENT_AGENT_ADDRESS": "127.0.0.1:9", "MEMGPT_CLIENT_LOADER_ADDRESS": "127.0.0.1:9"},
+            {
+                "MEMGPT_CLIENT_AGENT_ADDRESS": "127.0.0.1:9",
+                "MEMGPT_CLIENT_LOADER_ADDRESS": "127.0.0.1:9",
+                "MEMGPT_CLIENT_RETRY_SECONDS": "0.5",
+            },
             1,
             "cannot be reached",
         ),
@@ -388,6 +392,7 @@ def test_the_version_is_quick_to_say(memgpt: Run) -> None:
 
 
 AWAY = {f"MEMGPT_CLIENT_{name}_ADDRESS": "127.0.0.1:1" for name in ("AGENT", "LOADER", "MEMORY")}
+AWAY["MEMGPT_CLIENT_RETRY_SECONDS"] = "0.5"
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,11 @@ class ClientSettings(Section):
         "connections.",
     )
 
+    # A service that restarts is back by then, and a person hears soon of one that is not.
+    retry_seconds: float = Field(
+        9.0, ge=0, le=3600, description="Seconds for which a call is repeated while a service is unavailable."
+    )
+
     @model_validator(mode="after")
     def _belong_together(self) -> ClientSettings:
         if bool(self.agent_address) != bool(self.loader_address):

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from memgpt.client import MemGPT
 
 
-RETRY_SECONDS = 9.0
-"""Seconds for which a call is repeated: a service that restarts is back by then, and a person hears soon of one that is
-not."""
-
-
 def open_client(settings: ClientSettings, addresses: Addresses) -> MemGPT:
     """Return a client of services, with the configured TLS and credential."""
     from memgpt.client import MemGPT  # already imported by now: see `launch`
@@ -37,7 +32,7 @@ def open_client(settings: ClientSettings, addresses: Addresses) -> MemGPT:
         settings.credentials(),
         settings.token(),
         memory=addresses.memory,
-        retry_seconds=RETRY_SECONDS,
+        retry_seconds=settings.retry_seconds,
         allow_plaintext=settings.allow_plaintext,
     )
 
