@@ -56,12 +56,12 @@ SHOWN = (
 )
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_answers_break_between_words_while_they_stream(home: Home, width: int) -> None:
+@pytest.mark.parametrize(("width", "kind"), [(40, "xterm-256color"), (40, "dumb"), (80, "linux"), (200, "xterm")])
+def test_answers_break_between_words_while_they_stream(home: Home, width: int, kind: str) -> None:
     answer = call("send_message", message=ANSWER)
     with ScriptedLLM([answer]) as llm:
         home.configure(llm)
-        with home.terminal("run", "--agent", "Ada", "--first", "--no-verify", width=width) as chat:
+        with home.terminal("run", "--agent", "Ada", "--first", "--no-verify", width=width, kind=kind) as chat:
             chat.wait(PROMPT)
             chat.send("What is it?" + ENTER)
             screen = chat.wait(lambda text: text.count(PROMPT) == 2)

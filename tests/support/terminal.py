@@ -31,7 +31,14 @@ class Terminal:
     """
 
     def __init__(
-        self, program: str, *arguments: str, env: Mapping[str, str], cwd: Path, width: int = 120, height: int = 400
+        self,
+        program: str,
+        *arguments: str,
+        env: Mapping[str, str],
+        cwd: Path,
+        width: int = 120,
+        height: int = 400,
+        kind: str = "xterm-256color",
     ) -> None:
         """Start the program.
 
@@ -42,13 +49,14 @@ class Terminal:
             cwd: Its working directory.
             width: Columns of the terminal.
             height: Lines of the terminal; by default enough that nothing scrolls away.
+            kind: Its kind, as in ``TERM``.
         """
         self._screen = pyte.Screen(width, height)
         self._stream = pyte.Stream(self._screen)
         self._spawned = pexpect.spawn(
             program,
             list(arguments),
-            env={**env, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
+            env={**env, "TERM": kind, "PROMPT_TOOLKIT_NO_CPR": "1"},
             encoding="utf-8",
             codec_errors="replace",
             dimensions=(height, width),
@@ -123,9 +131,10 @@ class Home:
         self.path = folder / "home"
         self.environment = service_environment(self.path, {})
 
-    def terminal(self, *arguments: str, width: int = 120, **variables: str) -> Terminal:
+    def terminal(self, *arguments: str, width: int = 120, kind: str = "xterm-256color", **variables: str) -> Terminal:
         """Start a command on a terminal, with more environment variables."""
-        return Terminal(MEMGPT, *arguments, env={**self.environment, **variables}, cwd=self.folder, width=width)
+        environment = {**self.environment, **variables}
+        return Terminal(MEMGPT, *arguments, env=environment, cwd=self.folder, width=width, kind=kind)
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command without a terminal, with more environment variables."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from memgpt.cli.terminal.busy import Busy, BusyLine
@@ -41,6 +43,22 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def _console(*, stderr: bool = False, no_color: bool | None = None) -> Console:
+    # rich takes 80 by 25 for the size of a dumb terminal unless both are given.
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    width, height = get_terminal_size() if dumb else (None, None)
+    return Console(
+        stderr=stderr,
+        no_color=no_color,
+        width=width,
+        height=height,
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,
+        markup=False,
+    )
+
+
 class Ui:
     """Input and output of a command.
 
@@ -62,7 +80,7 @@ class Ui:
         self.terminal = sys.stdout.isatty()
         self.interactive = self.terminal and sys.stdin.isatty()
         self._plain = plain or not self.terminal
-        self.console = Console(no_color=plain or None, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self.console = _console(no_color=plain or None)
 
     @property
     def width(self) -> int:
@@ -134,7 +152,7 @@ class Ui:
         self._aside("", "", message)
 
     def _aside(self, kind: str, style: str, message: str) -> None:
-        console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        console = _console(stderr=True)
         width = console.width if sys.stderr.isatty() else 0
         text = wrap(printable(message), width, column=len(kind), indent=2)
         console.print(Text(kind, style=style) + Text(text), soft_wrap=True)
