@@ -107,7 +107,8 @@ class Terminal:
 
     def _read(self, deadline: float) -> bool:
         try:
-            self._stream.feed(self._spawned.read_nonblocking(65536, max(0.1, min(1.0, deadline - time.monotonic()))))
+            shown = self._spawned.read_nonblocking(65536, max(0.1, min(1.0, deadline - time.monotonic())))
+            self._stream.feed(shown.replace("\ufe0f", ""))  # at a variation selector, pyte drops the rest of a line
         except pexpect.TIMEOUT:
             return True
         except pexpect.EOF:

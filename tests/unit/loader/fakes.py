@@ -24,6 +24,8 @@ class FakeMemory:
         self.load_records: dict[str, LoadRecord] = {}
         self.failures: list[ServiceError | asyncio.CancelledError] = []
         """Raised by the next attempts to store, one each."""
+        self.finish_failures: list[ServiceError] = []
+        """Raised by the next attempts to finish a file, one each."""
         self.record_failures: list[ServiceError] = []
         self.gate = asyncio.Event()
         """Storing waits for it before a file becomes visible."""
@@ -111,6 +113,8 @@ class _Writer:
         self._memory.storing.set()
         if self._memory.sources[self._source_id] != self._memory.open_to:
             await self._memory.gate.wait()
+        if self._memory.finish_failures:
+            raise self._memory.finish_failures.pop(0)
         files = self._memory.files.setdefault(self._source_id, {})
         manifest = self._version.manifest
         stored = StoredFile(

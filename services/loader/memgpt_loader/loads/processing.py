@@ -21,7 +21,7 @@ from memgpt_loader.loads.live_load import LiveLoad
 from memgpt_loader.loads.pipeline import FileObserver, FilePipeline, Job
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats
-from memgpt_loader.model import FileState, LoadFile, StoredFile
+from memgpt_loader.model import FileState, LoadFile, StoredFile, Wait
 
 _log = get_logger(__name__)
 
@@ -77,12 +77,20 @@ class FileProcessor:
                     progress=lambda documents, passages: live.set_progress(
                         name, documents=documents, passages=passages
                     ),
-                    waiting=lambda wait: live.set_wait(name, wait),
+                    waiting=partial(self._wait, live, name),
                     finishing=lambda: live.cancellable.discard(name),
                 ),
             )
         finally:
             spooled.discard()
+
+    @staticmethod
+    def _wait(live: LiveLoad, name: str, wait: Wait) -> None:
+        """Note that a file waits for another attempt, and can be cancelled even if the last one was about to end."""
+        live.set_wait(name, wait)
+        live.cancellable.add(name)
+        if live.cancelling or live.lost:
+            live.tasks[name].cancel()
 
     async def _relabel(self, live: LiveLoad, file: LoadFile, held: StoredFile) -> StoredFile:
         async with self._relabels:

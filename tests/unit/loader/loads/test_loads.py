@@ -722,6 +722,28 @@ async def test_all_files_of_a_load_wait_for_a_rate_limit_and_are_cancelled_at_on
     await one.close()
 
 
+async def test_a_file_that_waits_to_be_finished_again_is_cancelled_at_once(loader: Loader, memory: FakeMemory) -> None:
+    memory.finish_failures = [limited(600)]
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    await loader.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    await waiting(loader.loads, created.load_id)
+    async with asyncio.timeout(30):
+        assert states(await loader.loads.cancel(created.load_id)) == {"a.txt": FileState.CANCELLED}
+
+
+async def test_a_file_does_not_wait_once_its_load_is_being_cancelled(loader: Loader, memory: FakeMemory) -> None:
+    memory.finish_failures = [limited(600)]
+    memory.gate.clear()
+    created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    await loader.loads.upload(created.load_id, "a.txt", chunks(b"One."))
+    await memory.storing.wait()
+    async with asyncio.timeout(30):
+        cancelling = asyncio.create_task(loader.loads.cancel(created.load_id))
+        await asyncio.sleep(0)
+        memory.gate.set()
+        assert states(await cancelling) == {"a.txt": FileState.CANCELLED}
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
