@@ -91,7 +91,7 @@ class RetryPolicy:
         if self._clock() + wait > self._deadline_after(error):
             return False
         self._backoff = min(self._maximum, 2 * self._backoff)
-        wait *= random.uniform(1.0, 1.2)  # noqa: S311 - spreads retries, not used for security
+        wait += random.uniform(0.0, 0.2) * min(wait, self._maximum)  # noqa: S311 - spreads retries, not a secret
         if self._waiting is not None:
             self._waiting(error, wait)
         return wait

@@ -36,7 +36,8 @@ def test_a_wait_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "1 s"), (119, "119 s"), (121, "3 min"), (7200, "2 h"), (3 * 86400, "72 h")]
+    ("seconds", "text"),
+    [(0.2, "1 s"), (119, "119 s"), (121, "2 min"), (130, "3 min"), (602, "10 min"), (7200, "2 h"), (259200, "72 h")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text

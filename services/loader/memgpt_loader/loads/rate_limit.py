@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from memgpt_loader.model import Wait
 
+_SPREAD = 1.0
+"""Seconds over which the files of a load are spread after a limit."""
+
 
 class RateLimit:
     """Makes the other files of a load wait with the one that met the limit: each refused call may count toward it."""
@@ -28,4 +31,4 @@ class RateLimit:
         """
         while (wait := self._wait) is not None and wait.seconds:
             waiting(wait)
-            await asyncio.sleep(wait.seconds * random.uniform(1.0, 1.1))  # noqa: S311 - spreads retries
+            await asyncio.sleep(wait.seconds + random.uniform(0.0, _SPREAD))  # noqa: S311 - not a secret
