@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -28,6 +27,7 @@ from memgpt_runtime.status import from_rpc_error
 
 from tests.support.contracts import service_methods
 from tests.support.credentials import SERVERS, GuardedSuite, Metadata, bearer, reason_of
+from tests.support.waiting import wait_until
 
 REFUSED = {
     "none": "CREDENTIAL_MISSING",
@@ -78,7 +78,7 @@ class Credentials:
             self.metadata[role] = bearer(suite.create_key(role, role, "acme")[1])
         self.metadata["other tenant"] = bearer(suite.create_key("other", "admin", "globex")[1])
         expiring = Timestamp()
-        expiring.FromDatetime(datetime.now(UTC) + timedelta(seconds=0.5))
+        expiring.FromDatetime(datetime.now(UTC) + timedelta(seconds=2))
         self.metadata["expired"] = bearer(suite.create_key("expired", "operator", expire_time=expiring)[1])
         revoked, token = suite.create_key("revoked", "operator")
         self.metadata["revoked"] = bearer(token)
@@ -88,12 +88,7 @@ class Credentials:
         self.ids = self._fill()
 
     def _await_refusal(self, kind: str) -> None:
-        until = time.monotonic() + 5
-        for server in ALL_SERVERS:
-            reason = ""
-            while reason != REFUSED[kind]:
-                assert time.monotonic() < until
-                reason = self._reason(server, kind)
+        wait_until(lambda: {self._reason(server, kind) for server in ALL_SERVERS} == {REFUSED[kind]})
 
     def _reason(self, server: str, kind: str) -> str:
         stub = IdentityServiceStub(self.suite.channel(server))

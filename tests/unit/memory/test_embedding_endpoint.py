@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -211,11 +211,9 @@ async def test_words_that_fit_the_cause(scripted_llm: Start, reply: Reply, error
 async def test_an_endpoint_out_of_reach_is_reported_at_once(scripted_llm: Start) -> None:
     llm = scripted_llm()
     llm.close()
-    begin = time.monotonic()
-    async with embedder(llm) as model:
+    async with embedder(llm, timeout=600) as model, asyncio.timeout(60):
         with pytest.raises(errors.Unavailable, match="cannot be reached"):
             await model.embed(["a"])
-    assert time.monotonic() - begin < 10
 
 
 async def test_an_endpoint_that_hangs(scripted_llm: Start) -> None:
@@ -311,11 +309,10 @@ async def test_after_a_longer_rate_limit_a_call_goes_on_where_it_was(scripted_ll
     llm.rule_embeddings(limited)
     async with embedder(llm) as model:
         for _ in range(2):
-            begin = time.monotonic()
             with pytest.raises(errors.ResourceExhausted, match="rate limiting") as caught:
-                await model.embed(TEXTS)
+                async with asyncio.timeout(30):  # it does not wait for the endpoint
+                    await model.embed(TEXTS)
             assert caught.value.retry_after == 60
-            assert time.monotonic() - begin < 5
             await model.embed(["another text"], query=True)
         limited.accepted = 99
         assert np.array_equal(await model.embed(TEXTS), expected(TEXTS))
