@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -74,6 +75,23 @@ async def test_an_option_that_is_refused(scripted_llm: Start) -> None:
         assert np.array_equal(await model.embed(["a", "b"]), expected(["a", "b"]))
         await model.embed(["c"])
     assert [request.json.get("encoding_format") for request in llm.embedding_requests] == ["float", None, None]
+
+
+async def test_an_option_that_is_refused_to_several_calls_at_once(scripted_llm: Start) -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def voyage(request: Request) -> Reply | None:
+        if not request.json.get("encoding_format"):
+            return None
+        both.wait()
+        return Status(400, "Value 'float' for 'encoding_format' is not valid")
+
+    llm = scripted_llm()
+    llm.rule_embeddings(voyage)
+    async with embedder(llm) as model:
+        first, second = await asyncio.gather(model.embed(["a"]), model.embed(["b"]))
+    assert np.array_equal(np.concatenate([first, second]), expected(["a", "b"]))
+    assert len(llm.embedding_requests) == 4
 
 
 async def test_queries_and_passages_where_they_differ(scripted_llm: Start) -> None:

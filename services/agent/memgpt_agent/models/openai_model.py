@@ -267,7 +267,7 @@ class OpenAIModel:
         name = request.model or self._settings.model
         dialect = self._dialect(name)
         for _ in range(_MAX_ADAPTATIONS):
-            body = dialect.body(request, name, mode, room)
+            changes, body = dialect.changes, dialect.body(request, name, mode, room)
             reader = AnswerReader(
                 sink,
                 FunctionNames(request.functions),
@@ -276,7 +276,7 @@ class OpenAIModel:
             try:
                 answer = await self._read(body, dialect.path, reader)
             except EndpointError as error:
-                changed = dialect.adapt(body, error.refusal)
+                changed = dialect.adapt(body, error.refusal, changes)
                 if not changed:
                     raise
                 _log.info("model_request_adapted", model=name, change=changed, quote=error.refusal.quote)

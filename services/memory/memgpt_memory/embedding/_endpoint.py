@@ -175,15 +175,23 @@ class OpenAIEmbedder:
     async def _adapted(self, texts: Sequence[str], query: bool, policy: RetryPolicy) -> list[Numbers]:
         """Return the vectors of one request, retried after a rate limit and without the options that are refused."""
         while True:
+            form = self._form
             try:
                 return await self._request(texts, query)
             except _RefusedError as error:
+                if form != self._form:
+                    continue  # another call has adapted the form of requests
                 if pause := policy(error):
                     await asyncio.sleep(pause)
                     continue
                 if not self._adapt(error.refusal):
                     raise
                 _log.info("embedding_request_adapted", quote=error.refusal.quote)
+
+    @property
+    def _form(self) -> tuple[str, frozenset[str], tuple[str, str] | None]:
+        """What `_adapt` changes: the path, the options, and the types of inputs."""
+        return self._paths[0], frozenset(self._options), self._input_types
 
     def _adapt(self, refusal: Refusal) -> bool:
         """Change the option that a refusal names; return False if it names none that can be changed."""

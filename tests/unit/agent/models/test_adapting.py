@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from memgpt.endpoints.address import parse_address
+from memgpt.endpoints.refusals import understand
 from memgpt.memory.v1 import message_pb2
 from memgpt_agent.context_window.tokens import TokenCalibration, TokenCounter
 from memgpt_agent.context_window.window import raw_function_tokens, raw_size
@@ -18,6 +20,7 @@ from memgpt_agent.memory import memory_protos
 from memgpt_agent.models.answer.usage import read_usage
 from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, ModelRequest
 from memgpt_agent.models.endpoint import CallMode
+from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.models.request.history import CallExtras
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
@@ -69,6 +72,28 @@ async def test_an_option_that_is_refused(scripted_llm: Start, refusal: str, opti
     assert option in first.json
     assert second.json.get(option) != first.json[option]
     assert {key for key in first.json if first.json[key] != second.json.get(key)} <= {option, "stream_options"}
+
+
+@pytest.mark.parametrize(
+    ("status", "refusal", "option", "left"),
+    [
+        (400, "'parallel_tool_calls' is not supported with this model.", "parallel_tool_calls", None),
+        (400, "Tool choice must be auto", "tool_choice", "auto"),
+        (400, "Use 'max_completion_tokens' instead of 'max_tokens'.", "max_tokens", None),
+        (404, "Not Found", "path", "/v1/chat/completions"),
+    ],
+)
+def test_a_refusal_of_several_calls_at_once_changes_one_thing(
+    status: int, refusal: str, option: str, left: str | None
+) -> None:
+    dialect = Dialect(parse_address("http://localhost"), None)
+    refused = [dialect.body(question(), "m", CallMode.TOOLS, 500) for _ in range(2)]
+    since = dialect.changes
+    understood = understand(status, {"error": {"message": refusal}})
+    assert all(dialect.adapt(body, understood, since) for body in refused)
+    body = {**dialect.body(question(), "m", CallMode.TOOLS, 500), "path": dialect.path}
+    assert body.get(option) == left
+    assert "max_tokens" in body or "max_completion_tokens" in body
 
 
 async def test_a_refusal_that_echoes_the_request_removes_nothing(scripted_llm: Start) -> None:

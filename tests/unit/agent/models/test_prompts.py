@@ -112,7 +112,8 @@ def accepted(check: Callable[[Body], object], request: ModelRequest, mode: CallM
         try:
             check(sent)
         except RefusedError as error:
-            if not dialect.adapt(body, understand(400, {"error": {"message": str(error)}})):
+            refusal = understand(400, {"error": {"message": str(error)}})
+            if not dialect.adapt(body, refusal, dialect.changes):
                 raise
             continue
         return sent

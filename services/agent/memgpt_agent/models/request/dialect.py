@@ -31,7 +31,11 @@ _SMALLEST_LIMIT = 16
 
 
 class Dialect:
-    """The form of requests to one model of an endpoint."""
+    """The form of requests to one model of an endpoint.
+
+    Attributes:
+        changes: How often it was changed.
+    """
 
     def __init__(self, address: Address, temperature: float | None) -> None:
         self._temperature = temperature
@@ -44,6 +48,7 @@ class Dialect:
         self._dropped: frozenset[str] = frozenset()
         self._unconstrained = 0
         self.most_tokens = 0
+        self.changes = 0
         self.quirks = Quirks()
         self.extras = CallExtras()
 
@@ -77,14 +82,26 @@ class Dialect:
                 body["parallel_tool_calls"] = False
         return body
 
-    def adapt(self, body: Body, refusal: Refusal) -> str:
-        """Change one thing for the next request.
+    def adapt(self, body: Body, refusal: Refusal, since: int) -> str:
+        """Change one thing for the next request, unless another call has changed something in the meantime.
+
+        Args:
+            body: The request that was refused.
+            refusal: The refusal.
+            since: `changes` when the request was made.
 
         Returns:
             What was changed; empty if the refusal names nothing that can be changed.
         """
         if refusal.status not in _REFUSING or refusal.meaning not in _REFUSED:
             return ""
+        if since != self.changes:
+            return "by another call"
+        changed = self._change(body, refusal)
+        self.changes += bool(changed)
+        return changed
+
+    def _change(self, body: Body, refusal: Refusal) -> str:
         text = refusal.text
         if refusal.status in (404, 405) and len(self._paths) > 1 and not _speaks_of_a_model(text):
             self._paths.pop(0)
