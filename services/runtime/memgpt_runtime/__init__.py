@@ -18,7 +18,7 @@
 `early_sigterm`         ends a process that is still importing on SIGTERM
 `probe`                 ``python -m memgpt_runtime.probe``, the health check of a container
 `pagination`            `PageTokenCodec`, `normalize_page_size`
-`names`                 `check_name`, for names chosen by people
+`names`                 `check_name` and `comparable`, for names chosen by people
 `agent_rules`           rules for agents that the Agent and Memory check in their requests
 `validation`            ``buf.validate`` constraints of requests
 `tokens`, `chunking`    `count_tokens`; `chunk`, which splits text at sentences; `graphemes`

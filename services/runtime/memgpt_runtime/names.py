@@ -38,6 +38,14 @@ def check_name(field: str, name: str) -> None:
             )
 
 
+def comparable(name: str) -> str:
+    """Return a name in the form in which names are compared (NFC, https://unicode.org/reports/tr15/).
+
+    macOS, for example, writes accents as characters of their own.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def _is_noncharacter(code: int) -> bool:
     """Whether a code point is a noncharacter. Unassigned ones are not: a newer version of Unicode may assign them."""
     return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from typing import Any
 from uuid import uuid4
 
@@ -509,3 +510,25 @@ async def test_profiles(memory: Memory) -> None:
     for bad in (("x", ""), ("", "x"), ("x", "y" * 65_537), ("x" * 129, "x")):
         with refused(INVALID):
             await put(persona, *bad)
+
+
+async def test_names_that_differ_in_their_unicode_form_alone_are_equal(memory: Memory) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    agent, source = await memory.agent(decomposed), await memory.source(composed)
+    with refused(TAKEN):
+        await memory.agent(composed)
+    with refused(TAKEN):
+        await memory.source(decomposed)
+    assert (await get(memory, name=composed)).agent_id == agent.agent_id
+    found = await memory.sources.GetSource(source_service_pb2.GetSourceRequest(name=decomposed))
+    assert found.source.source_id == source.source_id
+    assert (await update(memory, agent.agent_id, "name", name=composed)).name == composed
+    assert (await get(memory, name=decomposed)).agent_id == agent.agent_id
+    await update(memory, agent.agent_id, "name", name="tea")
+    assert (await memory.agent(composed)).name == composed
+    persona = profile_pb2.PROFILE_KIND_PERSONA
+    for name in (decomposed, composed):
+        await memory.profiles.PutProfile(profile_service_pb2.PutProfileRequest(kind=persona, name=name, text=name))
+    listed = await memory.profiles.ListProfiles(profile_service_pb2.ListProfilesRequest(kind=persona))
+    assert [(profile.name, profile.text) for profile in listed.profiles] == [(composed, composed)]
+    await memory.profiles.DeleteProfile(profile_service_pb2.DeleteProfileRequest(kind=persona, name=decomposed))

@@ -11,6 +11,7 @@ from memgpt_runtime import reasons
 from memgpt_runtime.auth.api_keys import new_token
 from memgpt_runtime.errors import NotFound
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.names import comparable
 
 from memgpt_memory.access._model import ApiKeyRow, SecretRow
 from memgpt_memory.clock import now
@@ -110,7 +111,7 @@ class ApiKeys:
         """
         key_id = await self._names.find(tenant, "api_key", name)
         row = (await self.find_many([key_id])).get(key_id) if key_id else None
-        if row is None or row.tenant != tenant or row.name != name:
+        if row is None or row.tenant != tenant or comparable(row.name) != comparable(name):
             raise _unknown_key(name)
         return row
 
@@ -203,7 +204,7 @@ class ApiKeys:
     def _called(self, name: str) -> Callable[[str], Awaitable[bool]]:
         async def check(key_id: str) -> bool:
             row = (await self.find_many([key_id])).get(key_id)
-            return row is not None and row.name == name
+            return row is not None and comparable(row.name) == comparable(name)
 
         return check
 

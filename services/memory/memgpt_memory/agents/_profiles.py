@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import NotFound
-from memgpt_runtime.names import check_name
+from memgpt_runtime.names import check_name, comparable
 
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.records import Records, TextRows, key_of
@@ -37,7 +37,7 @@ class Profiles:
             InvalidArgument: The name is blank, or holds what cannot be seen.
         """
         check_name("name", name)
-        key = key_of("profile", tenant, kind, name)
+        key = await self._key(tenant, kind, name)
         async with self._rows.lock(key):
             stored = await self._rows.put(key, tenant, {"kind": kind, "name": name}, text)
         return Profile(kind, name, text, stored["updated"])
@@ -48,7 +48,7 @@ class Profiles:
         Raises:
             NotFound: There is no such profile.
         """
-        found = await self._rows.get(key_of("profile", tenant, kind, name), tenant)
+        found = await self._rows.get(await self._key(tenant, kind, name), tenant)
         if found is None:
             raise unknown_profile(kind, name)
         body, text = found
@@ -56,14 +56,12 @@ class Profiles:
 
     async def list(self, tenant: str, kind: str, size: int, after: str) -> Page[Profile]:
         """Return a page of profiles by name, after the name `after`."""
-        names = sorted(
-            body["name"] for body in (await self._records.bodies("profile", tenant)).values() if body["kind"] == kind
-        )
-        page = list_page(names, size, after)
-        keys = [key_of("profile", tenant, kind, name) for name in page.items]
-        found = await self._rows.get_many(keys, tenant)
+        bodies = await self._records.bodies("profile", tenant)
+        keys = {body["name"]: key for key, body in bodies.items() if body["kind"] == kind}
+        page = list_page(sorted(keys), size, after)
+        found = await self._rows.get_many([keys[name] for name in page.items], tenant)
         items = [Profile(kind, body["name"], text, body["updated"]) for body, text in found]
-        return Page(items, page.next_token, len(names))
+        return Page(items, page.next_token, page.total)
 
     async def delete(self, tenant: str, kind: str, name: str) -> None:
         """Delete a profile.
@@ -71,11 +69,18 @@ class Profiles:
         Raises:
             NotFound: There is no such profile.
         """
-        key = key_of("profile", tenant, kind, name)
+        key = await self._key(tenant, kind, name)
         async with self._rows.lock(key):
             if await self._rows.get_held(key, tenant) is None:
                 raise unknown_profile(kind, name)
             await self._rows.delete(key)
+
+    async def _key(self, tenant: str, kind: str, name: str) -> str:
+        """Return the key of the row of a profile."""
+        key, former = (key_of("profile", tenant, kind, form) for form in (comparable(name), name))
+        if former != key and await self._records.get(former) is not None:
+            return former  # an earlier version used names as they were given
+        return key
 
 
 def unknown_profile(kind: str, name: str) -> NotFound:

@@ -16,7 +16,7 @@ from memgpt_memory.blocks import SharedBlock, SharedBlockRow
 from memgpt_memory.clock import now
 from memgpt_memory.messages import NewMessage, Role, message_id, message_rows
 from memgpt_memory.passages import note_id
-from memgpt_memory.records import Record, Records, TextRef, ids_of, key_of, text_ids, text_records
+from memgpt_memory.records import Record, Records, TextRef, ids_of, name_key, text_ids, text_records
 from memgpt_memory.sources import FileRow
 from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, all_of
@@ -143,7 +143,7 @@ class Reconciliation:
         await self._name(record, "block", row.name)
 
     async def _name(self, record: Record, kind: str, name: str) -> None:
-        key = key_of("name", record.tenant, kind, name)
+        key = name_key(record.tenant, kind, name)
         if await self._records.get(key) is None:
             body = json.dumps({"id": record.id})
             await self._records.put(Record(key, "name", record.tenant, record.id, now(), body))

@@ -10,11 +10,16 @@ from weakref import WeakValueDictionary
 
 from memgpt_runtime import reasons
 from memgpt_runtime.context import principal
-from memgpt_runtime.names import check_name
+from memgpt_runtime.names import check_name, comparable
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record
 from memgpt_memory.records._records import Records, key_of
+
+
+def name_key(tenant: str, kind: str, name: str) -> str:
+    """Return the key of the row of a name."""
+    return key_of("name", tenant, kind, comparable(name))
 
 
 class Names:
@@ -42,11 +47,11 @@ class Names:
             ServiceError: What `check_tenant` raises.
         """
         check_name("name", name)
-        key = key_of("name", tenant, kind, name)
+        key = name_key(tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             self.check_tenant(tenant)  # a long call may have begun before the tenant was deleted
-            holder = await self._holder(key)
+            holder = await self.find(tenant, kind, name)
             if holder and holder != owner and await holds(holder):
                 # A restricted key must not learn the ids of what it may not use.
                 details = {} if principal().restricted else {f"{kind}_id": holder}
@@ -61,13 +66,17 @@ class Names:
 
     async def find(self, tenant: str, kind: str, name: str) -> str:
         """Return the owner of a name, or the empty text. The owner may not exist, or have another name by now."""
-        return await self._holder(key_of("name", tenant, kind, name))
+        key, former = name_key(tenant, kind, name), key_of("name", tenant, kind, name)
+        holder = await self._holder(key)
+        if not holder and former != key:  # an earlier version used names as they were given
+            holder = await self._holder(former)
+        return holder
 
     async def release(
         self, tenant: str, kind: str, name: str, owner: str, called: Callable[[str], Awaitable[bool]]
     ) -> None:
         """Release a name, if `owner` has it, unless it is called so again."""
-        key = key_of("name", tenant, kind, name)
+        key = name_key(tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             if await self._holder(key) == owner and not await called(owner):
