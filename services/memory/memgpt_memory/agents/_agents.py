@@ -10,6 +10,7 @@ from typing import cast
 from memgpt_runtime.agent_rules import check_context_window, check_time_zone, check_ttl
 from memgpt_runtime.context import principal
 from memgpt_runtime.errors import AlreadyExists, Reason, Unavailable
+from memgpt_runtime.names import comparable
 
 from memgpt_memory.agents._cache import AgentCache
 from memgpt_memory.agents._commands import CreateAgent, DeleteAgent, UpdateSettings
@@ -24,9 +25,9 @@ from memgpt_memory.agents._state import AgentState
 from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
 from memgpt_memory.quotas import Quotas
-from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
+from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records, ids_of
 from memgpt_memory.restrictions import check_may_create, permitted_ids
-from memgpt_memory.tasks import run_to_end
+from memgpt_memory.tasks import all_to_end, run_to_end
 
 _TEXTS = ("system", "description")
 """Settings that are stored as texts of their own."""
@@ -129,7 +130,7 @@ class Agents:
         """
         agent_id = await self._names.find(tenant, "agent", name)
         live = await self._cache.find(agent_id) if agent_id else None
-        if live is None or live.row.name != name or live.row.deleting or not principal().may_use_agent(agent_id):
+        if live is None or not await self._called(name)(agent_id) or not principal().may_use_agent(agent_id):
             raise unknown_agent_name(name)
         await self.before_read(live)
         return live
@@ -254,13 +255,20 @@ class Agents:
     async def resume_deletions(self) -> None:
         """Finish deletions that failed or that a crash interrupted, and remove the remains of failed imports."""
         for agent_id in self._journal.of("agent"):
-            if agent_id not in self._importing:
-                record = await self._records.get(agent_id)
-                row = AgentRow.model_validate_json(record.body) if record is not None else None
-                if row is None or not row.deleting:
-                    await self._journal.end(agent_id)
-                elif agent_id not in self._importing:
-                    await self._purge(LiveAgent(AgentState(agent_id, row)))
+            if agent_id in self._importing or await self._journal.end_if(agent_id, partial(self._gone, agent_id)):
+                continue
+            row = await self._read_row(agent_id)
+            if row is not None and row.deleting and agent_id not in self._importing:
+                await self._purge(LiveAgent(AgentState(agent_id, row)))
+
+    async def _gone(self, agent_id: str) -> bool:
+        """Whether nothing of an agent is left to delete."""
+        row = await self._read_row(agent_id)
+        return row is None or not row.deleting
+
+    async def _read_row(self, agent_id: str) -> AgentRow | None:
+        record = await self._records.get(agent_id)
+        return AgentRow.model_validate_json(record.body) if record is not None else None
 
     async def find_unfinished(self) -> None:
         """Find deletions and imports in progress in a store that predates the journal."""
@@ -326,11 +334,9 @@ class Agents:
 
     async def sweep(self) -> None:
         """Delete unused rows that a failure or a crash left behind."""
-        for record in await self._records.find("agent"):  # of every tenant
-            live = await self._cache.find(record.id)
-            if live is not None and not live.row.deleting:
-                async with live.lock:
-                    await self.repository.sweep(live)
+        async for live in self.all():
+            async with live.lock:
+                await self.repository.sweep(live)
 
     async def find_many(self, ids: Sequence[str]) -> Sequence[LiveAgent]:
         """Return the agents that exist, in the order of `ids`."""
@@ -341,9 +347,12 @@ class Agents:
         """Return the ids of the agents, of every tenant, that may have a time to live."""
         return [record.parent for record in await self._records.find(LIFETIME)]
 
-    async def all(self) -> Sequence[LiveAgent]:
-        """Return the agents of every tenant."""
-        return await self.find_many([record.id for record in await self._records.find("agent")])
+    async def all(self) -> AsyncIterator[LiveAgent]:
+        """Yield the agents of every tenant; each is in memory only as long as it is needed."""
+        for agent_id in ids_of(await self._records.find("agent")):
+            live = await self._cache.find(agent_id)
+            if live is not None and not live.row.deleting:
+                yield live
 
     async def read_context(self, live: LiveAgent, *, messages: bool) -> tuple[AgentState, Sequence[Message]]:
         """Read the agent's state, and the messages in its context window, as of one instant.
@@ -363,7 +372,7 @@ class Agents:
 
         async def check(agent_id: str) -> bool:
             live = await self._cache.find(agent_id)
-            return live is not None and not live.row.deleting and live.row.name == name
+            return live is not None and not live.row.deleting and comparable(live.row.name) == comparable(name)
 
         return check
 
@@ -373,11 +382,12 @@ class Agents:
         requests, names = await self._records.find_owned(live.id)
         if not live.row.importing:  # the request of a failed import may be sent again
             await self._requests.forget(requests, Reason.AGENT_NOT_FOUND)
-        await self.messages.delete_from(live.id)
-        for forget in self.on_purge:
-            await forget(live)
-        await self.passages.delete_where(tenant, live.id)
-        await self._names.release_all(names, live.id)
+        await all_to_end(
+            self.messages.delete_from(live.id),
+            *(forget(live) for forget in self.on_purge),
+            self.passages.delete_where(tenant, live.id),
+            self._names.release_all(names, live.id),
+        )
         await self._records.delete_children(live.id)
         await self._records.delete([live.id])
         await self._journal.end(live.id)

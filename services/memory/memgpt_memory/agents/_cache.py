@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository
 from memgpt_memory.agents._state import AgentState
+from memgpt_memory.shared_reads import SharedReads
 
 _MAX_AGENTS = 4_096
 
@@ -20,31 +22,29 @@ class AgentCache:
         """Read missing agents from `repository`; a lease found there holds for `lease_seconds` from now."""
         self._repository = repository
         # Not a cache of cachetools, since an agent with waiters must stay, however long ago it was used.
-        self._agents: OrderedDict[str, LiveAgent] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[LiveAgent | None]] = {}
+        self._recent: OrderedDict[str, LiveAgent] = OrderedDict()
+        # A call may hold one that is no longer among them.
+        self._agents: WeakValueDictionary[str, LiveAgent] = WeakValueDictionary()
+        self._reads = SharedReads(self._read)
         self._leases_end = asyncio.get_running_loop().time() + lease_seconds
 
     async def find(self, agent_id: str) -> LiveAgent | None:
         """Return an agent from the cache or the store; None if there is none."""
         live = self._agents.get(agent_id)
-        if live is not None:
-            self._agents.move_to_end(agent_id)
-            if live.uncertain and not live.lock.locked():
-                await self._repository.read_state(live)
-            return live
-        task = self._loading.get(agent_id)
-        if task is None:
-            task = self._loading[agent_id] = asyncio.create_task(self._read(agent_id))
-            task.add_done_callback(lambda _: self._loading.pop(agent_id, None))
-        return await asyncio.shield(task)
+        if live is None:
+            # It may have been created in the meantime.
+            return (await self._reads.get([agent_id])).get(agent_id) or self._agents.get(agent_id)
+        self._recent[agent_id] = live
+        self._recent.move_to_end(agent_id)
+        if live.uncertain and not live.lock.locked():
+            await self._repository.read_state(live)
+        return live
 
     async def find_many(self, ids: Sequence[str]) -> dict[str, LiveAgent | None]:
         """Return agents from the cache or the store by their ids; None for missing ones."""
-        missing = [id_ for id_ in ids if id_ not in self._agents]
-        states = await self._repository.read_many(missing) if missing else {}
-        for id_, state in states.items():
-            self._admit(id_, state)
-        return {id_: await self.find(id_) if id_ in states or id_ not in missing else None for id_ in ids}
+        missing = dict.fromkeys(id_ for id_ in ids if id_ not in self._agents)
+        read = await self._reads.get(list(missing)) if missing else {}
+        return {id_: await self.find(id_) if id_ in read or id_ not in missing else None for id_ in ids}
 
     def find_cached(self, agent_id: str) -> LiveAgent | None:
         """Return an agent if it is in the cache."""
@@ -55,29 +55,28 @@ class AgentCache:
         held = self._agents.get(live.id)
         if held is not None and not held.row.deleting:
             return held
-        self._agents[live.id] = live
+        self._agents[live.id] = self._recent[live.id] = live
         return live
 
     def remove(self, agent_id: str) -> None:
         """Remove an agent whose rows are gone."""
+        self._recent.pop(agent_id, None)
         self._agents.pop(agent_id, None)
 
-    async def _read(self, agent_id: str) -> LiveAgent | None:
-        state = await self._repository.read(agent_id)
-        if state is None:
-            return self._agents.get(agent_id)  # it may have been created in the meantime
-        return self._admit(agent_id, state)
+    async def _read(self, ids: Sequence[str]) -> Mapping[str, LiveAgent]:
+        states = await self._repository.read_many(ids)
+        return {id_: self._admit(id_, state) for id_, state in states.items()}
 
     def _admit(self, agent_id: str, state: AgentState) -> LiveAgent:
         """Add an agent that was read. An entry that was added in the meantime stays."""
         held = self._agents.get(agent_id)
         if held is not None:
             return held
-        live = self._agents[agent_id] = LiveAgent(state)
+        live = self._agents[agent_id] = self._recent[agent_id] = LiveAgent(state)
         # A lease that was held when this process started may still be in use, so it gets its full duration.
         live.lease_ends = self._leases_end
-        if len(self._agents) > _MAX_AGENTS:
-            for id_ in [id_ for id_, old in list(self._agents.items())[: _MAX_AGENTS // 8] if old.idle]:
+        if len(self._recent) > _MAX_AGENTS:
+            for id_ in [id_ for id_, old in list(self._recent.items())[: _MAX_AGENTS // 8] if old.idle]:
                 if id_ != agent_id:
-                    del self._agents[id_]
+                    del self._recent[id_]
         return live

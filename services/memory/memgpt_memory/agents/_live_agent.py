@@ -51,7 +51,7 @@ class Attempt:
     committing: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class LiveAgent:
     """An agent in the cache. Only `AgentRepository.commit`, under `lock`, replaces its state.
 

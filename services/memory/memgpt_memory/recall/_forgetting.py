@@ -67,7 +67,7 @@ class Forgetting:
 
     async def sweep(self) -> None:
         """Delete what a failure or a crash left of forgotten messages."""
-        for live in await self._agents.all():
+        async for live in self._agents.all():
             await self._recall.sweep(live)
 
     async def _messages(self, live: LiveAgent, sequences: set[int]) -> int:
@@ -99,13 +99,14 @@ class Forgetting:
         frontier = {one for one in wanted if one < state.row.message_count and one not in state.forgotten}
         while frontier:
             found: set[int] = set()
+            originals: set[int] = set()
             for message in await self._agents.messages.read(state.id, sorted(frontier)):
                 found |= {message.replaces} if message.replaces is not None else set()
                 found |= await self._other_half(state, message)
                 if message.sequence in state.rewinds:
-                    found |= {
-                        m.sequence async for m in self._all(state, message.sequence) if m.replaces == message.sequence
-                    }
+                    originals.add(message.sequence)
+            if originals:
+                found |= {m.sequence async for m in self._all(state, min(originals)) if m.replaces in originals}
             frontier = {one for one in found - wanted if one not in state.forgotten}
             wanted |= frontier
         return wanted

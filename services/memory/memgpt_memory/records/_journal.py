@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from memgpt_memory.clock import now
@@ -53,6 +53,15 @@ class Journal:
         """
         self.pending.pop(id_, None)
         await self.write()
+
+    async def end_if(self, id_: str, done: Callable[[], Awaitable[bool]]) -> bool:
+        """Note that work is done if it is: no work begins before that is noted. Return whether it is done."""
+        async with self._lock:
+            if not await done():
+                return False
+            self.pending.pop(id_, None)
+            await self._records.put(self._record())
+            return True
 
     async def write(self) -> None:
         """Write the row."""

@@ -125,7 +125,8 @@ class Records:
     async def delete_children(self, parent: str) -> None:
         """Delete all rows that belong to `parent`, and first those that belong to these: a crash leaves no orphans.
 
-        Names stay: their holders must release them (see `Names.release_all`).
+        Names stay: their holders must release them (see `Names.release_all`). Delete the row of `parent` afterwards,
+        which makes all of this durable.
         """
         levels: list[list[str]] = []
         level = [parent]
@@ -138,7 +139,7 @@ class Records:
             levels.append(ids_of(found))
             level = [row.id for row in found if row.kind in _OWNERS]
         for ids in reversed(levels):
-            await self.delete(ids)
+            await self.delete(ids, unread=True)
 
     async def read_texts(self, owner: str, references: Mapping[str, TextRef]) -> dict[str, str]:
         """Read texts of an owner by their names."""

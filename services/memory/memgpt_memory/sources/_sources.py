@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from memgpt_runtime.context import principal
 from memgpt_runtime.errors import Reason
+from memgpt_runtime.names import comparable
 
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
@@ -13,6 +15,7 @@ from memgpt_memory.passages import Passages
 from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
 from memgpt_memory.restrictions import check_may_create, permitted_ids
+from memgpt_memory.shared_reads import SharedReads
 from memgpt_memory.sources._errors import source_changed, unknown_source, unknown_source_name
 from memgpt_memory.sources._files import SourceFiles, summary_record
 from memgpt_memory.sources._live_source import LiveSource
@@ -49,6 +52,7 @@ class Sources:
         self._journal = journal
         self._quotas = quotas
         self._cache: dict[str, LiveSource] = {}  # uploads and agents hold these objects
+        self._reads = SharedReads(self._read)
 
     @property
     def embedding_model(self) -> str:
@@ -113,7 +117,9 @@ class Sources:
         """Return the source with a name, or None if there is none."""
         source_id = await self._names.find(tenant, "source", name)
         live = await self.find(source_id) if source_id else None
-        return live if live is not None and live.row.name == name and principal().may_use_source(source_id) else None
+        if live is None or not await self._called(name)(source_id):
+            return None
+        return live if principal().may_use_source(source_id) else None
 
     async def list(self, tenant: str, size: int, after: str) -> Page[LiveSource]:
         """Return a page of sources in order of creation, after the id `after`."""
@@ -201,12 +207,19 @@ class Sources:
     async def resume_deletions(self) -> None:
         """Finish deletions that failed or that a crash interrupted."""
         for source_id in self._journal.of("source"):
-            record = await self._records.get(source_id)
-            row = SourceRow.model_validate_json(record.body) if record is not None else None
-            if row is None or not row.deleting:
-                await self._journal.end(source_id)
-            else:
-                await self._purge(LiveSource(source_id, row))
+            if not await self._journal.end_if(source_id, partial(self._gone, source_id)):
+                row = await self._read_row(source_id)
+                if row is not None and row.deleting:
+                    await self._purge(LiveSource(source_id, row))
+
+    async def _gone(self, source_id: str) -> bool:
+        """Whether nothing of a source is left to delete."""
+        row = await self._read_row(source_id)
+        return row is None or not row.deleting
+
+    async def _read_row(self, source_id: str) -> SourceRow | None:
+        record = await self._records.get(source_id)
+        return SourceRow.model_validate_json(record.body) if record is not None else None
 
     async def find_unfinished(self) -> None:
         """Find deletions in progress in a store that predates the journal."""
@@ -226,13 +239,13 @@ class Sources:
         wanted = list(ids)
         missing = [id_ for id_ in dict.fromkeys(wanted) if id_ not in self._cache]
         if missing:
-            await self._read(missing)
+            await self._reads.get(missing)
         found = {id_: self._cache[id_] for id_ in wanted if id_ in self._cache}
         for live in found.values():
             await self._settle(live)
         return found
 
-    async def _read(self, ids: Sequence[str]) -> None:
+    async def _read(self, ids: Sequence[str]) -> Mapping[str, LiveSource]:
         records = await self._records.get_many(ids)
         sources = [
             LiveSource(id_, SourceRow.model_validate_json(record.body))
@@ -240,8 +253,7 @@ class Sources:
             if record.kind == "source"
         ]
         await self.files.read_totals(sources)
-        for live in sources:
-            self._cache.setdefault(live.id, live)  # another caller may have added it
+        return {live.id: self._cache.setdefault(live.id, live) for live in sources}  # one may have just been created
 
     async def _settle(self, live: LiveSource) -> None:
         """After failed writes, find out whether they took effect."""
@@ -267,7 +279,7 @@ class Sources:
 
         async def called(source_id: str) -> bool:
             live = await self.find(source_id)
-            return live is not None and live.row.name == name
+            return live is not None and comparable(live.row.name) == comparable(name)
 
         return called
 
