@@ -84,13 +84,17 @@ class BlockAttachments:
         Raises:
             FailedPrecondition: Agents have it.
         """
+        await run_to_end(self._delete(tenant, block_id, detach=detach))
+
+    async def _delete(self, tenant: str, block_id: str, *, detach: bool) -> None:
         async with self._blocks.locked([block_id]) as found:
             block = found.get(block_id)
             if block is None or block.row.tenant != tenant:
                 return
             if not detach and (agents := await self.agents_of(block_id)):
                 raise block_attached(block.row.name, len(agents))
-            await run_to_end(self._blocks.delete(block))
+            await self._blocks.hide(block)
+        await self._blocks.purge(block_id)
 
     async def _count(self, block_id: str) -> int:
         """Return how many agents have a block. Few links are not worth reading the agents for."""

@@ -60,9 +60,15 @@ class DeleteAgent:
 
 @dataclass(frozen=True, slots=True)
 class SetBlock:
-    """Write a block on behalf of a person, who may create blocks and write read-only ones."""
+    """Write a block on behalf of a person, who may create blocks and write read-only ones.
+
+    Attributes:
+        edit: The new content.
+        gone: Ids of deleted shared blocks; attachments of them are removed.
+    """
 
     edit: BlockEdit
+    gone: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,10 @@ class CoreMemory:
         shared = self._repository.shared
         async with live.lock:
             await self._repository.settle(live)
-            attached = next((one for one in live.row.shared if one.label == edit.label), None)
-            if attached is not None and await shared.find_many([attached.block_id]):
+            found = await shared.find_many(one.block_id for one in live.row.shared)
+            attached = next((one.block_id for one in live.row.shared if one.label == edit.label), "")
+            if attached in found:
                 check_exists(live)
-                return shared_as(edit.label, await shared.update(live.row.tenant, attached.block_id, edit))
-            return (await self._repository.commit(live, SetBlock(edit))).blocks[0]
+                return shared_as(edit.label, await shared.update(live.row.tenant, attached, edit))
+            gone = {one.block_id for one in live.row.shared} - found.keys()
+            return (await self._repository.commit(live, SetBlock(edit, gone))).blocks[0]

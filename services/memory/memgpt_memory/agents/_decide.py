@@ -138,15 +138,15 @@ def _(command: DeleteAgent, draft: Draft) -> None:
 
 @_apply.register
 def _(command: SetBlock, draft: Draft) -> None:
+    draft.drop_gone(command.gone)
     draft.edit_blocks([command.edit], by_people=True)
 
 
 @_apply.register
 def _(command: AttachBlock, draft: Draft) -> bool:
+    draft.drop_gone(command.gone)
     for one in draft.row.shared:
-        if one.block_id in command.gone:
-            draft.drop_shared(one)
-        elif one.block_id == command.block_id:
+        if one.block_id == command.block_id:
             if one.label == command.label:
                 return False
             raise errors.attached_under_another_label(one.label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,6 +128,11 @@ class Draft:
         """Detach a shared block."""
         self.row.shared = [other for other in self.row.shared if other.block_id != reference.block_id]
         self._superseded.append(link_id(reference.block_id, self.before.id))
+
+    def drop_gone(self, gone: Collection[str]) -> None:
+        """Detach shared blocks that were deleted."""
+        for reference in [one for one in self.row.shared if one.block_id in gone]:
+            self.drop_shared(reference)
 
     def _edit_shared(self, reference: SharedRef, edit: BlockEdit, *, by_people: bool) -> None:
         """Edit a shared block with this commit, whose mark the reference gets."""

@@ -185,32 +185,45 @@ class SharedBlocks:
                 settled = replace(block, writer="")
                 await self._write(SharedWrite(settled, (), settled.record(), ()))
 
-    async def delete(self, block: SharedBlock) -> None:
-        """Delete a block. The first write hides it; the rest is deleted even after a crash. Hold `locked`."""
+    async def hide(self, block: SharedBlock) -> None:
+        """Mark a block as deleted; `purge` deletes it, even after a crash. Hold `locked`."""
         row = block.row.model_copy(update={"deleting": True})
         entry = self._entry(block.id)
         entry.known = False
         async with self._journal.beginning(KIND, block.id) as journal:
             await self._records.put(journal, block.record(row))
         entry.block, entry.known = None, True
-        await self._purge(block.id)
+
+    async def purge(self, block_id: str) -> None:
+        """Delete all rows of a block marked as deleted; its own row goes last, so that a crash leaves the mark.
+
+        Do not hold `locked`: this waits for requests and claims of names, which may wait for the block.
+        """
+        requests, names = await self._records.find_owned(block_id)
+        await self._requests.forget(requests, Reason.BLOCK_NOT_FOUND)
+        await self._names.release_all(names, block_id)
+        entry = self._entry(block_id)
+        async with entry.lock:
+            entry.known = False  # such a request may have created it again
+            await self._records.delete_children(block_id)
+            await self._records.delete([block_id])
+        await self._journal.end(block_id)
 
     async def delete_all(self, tenant: str) -> None:
         """Delete the blocks of a tenant that is being deleted, after its agents."""
         for block_id in list(await self._records.ids(KIND, tenant)):
-            async with self.locked([block_id]) as found:
-                for block in found.values():
-                    await run_to_end(self.delete(block))
+            await run_to_end(self._delete(block_id))
 
     async def resume_deletions(self) -> None:
         """Finish deletions that failed or that a crash interrupted."""
         for block_id in self._journal.of(KIND):
-            async with self.locked([block_id]):  # one that is in progress ends first
+            async with self.locked([block_id]):  # a mark that is being written
                 record = await self._records.get(block_id)
-                if record is None or not SharedBlockRow.model_validate_json(record.body).deleting:
+                marked = record is not None and SharedBlockRow.model_validate_json(record.body).deleting
+                if not marked:
                     await self._journal.end(block_id)
-                else:
-                    await self._purge(block_id)
+            if marked:
+                await self.purge(block_id)
 
     async def sweep(self) -> None:
         """Delete values that a failure or a crash left behind."""
@@ -262,14 +275,19 @@ class SharedBlocks:
         entry.block, entry.known = write.block, True
         entry.next_version = write.block.row.next_version
 
-    async def _exists(self, block_id: str) -> bool:
-        return block_id in await self.find_many([block_id])
+    async def _delete(self, block_id: str) -> None:
+        async with self.locked([block_id]) as found:
+            for block in found.values():
+                await self.hide(block)
+        if found:
+            await self.purge(block_id)
 
-    async def _purge(self, block_id: str) -> None:
-        """Delete all rows of a block marked as deleted; its own row goes last, so that a crash leaves the mark."""
-        requests, names = await self._records.find_owned(block_id)
-        await self._requests.forget(requests, Reason.BLOCK_NOT_FOUND)
-        await self._names.release_all(names, block_id)
-        await self._records.delete_children(block_id)
-        await self._records.delete([block_id])
-        await self._journal.end(block_id)
+    async def _exists(self, block_id: str) -> bool:
+        """Whether a block exists. This does not wait for its lock: the holder may wait for the name that is claimed."""
+        entry = self._entry(block_id)
+        if entry.known:
+            return entry.block is not None
+        record = await self._records.get(block_id)
+        if record is None or record.kind != KIND:
+            return False
+        return not SharedBlockRow.model_validate_json(record.body).deleting
