@@ -18,17 +18,19 @@ from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
 from memgpt.memory.v1.tenant_service_pb2_grpc import TenantServiceStub
-from memgpt_memory.access import FirstKey, NewApiKey, Tenants, _api_keys
+from memgpt_memory.access import FirstKey, NewApiKey, Tenants, _api_keys, _tenants
 from memgpt_memory.agents import Agents
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.layout import RECORDS
 from memgpt_memory.store.rows import RecordKind
 from memgpt_runtime import reasons
+from memgpt_runtime.errors import Unavailable
 from memgpt_runtime.principal import Role
 from memgpt_runtime.status import from_rpc_error
 
 from tests.integration.memory.client import Memory
 from tests.integration.memory.conftest import Serve
+from tests.integration.memory.faults import failing_upserts
 
 
 async def _fill(memory: Memory, tenant: str, agents: int) -> None:
@@ -79,6 +81,22 @@ async def test_a_deletion_that_fails_is_continued_by_the_next_process(
         assert not left
         kept = memory.of("kept")
         assert len((await kept.agents.ListAgents(agents_pb.ListAgentsRequest())).agents) == 1
+
+
+async def test_deletions_are_not_continued_by_a_start_that_fails(serve: Serve, tmp_path: Path) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        core = memory.core()
+        tenants, journal = core.tenants, core.agents._journal
+        doomed = await tenants._mark(await tenants.create("doomed"))
+        journal.pending[_tenants._key("kept")] = _tenants.KIND  # as a failed deletion leaves it
+        await tenants.create("kept")
+        with failing_upserts(core.store, "memgpt_records", "before"), pytest.raises(Unavailable):
+            await tenants.open()
+        assert not tenants._deletions
+        await tenants.open()
+        await tenants._deletions[doomed.name]
+        assert (await tenants.get("doomed")).deleted
+        assert not (await tenants.get("kept")).deleting
 
 
 async def test_sums_that_are_stored_during_a_deletion_do_not_outlive_it(

@@ -9,6 +9,8 @@ import pytest
 from memgpt_memory.records import Record
 from memgpt_memory.records._directory import Directory
 
+from tests.support.waiting import until
+
 
 def row(id_: str, kind: str = "agent", tenant: str = "t", body: str = "") -> Record:
     return Record(id_, kind, tenant, "", 1, body)
@@ -123,4 +125,47 @@ async def test_a_failure_to_read_is_not_kept() -> None:
     directory = Directory(read)
     with pytest.raises(OSError, match="first"):
         await directory.ids("agent", "t")
+    assert list(await directory.ids("agent", "t")) == ["a"]
+
+
+async def test_what_was_written_during_a_read_that_failed_is_not_noted_later() -> None:
+    shelf = Shelf()
+    shelf.opened.clear()
+    failures = [OSError("first")]
+
+    async def read(kind: str, with_bodies: bool) -> Sequence[Record]:
+        found = await shelf.read(kind, with_bodies)
+        if failures:
+            raise failures.pop()
+        return found
+
+    directory = Directory(read)
+    reading = asyncio.create_task(directory.ids("agent", "t"))
+    await shelf.reading.wait()
+    directory.put([row("brief")])
+    shelf.opened.set()
+    with pytest.raises(OSError, match="first"):
+        await reading
+    directory.delete(["brief"])
+    assert list(await directory.ids("agent", "t")) == []
+
+
+async def test_a_read_that_failed_for_callers_that_have_gone_is_repeated() -> None:
+    shelf = Shelf(row("a"))
+    shelf.opened.clear()
+    failures = [OSError("first")]
+
+    async def read(kind: str, with_bodies: bool) -> Sequence[Record]:
+        found = await shelf.read(kind, with_bodies)
+        if failures:
+            raise failures.pop()
+        return found
+
+    directory = Directory(read)
+    reading = asyncio.create_task(directory.ids("agent", "t"))
+    await shelf.reading.wait()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    shelf.opened.set()
+    await until(directory._loads["agent"].done)
     assert list(await directory.ids("agent", "t")) == ["a"]

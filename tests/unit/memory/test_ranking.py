@@ -69,3 +69,37 @@ async def test_a_search_that_answers_late_takes_nothing_from_a_ranking_that_grew
     following = deep.following(5)
     assert following is not None
     assert (following.id, following.rank) == ("id-0204", 205)
+
+
+class _WordsStore(_Store):
+    """Ranks by words, differently at each search: a server's statistics change whenever it flushes."""
+
+    capabilities = Capabilities("test", full_text=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.word_searches = 0
+
+    async def search_words(self, *_: Any, limit: int | None, **__: Any) -> Matches[RowOwner]:
+        self.word_searches += 1
+        first = 100 * self.word_searches
+        found = [Match(RowOwner(f"id-{row:04}", "somebody"), 1.0 + first - row) for row in range(first, first + 100)]
+        return Matches(found, complete=True, total=100)
+
+
+async def test_pages_that_are_asked_for_at_the_same_time_have_one_head() -> None:
+    store = _WordsStore()
+    rankings = Rankings(store)  # type: ignore[arg-type]
+    collection = passages("model", 2, full_text=True)
+    space = EmbeddingIndex(_Embedder(), collection)
+
+    async def page() -> Any:
+        return await rankings.cut(space, collection, _View(), "query", SearchMode.HYBRID, 5, 0, None)
+
+    pages = [asyncio.create_task(page()) for _ in range(2)]
+    await store.asked.wait()
+    store.may_answer.set()
+    first, second = [(found, found.following(5)) for found in [await one for one in pages]]
+    assert [hit.id for hit in first[0].hits] == [hit.id for hit in second[0].hits]
+    assert first[1] == second[1]
+    assert store.word_searches == 1

@@ -50,12 +50,13 @@ class Tenants:
         """Continue deletions that a crash interrupted, in the background."""
         self._deleted = {row.name for row in await self._rows() if row.deleted}
         found = await self._records.get_many(self._journal.of(KIND))
-        for record in found.values():
-            row = TenantRow.model_validate_json(record.body)
+        rows = {id_: TenantRow.model_validate_json(record.body) for id_, record in found.items()}
+        for id_, row in rows.items():
+            if not row.deleting:
+                await self._journal.end(id_)
+        for row in rows.values():  # last: nothing may fail while they run
             if row.deleting:
                 self._begin(row)
-            else:
-                await self._journal.end(record.id)
 
     async def close(self) -> None:
         """Interrupt deletions; the next start continues them."""

@@ -161,6 +161,7 @@ class _Ranking:
         total: How many rows match, if a search has returned it.
         scored: Whether the head has its scores by words; a pinned head gets them when it is returned.
         after: The last key before the list, if the list is only the rest of a ranking.
+        making: Held while the head is made: two searches may rank by different statistics.
     """
 
     collection: Collection
@@ -176,6 +177,7 @@ class _Ranking:
     total: int | None = None
     scored: bool = True
     after: tuple[float, str] | None = None
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def front(self) -> list[HeadHit]:
@@ -293,8 +295,10 @@ class Rankings:
             position: Where the page begins; None for a first page.
         """
         ranking = await self._ranking(index, collection, view, query, mode, position)
-        if mode is not SearchMode.DENSE and ranking.head is None:
-            await self._make_head(view, ranking, position)
+        if mode is not SearchMode.DENSE:
+            async with ranking.making:
+                if ranking.head is None:
+                    await self._make_head(view, ranking, position)
         start = await self._place(view, ranking, position) if position is not None else skip
         if start < len(ranking.front) and not ranking.scored:
             await self._score_head(view, ranking)

@@ -214,13 +214,14 @@ class Recall:
                 break
         total = at["total"] if at else len(found)
         found = found[0 if at else skip :]
-        messages = await self._messages.read(live.id, found[:size])
-        messages = messages[: fitting(text_of(message) for message in messages)]
+        wanted = found[:size]
+        # Those that were forgotten since they were found are missing.
+        read = {message.sequence: message for message in await self._messages.read(live.id, wanted)}
+        taken = fitting(text_of(read[sequence]) if sequence in read else "" for sequence in wanted)
+        messages = [read[sequence] for sequence in wanted[:taken] if sequence in read]
         following = None
-        if messages and len(messages) < len(found):
-            following = {
-                "count": count, "below": messages[-1].sequence, "total": total, "days": [span.start, span.end]
-            }  # fmt: skip
+        if taken < len(found):
+            following = {"count": count, "below": found[taken - 1], "total": total, "days": [span.start, span.end]}
         return MessagePage(messages, [], following, total, RecallMode.TEXT)
 
     async def _lines(

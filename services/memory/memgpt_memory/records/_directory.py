@@ -101,7 +101,7 @@ class Directory:
 
     async def _listing(self, kind: str, tenant: str) -> _Listing:
         task = self._loads.get(kind)
-        if task is None:
+        if task is None or _failed(task):
             task = self._loads[kind] = asyncio.create_task(self._load(kind))
         try:
             await asyncio.shield(task)
@@ -115,6 +115,8 @@ class Directory:
         for key in [key for key in self._listings if key[0] == kind]:
             for id_ in self._listings.pop(key).bodies:
                 del self._where[id_]
+        # What was noted during a read that failed is older than this one.
+        self._written = {id_: one for id_, one in self._written.items() if one is None or one.kind != kind}
         with_bodies = kind in _WITH_BODIES
         for row in await self._read(kind, with_bodies):
             body = json.loads(row.body) if with_bodies and isinstance(row, Record) else _NO_BODY
@@ -143,3 +145,8 @@ class Directory:
         key = self._where.pop(id_, None)
         if key is not None:
             self._listings[key].forget(id_)
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    """Whether a read has failed after all who waited for it had gone."""
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -163,6 +163,10 @@ class SourceFiles:
                 garbage = [one for one in garbage if one != version_id]
                 await self._put(live, row.model_copy(update={"staged": version_id, "garbage": garbage}))
             yield Upload(self, live, version, version_id, resumed=resumed)
+            try:
+                await self._collect(live, version.name)
+            except ServiceError as error:  # already invisible; retried with the next version
+                _log.info("source_cleanup_failed", error=str(error))
 
     async def write_passages(
         self, live: LiveSource, name: str, version_id: str, passages: Sequence[NewPassage]
@@ -225,10 +229,6 @@ class SourceFiles:
             )
             garbage = [*row.garbage, *([row.visible.version] if row.visible else [])]
             await self._put(live, row.model_copy(update={"visible": visible, "staged": "", "garbage": garbage}))
-        try:
-            await self._collect(live, version.name)
-        except ServiceError as error:  # already invisible; retried with the next version
-            _log.info("source_cleanup_failed", error=str(error))
         return visible
 
     async def _label(

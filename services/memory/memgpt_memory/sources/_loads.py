@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,16 +88,13 @@ class LoadRecords:
     async def list(self, tenant: str, source_id: str, size: int, after: str) -> Page[LoadRecord]:
         """Return a page of records, the latest first, after the load id `after`."""
         ids = sorted(
-            (
-                body["load"]
-                for body in (await self._records.bodies("load", tenant)).values()
-                if (body["source"] == source_id or not source_id) and principal().may_use_source(body["source"])
-            ),
-            reverse=True,
+            body["load"]
+            for body in (await self._records.bodies("load", tenant)).values()
+            if (body["source"] == source_id or not source_id) and principal().may_use_source(body["source"])
         )
-        start = ids.index(after) + 1 if after in ids else 0
-        page = ids[start : start + size]
-        more = start + size < len(ids)
+        end = bisect_left(ids, after) if after else len(ids)  # the load `after` may have been deleted since
+        page = ids[max(end - size, 0) : end][::-1]
+        more = end > size
         found = await self._rows.get_many([key_of("load", tenant, id_) for id_ in page], tenant)
         sources = await self._sources.find_many([body["source"] for body, _ in found])
         items = [_load_record(body, base64.b64decode(text), sources.get(body["source"])) for body, text in found]

@@ -46,6 +46,11 @@ def turn_record(live: LiveAgent, key: str, turn: TurnRow) -> Record:
     return Record(key, "turn", live.row.tenant, live.id, turn.created, turn.model_dump_json())
 
 
+def turns_version(live: LiveAgent) -> tuple[int, int | None]:
+    """Return what changes whenever a turn begins, is resumed, or is cancelled in the queue."""
+    return live.row.epoch, live.row.turn_count
+
+
 class TurnHistory:
     """Reads stored turns."""
 
@@ -59,7 +64,11 @@ class TurnHistory:
         last, held = live.row.turn, live.turn_row
         if last is not None and held is not None and (last.key, last.turn_id) == (key, held.turn_id):
             return _merged(held, last)
-        record = await self._records.get(key)
+        while True:
+            version = turns_version(live)
+            record = await self._records.get(key)
+            if version == turns_version(live):
+                break  # else the turn may have ended, and another begun, after its row was read
         if record is None:
             return None
         row = TurnRow.model_validate_json(record.body)

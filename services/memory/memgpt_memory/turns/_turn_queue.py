@@ -28,7 +28,7 @@ from memgpt_memory.clock import now
 from memgpt_memory.messages import NewMessage, Role
 from memgpt_memory.turns._edits import Edit
 from memgpt_memory.turns._errors import queue_full, timed_out, unknown_turn
-from memgpt_memory.turns._history import TurnHistory, turn_key, turn_record
+from memgpt_memory.turns._history import TurnHistory, turn_key, turn_record, turns_version
 
 MAX_QUEUED = 64
 """Maximum number of turns that wait for one agent."""
@@ -117,7 +117,7 @@ class TurnQueue:
             ResourceExhausted: Too many turns wait, or what `TurnRequest.admit` raises.
         """
         key = turn_key(live.row.tenant, request.request_id)
-        version = _turns_version(live)
+        version = turns_version(live)
         known = await self._history.find_same(live, key, request.request_id, request.fingerprint)
         if known is not None and known.state.ended:
             yield Grant(known)
@@ -183,7 +183,7 @@ class TurnQueue:
             check_exists(live)
             # While this caller waited, others may have sent the same request and had it run or cancelled.
             known = None
-            if new_at != _turns_version(live) or waiter.cancelled:
+            if new_at != turns_version(live) or waiter.cancelled:
                 known = await self._history.find_same(live, waiter.key, request.request_id, request.fingerprint)
             match _admit(live, waiter, request, known):
                 case Grant() as report:
@@ -236,11 +236,6 @@ class TurnQueue:
         if turn.key != waiter.key:
             waiter.kept_for = lease.epoch
         return Grant(await self._history.get(live, turn.key, turn.request_id), lease, resumed=True)
-
-
-def _turns_version(live: LiveAgent) -> tuple[int, int | None]:
-    """Return what changes whenever a turn begins, is resumed, or is cancelled in the queue."""
-    return live.row.epoch, live.row.turn_count
 
 
 def _enqueue(live: LiveAgent, key: str, fingerprint: bytes) -> Waiter:

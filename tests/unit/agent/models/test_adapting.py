@@ -86,7 +86,7 @@ async def test_an_option_that_is_refused(scripted_llm: Start, refusal: str, opti
 def test_a_refusal_of_several_calls_at_once_changes_one_thing(
     status: int, refusal: str, option: str, left: str | None
 ) -> None:
-    dialect = Dialect(parse_address("http://localhost"), None)
+    dialect = Dialect(parse_address("http://localhost/gateway"), None)
     refused = [dialect.body(question(), "m", CallMode.TOOLS, 500) for _ in range(2)]
     since = dialect.changes
     understood = understand(status, {"error": {"message": refusal}})
