@@ -92,6 +92,25 @@ def _block(agent_id: str, value: str) -> object:
     return block_service_pb2.SetBlockRequest(agent_id=agent_id, block=block_pb2.BlockEdit(label="human", value=value))
 
 
+async def test_a_compaction_deletes_former_versions_and_keeps_no_files_in_memory(
+    serve: Serve, milvus_lite_uri: str
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        for name in ("a.txt", "b.txt"):
+            await memory.load(source_id, name, ["old"])
+        with failing_deletes(memory.core().store, "memgpt_passages"):
+            await memory.load(source_id, "a.txt", ["new"])
+    async with serve(milvus_lite_uri) as memory:
+        core = memory.core()
+        live = await core.sources.find(source_id)
+        assert live is not None
+        assert len(await core.passages.ids(memory.tenant, source_id)) == 3
+        await compact(memory)
+        assert len(await core.passages.ids(memory.tenant, source_id)) == 2
+        assert (live.complete, list(live.files)) == (False, ["a.txt"])
+
+
 async def test_everything_goes_on_while_a_store_is_compacted(serve: Serve, milvus_uri: str) -> None:
     async with serve(milvus_uri) as memory:
         agents = [(await memory.agent()).agent_id for _ in range(4)]

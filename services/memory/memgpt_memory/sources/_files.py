@@ -128,9 +128,14 @@ class SourceFiles:
             await self._forget(live, name)
 
     async def sweep(self, live: LiveSource) -> None:
-        """Delete what a failure or a crash left behind of versions, and of deleted files."""
-        await self.load([live])
-        for name in list(live.files):
+        """Delete what a failure or a crash left behind of versions, and of deleted files.
+
+        The files are not kept in memory, since this is done for those of all sources.
+        """
+        stored = [
+            FileRow.model_validate_json(record.body) for record in await self._records.find("file", parent=live.id)
+        ]
+        for name in [row.name for row in stored if not _is_clean(row)]:
             async with self._locked(live, name) as row:
                 if row is not None:
                     await self._collect(live, name)
@@ -350,6 +355,11 @@ class Upload:
         return await self._files.switch(
             self._live, self._version, self._version_id, documents, passages, notes, self._bytes
         )
+
+
+def _is_clean(row: FileRow) -> bool:
+    """Whether nothing is left of former versions of a file, or of the file itself if it was deleted."""
+    return not row.garbage and (row.visible is not None or bool(row.staged))
 
 
 def _file_key(source_id: str, name: str) -> str:
