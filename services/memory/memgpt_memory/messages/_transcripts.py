@@ -113,7 +113,7 @@ def _was_said(message: Message) -> bool:
 
 def _object(text: str) -> dict[str, object] | None:
     try:
-        value = json.loads(text)
+        value = json.loads(text, strict=False)  # line breaks as they are: such a call was run
     except (ValueError, RecursionError):  # a model may write invalid JSON
         return None
     return value if isinstance(value, dict) else None
