@@ -383,3 +383,38 @@ def test_a_declared_footer_and_films_of_slides() -> None:
     show = opendocument("presentation", body)
     assert show.pages == ["NUMBER\n\nFooter: Draft of May", "NUMBER"]
     assert show.notes == {NoteKind.OBJECT: 2}
+
+
+def form(**field: str) -> str:
+    """The text of a PDF with one form field, whose entries are in PDF's own syntax."""
+    entries = " ".join(f"/{name} {value}" for name, value in field.items())
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [5 0 R] >> >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 200] /Contents 4 0 R /Annots [5 0 R]"
+        " /Resources << /Font << /F << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>",
+        "<< /Length 42 >>\nstream\nBT /F 12 Tf 20 150 Td (Order form.) Tj ET    \nendstream",
+        f"<< /Type /Annot /Subtype /Widget /Rect [20 50 90 70] /F 4 {entries} >>",
+    ]
+    made = b"%PDF-1.7\n"
+    places = []
+    for number, each in enumerate(objects, start=1):
+        places.append(len(made))
+        made += f"{number} 0 obj\n{each}\nendobj\n".encode()
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    trailer = f"trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{len(made)}\n%%EOF\n"
+    return read("a.pdf", made + f"xref\n0 6\n0000000000 65535 f \n{table}{trailer}".encode()).text
+
+
+@pytest.mark.parametrize(
+    ("field", "shown"),
+    [
+        ({"FT": "/Ch", "Opt": "[[(osl) (Oslo)] [(brg) (Bergen)]]", "V": "(brg)"}, "Bergen"),
+        ({"FT": "/Ch", "Opt": "[(tea) (bun)]", "V": "[(tea) (bun)]"}, "tea, bun"),
+        ({"FT": "/Btn", "Opt": "[(Visa) (Cash)]", "AS": "/1"}, "Cash"),
+        ({"FT": "/Btn", "AS": "/1"}, "yes"),
+        ({"FT": "/Sig", "V": "<< /Type /Sig /Name (Ada) >>"}, "signed by Ada"),
+    ],
+)
+def test_a_field_shows_what_its_value_stands_for(field: dict[str, str], shown: str) -> None:
+    assert form(T="(Field)", **field).endswith(f"Field: {shown}")
