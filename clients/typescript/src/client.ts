@@ -21,8 +21,11 @@ import { Turn, type TurnOptions } from "./turn.js";
 
 /** How to reach the services. A service without a transport cannot be called. */
 export interface MemGPTOptions {
+  /** The Agent. */
   agent?: Transport;
+  /** The Loader. */
   loader?: Transport;
+  /** Memory. */
   memory?: Transport;
   /** Milliseconds for which turns and loads are resumed without progress. Default: two minutes. */
   resumeTimeout?: number;
@@ -78,7 +81,12 @@ export class MemGPT {
     return createClient(QuotaService, transport("memory", this.#options.memory));
   }
 
-  /** Give an agent a message. The turn begins when it is iterated. */
+  /**
+   * Give an agent a message or an event. The turn begins when it is iterated.
+   *
+   * @param request - without a request id it gets a new one
+   * @param options - how to stop reading
+   */
   send(request: MessageInitShape<typeof SendMessageRequestSchema>, options: TurnOptions = {}): Turn {
     return new Turn(this.agents, request, this.#resumeTimeout, options);
   }
@@ -86,6 +94,11 @@ export class MemGPT {
   /**
    * Load files into a source and wait for the end. The result holds the outcome of every file: a bad file fails on its own and is
    * no error here. Files that the source already has are not sent.
+   *
+   * @param request - names the source and may set options; its files and, if it is empty, its request id are filled in
+   * @param documents - the files
+   * @param options - how to follow the load, and to stop waiting
+   * @throws ConnectError the services' answer to the request, or the last failure when the load could not be resumed in time
    */
   async load(
     request: MessageInitShape<typeof CreateLoadRequestSchema>, documents: readonly Document[], options: LoadOptions = {},
@@ -93,26 +106,42 @@ export class MemGPT {
     return await load(this.loads, request, documents, this.#resumeTimeout, options);
   }
 
-  /** The whole ranking, best first, to the last passage. `pageSize` is the size of one fetch. */
+  /**
+   * The whole ranking, best first, to the last passage. `pageSize` is the number of passages in one fetch.
+   *
+   * @throws ConnectError a page could not be fetched
+   */
   searchPassages(request: MessageInitShape<typeof SearchPassagesRequestSchema>): AsyncGenerator<PassageHit, void, undefined> {
     const search = create(SearchPassagesRequestSchema, request);
     return pages((pageToken) => this.archive.searchPassages({ ...search, pageToken }), (page) => page.hits);
   }
 
-  /** Every message that matches. */
+  /**
+   * Every message that matches. `pageSize` is the number of messages in one fetch.
+   *
+   * @throws ConnectError a page could not be fetched
+   */
   searchMessages(request: MessageInitShape<typeof SearchMessagesRequestSchema>): AsyncGenerator<Message, void, undefined> {
     const search = create(SearchMessagesRequestSchema, request);
     return pages((pageToken) => this.recall.searchMessages({ ...search, pageToken }), (page) => page.messages);
   }
 
-  /** All agents in order of creation. */
+  /**
+   * All agents in order of creation.
+   *
+   * @throws ConnectError a page could not be fetched
+   */
   listAgents(): AsyncGenerator<Agent, void, undefined> {
     return pages(
       (pageToken) => this.agents.listAgents(create(ListAgentsRequestSchema, { pageToken })), (page) => page.agents,
     );
   }
 
-  /** All sources in order of creation. */
+  /**
+   * All sources in order of creation.
+   *
+   * @throws ConnectError a page could not be fetched
+   */
   listSources(): AsyncGenerator<Source, void, undefined> {
     return pages(
       (pageToken) => this.agents.listSources(create(ListSourcesRequestSchema, { pageToken })), (page) => page.sources,

@@ -38,8 +38,16 @@ export function retryAfter(error: unknown): number {
   return delay === undefined ? 0 : Number(delay.seconds) * 1000 + delay.nanos / 1e6;
 }
 
-/** The fields of the request that are invalid, with what is wrong with each. */
-export function fieldViolations(error: unknown): { field: string; description: string }[] {
+/** A field of a request that is invalid. */
+export interface FieldViolation {
+  /** Its path, such as `files[0].name`. */
+  field: string;
+  /** What is wrong with it. */
+  description: string;
+}
+
+/** The fields of the request that are invalid; empty if the services did not name any. */
+export function fieldViolations(error: unknown): FieldViolation[] {
   const violations = ConnectError.from(error).findDetails(BadRequestSchema)[0]?.fieldViolations ?? [];
   return violations.map(({ field, description }) => ({ field, description }));
 }

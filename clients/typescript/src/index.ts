@@ -4,7 +4,9 @@
  * @packageDocumentation
  */
 export { MemGPT, type MemGPTOptions } from "./client.js";
-export { fieldViolations, isCredentialError, isPermissionError, metadataOf, reasonOf, retryAfter } from "./errors.js";
+export {
+  fieldViolations, isCredentialError, isPermissionError, metadataOf, reasonOf, retryAfter, type FieldViolation,
+} from "./errors.js";
 export { ErrorReason } from "./gen/memgpt/common/v1/errors_pb.js";
 export type { Document, LoadOptions } from "./load.js";
 export { retryUnary } from "./retry.js";
