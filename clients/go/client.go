@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -60,6 +61,7 @@ type Client struct {
 
 	connections   []*grpc.ClientConn
 	resumeTimeout time.Duration
+	closed        atomic.Bool
 }
 
 type options struct {
@@ -143,14 +145,22 @@ func Dial(addresses Addresses, opts ...Option) (*Client, error) {
 	return client, nil
 }
 
-// Close closes the connections. Turns and loads that are running continue on the servers.
+// Close closes the connections. Turns and loads that are running continue on the servers; here they end with an error, as every
+// later call does. Closing again does nothing.
 func (c *Client) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
 	var failures []error
 	for _, connection := range c.connections {
 		failures = append(failures, connection.Close())
 	}
-	c.connections = nil
 	return errors.Join(failures...)
+}
+
+// interrupted reports whether err is an interruption, and another attempt can be made.
+func (c *Client) interrupted(ctx context.Context, err error) bool {
+	return !c.closed.Load() && interrupted(ctx, err)
 }
 
 func (o *options) dialOptions() []grpc.DialOption {

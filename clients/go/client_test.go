@@ -17,6 +17,7 @@ import (
 
 	agentv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1"
 	commonv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/common/v1"
+	loaderv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1"
 	memoryv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/memory/v1"
 )
 
@@ -80,7 +81,7 @@ func serve(t *testing.T, fake *fakeAgent, opts ...Option) *Client {
 	server := grpc.NewServer()
 	agentv1.RegisterAgentServiceServer(server, fake)
 	go func() { _ = server.Serve(listener) }()
-	client, err := Dial(Addresses{Agent: listener.Addr().String()}, append([]Option{WithResumeTimeout(5 * time.Second)}, opts...)...)
+	client, err := Dial(Addresses{Agent: listener.Addr().String(), Loader: listener.Addr().String()}, append([]Option{WithResumeTimeout(5 * time.Second)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +282,65 @@ func TestTurnEndsWithItsContext(t *testing.T) {
 	}
 	if len(fake.requests) != 1 {
 		t.Errorf("%d requests", len(fake.requests))
+	}
+}
+
+func TestLeavingTheIterationEndsTheStream(t *testing.T) {
+	ended := make(chan struct{})
+	fake := &fakeAgent{}
+	fake.scripts = append(fake.scripts, func(stream grpc.ServerStreamingServer[agentv1.SendMessageResponse]) error {
+		defer close(ended)
+		if err := stream.Send(&agentv1.SendMessageResponse{Event: message(1, "one")}); err != nil {
+			return err
+		}
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	})
+	for _, err := range serve(t, fake).Send(t.Context(), &agentv1.SendMessageRequest{}).Events() {
+		if err != nil {
+			t.Error(err)
+		}
+		break
+	}
+	<-ended
+}
+
+func TestAClosedClientMakesNoFurtherAttempts(t *testing.T) {
+	fake := &fakeAgent{}
+	client := serve(t, fake, WithResumeTimeout(time.Hour))
+	var failures []error
+	fake.scripts = append(fake.scripts, func(stream grpc.ServerStreamingServer[agentv1.SendMessageResponse]) error {
+		_ = client.Close()
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	})
+	for range 2 { // during the turn, and after it
+		for _, err := range client.Send(t.Context(), &agentv1.SendMessageRequest{}).Events() {
+			failures = append(failures, err)
+		}
+	}
+	_, err := client.Load(t.Context(), &loaderv1.CreateLoadRequest{}, nil, nil)
+	for _, failure := range append(failures, err) {
+		if failure == nil {
+			t.Error("no error")
+		}
+	}
+	if len(fake.requests) != 1 || len(failures) != 2 || client.Close() != nil {
+		t.Errorf("%d requests, errors %v", len(fake.requests), failures)
+	}
+}
+
+func TestARequestThatCannotBeEncodedFailsAtOnce(t *testing.T) {
+	client := serve(t, &fakeAgent{}, WithResumeTimeout(time.Hour))
+	request := &agentv1.SendMessageRequest{Input: &agentv1.SendMessageRequest_Text{Text: "\xff"}}
+	for _, err := range client.Send(t.Context(), request).Events() {
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, err := client.Load(t.Context(), &loaderv1.CreateLoadRequest{Description: "\xff"}, nil, nil)
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("got %v", err)
 	}
 }
 

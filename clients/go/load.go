@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	loaderv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1"
@@ -51,10 +53,13 @@ func (c *Client) Load(
 		request.Files = append(request.Files, manifest)
 		byName[file.Name] = file
 	}
+	if _, err := proto.Marshal(request); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	run := &loadRun{client: c, request: request, files: byName, progress: progress, backoff: newBackoff(c.resumeTimeout)}
 	for {
 		load, err := run.attempt(ctx)
-		if err == nil || !interrupted(ctx, err) || !run.backoff.wait(ctx, err) {
+		if err == nil || !c.interrupted(ctx, err) || !run.backoff.wait(ctx, err) {
 			return load, err
 		}
 	}

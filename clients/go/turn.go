@@ -5,6 +5,8 @@ import (
 	"iter"
 	"sync"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	agentv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/agent/v1"
@@ -55,6 +57,11 @@ func (t *Turn) Done() *agentv1.Done {
 // within the resume timeout. Ranging again continues after the last durable event.
 func (t *Turn) Events() iter.Seq2[*agentv1.TurnEvent, error] {
 	return func(yield func(*agentv1.TurnEvent, error) bool) {
+		// A request that cannot be encoded fails as INTERNAL, as a broken stream does.
+		if _, err := proto.Marshal(t.request); err != nil {
+			yield(nil, status.Error(codes.InvalidArgument, err.Error()))
+			return
+		}
 		backoff := newBackoff(t.client.resumeTimeout)
 		for {
 			accepted, err := t.stream(backoff, yield)
@@ -62,7 +69,7 @@ func (t *Turn) Events() iter.Seq2[*agentv1.TurnEvent, error] {
 				return
 			}
 			// A token that expired during the stream may have a successor; one that is refused at once has none.
-			resumable := interrupted(t.ctx, err) || (accepted && expired(err))
+			resumable := t.client.interrupted(t.ctx, err) || (accepted && expired(err))
 			if !resumable || !backoff.wait(t.ctx, err) {
 				yield(nil, err)
 				return

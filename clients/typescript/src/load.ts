@@ -10,9 +10,11 @@ import {
 
 const CHUNK_BYTES = 64 << 10;
 
-/** A document to load: its label within the source, and its bytes. A `Blob` of a browser's file input works as well. */
+/** A document to load. */
 export interface Document {
+  /** Its label within the source: 1 to 1,024 bytes of UTF-8, unique in a load. */
   name: string;
+  /** Its bytes. A `Blob`, such as a file of `fs.openAsBlob`, is read when it is sent. */
   content: Uint8Array<ArrayBuffer> | Blob;
 }
 
@@ -82,12 +84,22 @@ class LoadRun {
       await this.loads.uploadFile(this.#pieces(created?.loadId ?? "", file.manifest.name), call);
       this.backoff.reset();
     }
-    const watch = { loadId: created?.loadId ?? "", afterSequence: this.#sequence };
-    for await (const { sequence, event } of this.loads.watchLoad(watch, call)) {
-      this.backoff.reset();
-      if (sequence > this.#sequence) this.#sequence = sequence;
-      if (event.case === "file") this.#report(event.value);
-      if (event.case === "ended") return event.value;
+    return await this.#watch(created?.loadId ?? "");
+  }
+
+  async #watch(loadId: string): Promise<Load> {
+    // Connect keeps a stream open that is not read to its end.
+    const reading = new AbortController();
+    const signal = this.signal === undefined ? reading.signal : AbortSignal.any([this.signal, reading.signal]);
+    try {
+      for await (const { sequence, event } of this.loads.watchLoad({ loadId, afterSequence: this.#sequence }, { signal })) {
+        this.backoff.reset();
+        if (sequence > this.#sequence) this.#sequence = sequence;
+        if (event.case === "file") this.#report(event.value);
+        if (event.case === "ended") return event.value;
+      }
+    } finally {
+      reading.abort();
     }
     throw new Error("the load's stream ended before its last event");
   }

@@ -23,7 +23,7 @@ export interface NodeTransportOptions {
  * A gRPC connection of Node.js to one service, with keepalive, message limits, and retries set.
  *
  * @param baseUrl - such as `http://localhost:50051`, or `https://…` for TLS
- * @throws Error a token would be sent to another machine without TLS
+ * @throws ConnectError a token would be sent to another machine without TLS
  */
 export function nodeTransport(
   baseUrl: string, { token, allowPlaintext = false, timeout = 60_000, protocol = "grpc", tls }: NodeTransportOptions = {},

@@ -20,13 +20,22 @@ export interface TokenOptions {
 export function sendToken(token: Token, { allowPlaintext = false }: TokenOptions = {}): Interceptor {
   return (next) => async (request) => {
     if (!allowPlaintext) checkExposure(request.url);
-    const value = (typeof token === "function" ? await token() : token).trim();
+    const value = (await read(token)).trim();
     if (value.length > MAX_TOKEN_LENGTH || !/^[!-~]+$/.test(value)) {
       throw new ConnectError("the token is empty, too long, or has characters that no token has", Code.Unauthenticated);
     }
     request.header.set("authorization", `Bearer ${value}`);
     return await next(request);
   };
+}
+
+async function read(token: Token): Promise<string> {
+  if (typeof token === "string") return token;
+  try {
+    return await token();
+  } catch (error) {
+    throw new ConnectError("the function that returns tokens failed", Code.Unauthenticated, undefined, undefined, error);
+  }
 }
 
 /**
@@ -37,9 +46,10 @@ export function sendToken(token: Token, { allowPlaintext = false }: TokenOptions
 export function checkExposure(url: string): void {
   const { protocol, host, hostname } = new URL(url);
   if (protocol === "https:" || isLoopback(hostname)) return;
-  throw new Error(
+  throw new ConnectError(
     `a credential is not sent to ${host} without TLS, since others on the network could read it; use https://, or set `
     + "allowPlaintext if a mesh or a tunnel encrypts the connection",
+    Code.Unauthenticated,
   );
 }
 

@@ -1,4 +1,4 @@
-import { clone, type MessageInitShape, create } from "@bufbuild/protobuf";
+import { clone, create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
 
 import { Backoff } from "./backoff.js";
@@ -60,8 +60,11 @@ export class Turn implements AsyncIterable<TurnEvent> {
     const backoff = new Backoff(this.resumeTimeout);
     for (;;) {
       let accepted = false;
+      // Connect keeps a stream open that is not read to its end.
+      const reading = new AbortController();
+      const stop = signal === undefined ? reading.signal : AbortSignal.any([signal, reading.signal]);
       try {
-        for await (const { event } of this.agents.sendMessage(this.#request, signal === undefined ? {} : { signal })) {
+        for await (const { event } of this.agents.sendMessage(this.#request, { signal: stop })) {
           accepted = true;
           if (event === undefined) continue;
           if (isProgress(event)) backoff.reset();
@@ -74,19 +77,30 @@ export class Turn implements AsyncIterable<TurnEvent> {
         const resumable = isInterruption(error) || (accepted && reasonOf(error) === ErrorReason.CREDENTIAL_EXPIRED);
         if (signal?.aborted === true || !resumable || !(await backoff.wait(error, signal))) throw error;
         continue;
+      } finally {
+        reading.abort();
       }
       const cut = new Error("the stream ended before its last event");
       if (!(await backoff.wait(cut, signal))) throw cut;
     }
   }
 
-  /** Ask the agent to stop this turn. What was committed stays. */
+  /**
+   * Ask the agent to stop this turn. What was committed stays.
+   *
+   * @returns the turn as it is now
+   * @throws ConnectError `NotFound` if the turn has not begun
+   */
   async cancel(): Promise<TurnRecord | undefined> {
     const { agentId, requestId } = this.#request;
     return (await this.agents.cancelTurn({ agentId, requestId })).turn;
   }
 
-  /** Read the turn to its end and return the texts of the agent's messages. */
+  /**
+   * Read the turn to its end and return the texts of the agent's messages.
+   *
+   * @throws ConnectError as in iteration
+   */
   async messages(): Promise<string[]> {
     const texts: string[] = [];
     for await (const { event } of this) {

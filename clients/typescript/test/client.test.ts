@@ -85,6 +85,38 @@ void test("a turn gives up when its attempts only start", async () => {
   await assert.rejects(turn.messages(), (error) => reasonOf(error) === ErrorReason.SERVICE_UNAVAILABLE);
 });
 
+void test("leaving the iteration ends the stream", async () => {
+  let ended: (() => void) | undefined;
+  const end = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  const transport = createRouterTransport(({ service }) => {
+    service(AgentService, {
+      async *sendMessage(_, { signal }) {
+        signal.addEventListener("abort", () => ended?.());
+        yield { event: message(1n, "one") };
+        await end;
+      },
+    });
+  });
+  for await (const { sequence } of new MemGPT({ agent: transport }).send({ agentId: "agent_1" })) {
+    assert.equal(sequence, 1n);
+    break;
+  }
+  await end;
+});
+
+void test("a turn ends with its signal", async () => {
+  const stop = new AbortController();
+  const turn = new MemGPT({ agent: agent([[[started, message(1n, "one")], refusal(Code.Unavailable, "SHUTTING_DOWN")]], []) })
+    .send({ agentId: "agent_1" }, { signal: stop.signal });
+  await assert.rejects(async () => {
+    for await (const { event } of turn) {
+      if (event.case === "message") stop.abort();
+    }
+  });
+});
+
 void test("a mutation is repeated under one request id", async () => {
   const seen: CreateAgentRequest[] = [];
   const transport = createRouterTransport(
@@ -153,6 +185,39 @@ void test("an exception of onFile ends the load", async () => {
   const loading = new MemGPT({ loader: transport, resumeTimeout: 1000 }).load({}, [], { onFile });
   await assert.rejects(loading, (error) => error === failure);
   assert.equal(created, 1);
+});
+
+void test("an upload that breaks is sent again in full", async () => {
+  const content = new Uint8Array(1_000_000).map((_, place) => place % 251);
+  const requestIds: string[] = [];
+  const uploads: Uint8Array[][] = [];
+  const load = (state: FileState) => ({ loadId: "load_1", files: [{ manifest: { name: "a.txt" }, state }] });
+  const transport = createRouterTransport(({ service }) => {
+    service(LoaderService, {
+      createLoad({ requestId }) {
+        requestIds.push(requestId);
+        return { load: load(FileState.AWAITING_UPLOAD) };
+      },
+      async uploadFile(requests) {
+        const chunks: Uint8Array[] = [];
+        uploads.push(chunks);
+        for await (const { piece } of requests) {
+          if (piece.case !== "chunk") continue;
+          chunks.push(piece.value);
+          if (uploads.length === 1) throw refusal(Code.Unavailable, "SHUTTING_DOWN");
+        }
+        return {};
+      },
+      async *watchLoad() {
+        yield await Promise.resolve({ sequence: 1n, event: { case: "ended" as const, value: load(FileState.LOADED) } });
+      },
+    });
+  });
+  const ended = await new MemGPT({ loader: transport, resumeTimeout: RESUME_TIMEOUT }).load({}, [{ name: "a.txt", content }]);
+  assert.equal(ended.files[0]?.state, FileState.LOADED);
+  assert.equal(uploads.length, 2);
+  assert.deepEqual(Buffer.concat(uploads[1] ?? []), Buffer.from(content));
+  assert.equal(new Set(requestIds).size, 1);
 });
 
 void test("pages are one sequence", async () => {

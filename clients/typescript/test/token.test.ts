@@ -50,6 +50,28 @@ void test("a token that is refused at once is not sent again", async () => {
   assert.equal(seen.length, 1);
 });
 
+void test("a token that cannot be had fails the call", async () => {
+  const cause = new Error("the caller's");
+  const memgpt = client([], [], sendToken(() => {
+    throw cause;
+  }, { allowPlaintext: true }));
+  await assert.rejects(memgpt.send({ agentId: "agent_1" }).messages(), (error) =>
+    isCredentialError(error) && error instanceof Error && error.cause === cause);
+});
+
+void test("a token that others could read fails the call", async () => {
+  let calls = 0;
+  const count: Interceptor = (next) => async (request) => {
+    calls += 1;
+    return await next(request);
+  };
+  const agent = createRouterTransport(() => undefined, {
+    transport: { baseUrl: "http://memgpt.example.org", interceptors: [count, sendToken("token")] },
+  });
+  await assert.rejects(new MemGPT({ agent, resumeTimeout: 5000 }).send({ agentId: "agent_1" }).messages(), /without TLS/);
+  assert.equal(calls, 1);
+});
+
 for (const token of ["", " ", "two words", "größe", "new\nline", "x".repeat(20_000)]) {
   void test(`a token that cannot be sent fails the call: ${JSON.stringify(token.slice(0, 20))}`, async () => {
     const memgpt = client([], [], sendToken(token, { allowPlaintext: true }));

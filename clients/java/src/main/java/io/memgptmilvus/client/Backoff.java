@@ -1,5 +1,6 @@
 package io.memgptmilvus.client;
 
+import io.grpc.ManagedChannel;
 import java.time.Duration;
 
 /** Spaces out attempts and ends them after a time without progress. */
@@ -8,7 +9,7 @@ final class Backoff {
   private static final Duration LAST_PAUSE = Duration.ofSeconds(3);
 
   private final Duration timeout;
-  private final Runnable reconnect;
+  private final ManagedChannel channel;
   private long since = System.nanoTime();
   private Duration pause = FIRST_PAUSE;
 
@@ -16,11 +17,11 @@ final class Backoff {
    * Starts the clock.
    *
    * @param timeout the time without progress after which no further attempt is made
-   * @param reconnect makes gRPC look for a lost server at once, which by default it does only every two minutes in the end
+   * @param channel the connection that the attempts use; when it is closed, no further attempt is made
    */
-  Backoff(Duration timeout, Runnable reconnect) {
+  Backoff(Duration timeout, ManagedChannel channel) {
     this.timeout = timeout;
-    this.reconnect = reconnect;
+    this.channel = channel;
   }
 
   /** Note progress. */
@@ -39,7 +40,7 @@ final class Backoff {
     Duration next = pause.compareTo(Errors.retryAfter(error)) > 0 ? pause : Errors.retryAfter(error);
     pause = pause.multipliedBy(2).compareTo(LAST_PAUSE) < 0 ? pause.multipliedBy(2) : LAST_PAUSE;
     boolean exhausted = Duration.ofNanos(System.nanoTime() - since).plus(next).compareTo(timeout) > 0;
-    if (exhausted || !resumable) {
+    if (exhausted || !resumable || channel.isShutdown()) {
       throw error;
     }
     try {
@@ -48,6 +49,7 @@ final class Backoff {
       Thread.currentThread().interrupt();
       throw error;
     }
-    reconnect.run();
+    // By default gRPC ends up looking for a lost server only every two minutes.
+    channel.resetConnectBackoff();
   }
 }

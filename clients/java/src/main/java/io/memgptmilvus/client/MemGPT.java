@@ -146,7 +146,7 @@ public final class MemGPT implements AutoCloseable {
    * @return the turn, which begins when it is iterated
    */
   public Turn send(SendMessageRequest request) {
-    return new Turn(agents(), request, () -> new Backoff(resumeTimeout, channel("agent")::resetConnectBackoff));
+    return new Turn(agents(), request, () -> new Backoff(resumeTimeout, channel("agent")));
   }
 
   /**
@@ -161,7 +161,7 @@ public final class MemGPT implements AutoCloseable {
    */
   public Load load(CreateLoadRequest request, List<Document> documents, Consumer<LoadFile> progress) throws IOException {
     LoaderServiceGrpc.LoaderServiceStub uploads = LoaderServiceGrpc.newStub(channel("loader"));
-    Backoff backoff = new Backoff(resumeTimeout, channel("loader")::resetConnectBackoff);
+    Backoff backoff = new Backoff(resumeTimeout, channel("loader"));
     return new LoadRun(loads(), uploads, request, documents, progress, backoff).toEnd();
   }
 
@@ -219,7 +219,10 @@ public final class MemGPT implements AutoCloseable {
         });
   }
 
-  /** Closes the connections. Turns and loads that are running continue on the servers. */
+  /**
+   * Closes the connections. Turns and loads that are running continue on the servers; here they end with an error, as every later
+   * call does. Closing again does nothing.
+   */
   @Override
   public void close() {
     channels.values().forEach(ManagedChannel::shutdownNow);

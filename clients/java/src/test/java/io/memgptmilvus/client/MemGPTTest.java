@@ -13,6 +13,7 @@ import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import io.memgptmilvus.agent.v1.AgentServiceGrpc;
 import io.memgptmilvus.agent.v1.AssistantMessage;
@@ -30,15 +31,18 @@ import io.memgptmilvus.agent.v1.TurnEvent;
 import io.memgptmilvus.agent.v1.UpdateAgentRequest;
 import io.memgptmilvus.agent.v1.UpdateAgentResponse;
 import io.memgptmilvus.common.v1.ErrorReason;
+import io.memgptmilvus.loader.v1.CreateLoadRequest;
 import io.memgptmilvus.memory.v1.Agent;
 import io.memgptmilvus.memory.v1.TurnState;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
@@ -222,6 +226,35 @@ class MemGPTTest {
   }
 
   @Test
+  void closingATurnEndsItsStream() throws Exception {
+    fake.scripts.add(new Script(List.of(message(1, "one")), null, true));
+    try (Turn turn = memgpt.send(SendMessageRequest.getDefaultInstance())) {
+      assertEquals(message(1, "one"), turn.iterator().next());
+    }
+    fake.cancelled.await();
+  }
+
+  @Test
+  void aClosedClientMakesNoFurtherAttempts() throws Exception {
+    String address = "localhost:" + server.getPort();
+    MemGPT client = MemGPT.builder().agent(address).loader(address).resumeTimeout(Duration.ofHours(1)).build();
+    fake.scripts.add(new Script(List.of(message(1, "one")), null, true));
+    try (Turn turn = client.send(SendMessageRequest.getDefaultInstance())) {
+      Iterator<TurnEvent> events = turn.iterator();
+      events.next();
+      client.close();
+      assertThrows(StatusRuntimeException.class, events::next);
+    }
+    try (Turn turn = client.send(SendMessageRequest.getDefaultInstance())) {
+      assertThrows(StatusRuntimeException.class, turn.iterator()::next);
+    }
+    CreateLoadRequest load = CreateLoadRequest.getDefaultInstance();
+    assertThrows(StatusRuntimeException.class, () -> client.load(load, List.of(), file -> {}));
+    assertEquals(1, fake.requests.size());
+    client.close();
+  }
+
+  @Test
   void errorsTellTheirReason() {
     StatusRuntimeException error = refusal(Status.NOT_FOUND, "AGENT_NOT_FOUND");
     assertEquals(ErrorReason.ERROR_REASON_AGENT_NOT_FOUND, Errors.reasonOf(error));
@@ -248,8 +281,12 @@ class MemGPTTest {
     return TurnEvent.newBuilder().setSequence(sequence).setDone(done).build();
   }
 
-  /** The events of one stream, and how it ends. */
-  private record Script(List<TurnEvent> events, StatusRuntimeException error) {}
+  /** The events of one stream, and how it ends: with an error, or for one that stays open, when it is cancelled. */
+  private record Script(List<TurnEvent> events, StatusRuntimeException error, boolean staysOpen) {
+    Script(List<TurnEvent> events, StatusRuntimeException error) {
+      this(events, error, false);
+    }
+  }
 
   /** An Agent that plays one script for each stream. */
   private static final class FakeAgent extends AgentServiceGrpc.AgentServiceImplBase {
@@ -257,12 +294,19 @@ class MemGPTTest {
     private final List<SendMessageRequest> requests = new CopyOnWriteArrayList<>();
     private final List<CreateAgentRequest> created = new CopyOnWriteArrayList<>();
     private final AtomicInteger updates = new AtomicInteger();
+    private final CountDownLatch cancelled = new CountDownLatch(1);
 
     @Override
     public void sendMessage(SendMessageRequest request, StreamObserver<SendMessageResponse> responses) {
       requests.add(request);
       Script script = scripts.remove();
+      if (script.staysOpen()) {
+        ((ServerCallStreamObserver<SendMessageResponse>) responses).setOnCancelHandler(cancelled::countDown);
+      }
       script.events().forEach(event -> responses.onNext(SendMessageResponse.newBuilder().setEvent(event).build()));
+      if (script.staysOpen()) {
+        return;
+      }
       if (script.error() == null) {
         responses.onCompleted();
       } else {
