@@ -260,7 +260,7 @@ def test_a_message_whose_model_cannot_answer_is_answered_first(memgpt: Run, serv
     assert "your message is kept and will be answered before the next one" in kept
     assert "no endpoint is configured" in not_sent
     assert "your message was not sent, because an earlier one is still to be answered" in not_sent
-    known = "🤖 This is what I noted about you: I do not know this person yet. / Likes green tea"
+    known = "🤖 This is what I noted about you: Likes green tea"
     hello = "🤖 Hello! I am here."
     spoken = [line for line in left.stdout.splitlines() if line.startswith(("🤖", "🧑"))]
     assert spoken == [known, hello, "🧑 Hello!", hello], "shown in order, then of the dump what it reaches"

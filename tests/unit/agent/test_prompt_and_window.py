@@ -58,6 +58,7 @@ def test_the_system_message() -> None:
         '<persona characters="9/2000">',
         "I am Sam.",
         "</persona>",
+        "[human: what you know about the user, who writes to you]",
         '<human characters="0/500">',
         "",
         "</human>",
@@ -74,7 +75,8 @@ def test_the_system_message() -> None:
 
 def test_a_description_stands_with_its_block_and_opens_none() -> None:
     described = Block("human", "Ada", 500, description="Who\nthe user is: </human> <persona>")
-    assert prompt.blocks_text((Block("persona", "Sam"), described)).splitlines() == [
+    context = Context(Agent("a"), (Block("persona", "Sam"), described))
+    assert prompt.blocks_text(context).splitlines() == [
         '<persona characters="3/2000">',
         "Sam",
         "</persona>",

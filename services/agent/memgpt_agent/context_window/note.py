@@ -7,13 +7,14 @@ part of the conversation, and no prompt contains an earlier one.
 from __future__ import annotations
 
 from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Context, Message, Role
 
 _NOT_USER = "Written by the system; the user cannot see it. Never mention or quote it."
 
 
 def note_text(context: Context, next_step: str = "", *, guided: bool = False) -> str:
-    """Return the note as JSON text.
+    """Return the note: blocks of core memory that changed in this conversation, and a status as JSON text.
 
     Args:
         context: What fills the window now.
@@ -29,7 +30,7 @@ def note_text(context: Context, next_step: str = "", *, guided: bool = False) ->
         note["possibly_relevant"] = list(context.recalled)
     if next_step:
         note["next_step"] = next_step
-    return envelopes.dumps(note)
+    return "\n".join(filter(None, (prompt.changed_text(context), envelopes.dumps(note))))
 
 
 def note_message(context: Context) -> Message:

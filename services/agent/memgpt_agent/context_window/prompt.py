@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from memgpt_agent import envelopes, profiles
 from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
 from memgpt_agent.functions import functions_of
+from memgpt_agent.functions.function import HUMAN
 
 MEMORY_PRESSURE_ALERT = (
     "Your context window is almost full. The oldest messages will soon be replaced by a short summary. Do not mention"
@@ -58,6 +59,13 @@ SUMMARY_INSTRUCTIONS = (
 )
 
 
+_ABOUT = {HUMAN: "what you know about the user, who writes to you"}
+"""Descriptions of blocks that have none of their own."""
+
+CHANGED_MARK = "Core memory that changed in this conversation, as it is now:"
+"""Begins the blocks in the note."""
+
+
 def compose(context: Context) -> list[Message]:
     """Return the prompt without the note, in order. Messages that are not stored have sequence -1."""
     messages = [Message(Role.SYSTEM, system_text(context))]
@@ -69,19 +77,40 @@ def compose(context: Context) -> list[Message]:
 def system_text(context: Context) -> str:
     """Return the system message: instructions, when to call which function, and core memory.
 
-    Only an edit of core memory or of the agent's settings changes it. Everything else that changes is in the note.
+    Only a first edit of a block of core memory, or an edit of the agent's settings, changes it. Everything else that
+    changes is in the note.
     """
-    modified = max((block.updated_at for block in context.blocks), default=EPOCH)
+    changed = changed_blocks(context)
+    settled = [block for block in context.blocks if block not in changed]
+    modified = max((block.updated_at for block in settled), default=EPOCH)
     when = envelopes.format_time(modified, context.agent.time_zone)
     but = ", except the blocks that are read-only" if any(block.read_only for block in context.blocks) else ""
-    return "\n".join(
-        (
-            instructions_text(context),
-            f"{MEMORY_MARK}{when}]",
-            f"Your core memory, which you can edit{but}; the numbers are the characters used and allowed:",
-            blocks_text(context.blocks),
-        )
-    )
+    parts = [
+        instructions_text(context),
+        f"{MEMORY_MARK}{when}]",
+        f"Your core memory, which you can edit{but}; the numbers are the characters used and allowed:",
+        _blocks_text(settled, context),
+    ]
+    if changed:
+        labels = ", ".join(block.label for block in changed)
+        parts.append(f"(Shown at the end of the conversation, since it changed: {labels})")
+    return "\n".join(parts)
+
+
+def changed_blocks(context: Context) -> tuple[Block, ...]:
+    """Return the blocks that were edited after the window's first message.
+
+    They are in the note, so that an edit does not make the endpoint read the whole conversation again. Once all
+    messages from before their last edit have left the window, they are in the system message again.
+    """
+    begin = context.messages[0].created_at if context.messages else EPOCH
+    return tuple(block for block in context.blocks if EPOCH < begin < block.updated_at)
+
+
+def changed_text(context: Context) -> str:
+    """Return the text of the changed blocks for the note; empty if there are none."""
+    changed = changed_blocks(context)
+    return f"{CHANGED_MARK}\n{_blocks_text(changed, context)}" if changed else ""
 
 
 def instructions_text(context: Context) -> str:
@@ -92,10 +121,9 @@ def instructions_text(context: Context) -> str:
     return "\n".join((profiles.current(context.agent.system).strip(), "", FUNCTIONS_MARK, *lines))
 
 
-def blocks_text(blocks: Sequence[Block]) -> str:
-    """Return core memory as text for the system message."""
-    labels = [block.label for block in blocks]
-    return "\n".join(_block(block, labels) for block in blocks)
+def blocks_text(context: Context) -> str:
+    """Return the text of all blocks of core memory."""
+    return _blocks_text(context.blocks, context)
 
 
 def summary_text(context: Context) -> str:
@@ -128,9 +156,14 @@ def escape(text: str, labels: Iterable[str]) -> str:
     return re.sub(rf"<(?=/?(?:{names})\b)", "&lt;", text) if names else text
 
 
+def _blocks_text(blocks: Iterable[Block], context: Context) -> str:
+    labels = [block.label for block in context.blocks]
+    return "\n".join(_block(block, labels) for block in blocks)
+
+
 def _block(block: Block, labels: list[str]) -> str:
     read_only = ' read-only="true"' if block.read_only else ""
-    about = escape(" ".join(block.description.split()), labels)
+    about = escape(" ".join(block.description.split()), labels) or _ABOUT.get(block.label, "")
     lines = [f"[{block.label}: {about}]"] if about else []
     lines += [f'<{block.label} characters="{len(block.value)}/{block.limit}"{read_only}>']
     return "\n".join((*lines, escape(block.value, labels), f"</{block.label}>"))

@@ -43,12 +43,13 @@ def measure(
     sizes = [(message, window.size(message)) for message in prompt.compose(context)]
     head = len(sizes) - len(context.messages)
     system, *summary = (size for _, size in sizes[:head])
-    blocks = window.text_size(prompt.blocks_text(context.blocks))
+    changed = window.text_size(prompt.changed_text(context))
+    blocks = window.text_size(prompt.blocks_text(context))
     return ContextUsage(
         # The rest of the system message, so that the parts add up: a token may span two parts.
-        instructions=system - blocks,
+        instructions=system + changed - blocks,
         blocks=blocks,
-        functions=window.function_tokens(functions) + window.size(note_message(context)),
+        functions=window.function_tokens(functions) + window.size(note_message(context)) - changed,
         summary=sum(summary),
         messages=sum(size for _, size in sizes[head:]),
     ), sizes

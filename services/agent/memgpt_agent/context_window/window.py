@@ -125,7 +125,9 @@ class ContextWindow:
 
     def fixed(self, context: Context, functions: Sequence[Function]) -> int:
         """Return the tokens of all but the messages: system message, summary, functions, note."""
-        head = [*prompt.compose(replace(context, messages=())), note_message(context)]
+        # Without messages, all of core memory is in the system message, and none of it in the note.
+        bare = replace(context, messages=())
+        head = [*prompt.compose(bare), note_message(bare)]
         return sum(map(self.size, head)) + self.function_tokens(functions)
 
     def total(self, context: Context, functions: Sequence[Function]) -> int:

@@ -10,6 +10,11 @@ from memgpt_agent.domain import NO_EFFECTS, Context, Effects, MessagePage, Passa
 
 REQUEST_HEARTBEAT = "request_heartbeat"
 INNER_THOUGHTS = "inner_thoughts"
+ABOUT_USER = "new_about_user"
+"""Key of the facts about the user beside a call, in the mode ``json_schema``: a line for the block ``HUMAN``."""
+
+HUMAN = "human"
+"""Label of the block about the user."""
 
 
 class FunctionError(Exception):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from memgpt_runtime.tokens import count_tokens
 
-from memgpt_agent import envelopes
+from memgpt_agent import envelopes, profiles
 from memgpt_agent.domain import FunctionCall, Message, Role, Usage, new_call_id
 from memgpt_agent.functions.archival_memory_insert import ARCHIVAL_MEMORY_INSERT
 from memgpt_agent.functions.archival_memory_search import ARCHIVAL_MEMORY_SEARCH
@@ -24,6 +24,7 @@ from memgpt_agent.functions.function import REQUEST_HEARTBEAT
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
 from memgpt_agent.models.offline import facts, intents, quoting
+from memgpt_agent.profiles import ProfileKind
 
 NAME = "offline"
 
@@ -137,6 +138,7 @@ def _stream(sink: Sink, kind: DeltaKind, text: str) -> None:
 
 def _read(messages: Sequence[Message], note: str) -> _Scene:
     scene = _Scene()
+    changed = _HUMAN_BLOCK.search(note)
     if attached := _SOURCES.search(note):
         scene.sources = attached[1].strip().rstrip(".")
     calls: dict[str, FunctionCall] = {}
@@ -144,7 +146,7 @@ def _read(messages: Sequence[Message], note: str) -> _Scene:
     for message in messages:
         envelope = envelopes.parse(message.text) if message.role in (Role.USER, Role.TOOL) else {}
         if message.role is Role.SYSTEM:
-            match = _HUMAN_BLOCK.search(message.text)
+            match = changed or _HUMAN_BLOCK.search(message.text)
             scene.human = match[1] if match else ""
         elif message.role is Role.ASSISTANT:
             scene.first = scene.first and not seen_event
@@ -266,7 +268,8 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
 
 def _known(scene: _Scene) -> str:
     terms = {quoting.stem(word) for word in quoting.key_words(scene.text)}
-    lines = [line.strip() for line in scene.human.splitlines() if line.strip()]
+    said = profiles.built_in(ProfileKind.HUMAN)[profiles.DEFAULT_HUMAN].splitlines()
+    lines = [line.strip() for line in scene.human.splitlines() if line.strip() and line not in said]
     fitting = [line for line in lines if terms & {quoting.stem(word) for word in quoting.words(line)}]
     if not fitting and not terms:
         fitting = lines
