@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
-from memgpt_agent.context_window.guidance import next_step, withheld
+from memgpt_agent.context_window.guidance import learns, next_step, withheld
 from memgpt_agent.domain import Attachment, Context, FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.heartbeat_plan import HeartbeatPlan
@@ -62,7 +62,7 @@ def test_until_it_has_searched_a_question_about_documents_can_only_be_looked_up(
 
 @pytest.mark.parametrize("attached", [True, False])
 def test_a_fact_is_to_be_saved_whatever_is_attached(attached: bool) -> None:
-    assert "core_memory_append" in after(user("My name is Anna."), attached=attached)
+    assert "new_about_user" in after(user("My name is Anna."), attached=attached)
 
 
 def test_nothing_is_added_once_the_agent_has_spoken_or_nobody_asked() -> None:
@@ -132,8 +132,8 @@ def test_notes_are_written_only_of_what_the_user_wants_kept(text: str, kept: boo
     ],
 )
 def test_what_asks_for_something_is_not_saved_as_a_fact(text: str, kept: bool) -> None:
-    assert ("core_memory_append" not in withheld(replace(answered(), messages=(user(text),)))) is kept
-    assert ("core_memory_append" in after(user(text))) is kept
+    assert learns(replace(answered(), messages=(user(text),))) is kept
+    assert ("new_about_user" in after(user(text))) is kept
 
 
 def test_a_request_about_a_document_is_looked_up() -> None:
@@ -197,7 +197,25 @@ def test_speaking_and_remote_tools_are_never_withheld() -> None:
         ("Suggest a gift for my wife, her name is Ann.", True),
         ("Give me short answers from now on.", True),
         ("给我简短的回答，以后都这样。", True),
+        ("Which city do I live in, and what is my job?", False),
+        ("我住在哪里？", False),
+        ("I'm Anna. What can you do for me?", True),
+        ("So, what do we do today? I have a cold.", True),
     ],
 )
 def test_facts_can_be_saved_beside_a_request(told: str, kept: bool) -> None:
-    assert ("core_memory_append" not in withheld(replace(answered(), messages=(user(told),)))) is kept
+    assert learns(replace(answered(), messages=(user(told),))) is kept
+
+
+def test_facts_are_saved_in_their_place_or_by_a_call() -> None:
+    told = replace(answered(), messages=(user("My name is Anna."),))
+    assert "core_memory_append" in withheld(told), "they have a place of their own"
+    nowhere = replace(told, blocks=tuple(block for block in told.blocks if block.label != "human"))
+    read_only = replace(told, blocks=tuple(replace(block, read_only=True) for block in told.blocks))
+    for context in (nowhere, read_only):
+        assert not learns(context)
+        assert "core_memory_append" not in withheld(context)
+        assert "new_about_user" not in next_step(context)
+    called = replace(told, messages=(*told.messages, *searched("conversation_search")))
+    assert not learns(called), "only the first answer to a message has the place"
+    assert "core_memory_append" not in withheld(called)

@@ -23,6 +23,7 @@ from memgpt_agent.functions.conversation_search import CONVERSATION_SEARCH
 from memgpt_agent.functions.conversation_search_date import CONVERSATION_SEARCH_DATE
 from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
 from memgpt_agent.functions.core_memory_replace import CORE_MEMORY_REPLACE
+from memgpt_agent.functions.function import ABOUT_USER, HUMAN
 from memgpt_agent.functions.pause_heartbeats import PAUSE_HEARTBEATS
 from memgpt_agent.functions.registry import BUILT_IN_BY_NAME
 from memgpt_agent.functions.send_message import SEND_MESSAGE
@@ -39,11 +40,19 @@ _REQUEST = re.compile(
 """How a message begins that asks for something without a question mark, and tells nothing about the user."""
 
 _STATES = re.compile(
-    r"\b(?:i|we)(?: |['’])|\bmy [\w ]+? (?:is|are)\b|\bname is\b|\b(?:from now on|always|never)\b"
+    r"\b(?:i|we|our)(?: |['’])|\bmy\b|\bname is\b|\b(?:from now on|always|never)\b"
     r"|(?<![给诉帮])我|[他她它]叫|以后|今后|从现在",
     re.IGNORECASE,
 )
-"""What may tell a fact beside a request: the user as the subject of a sentence, a name, or a wish that stays."""
+"""What may tell a fact beside a request: the user as the subject, what is theirs, a name, or a wish that stays."""
+
+_CLAUSE = re.compile(r"[^.!?;,:\n。！？；，：…]+[.!?;,:\n。！？；，：…]?")
+_ASKS = re.compile(
+    r"[?？؟]\s*\Z|^(?:so |and |but |or |then )*(?:what|who|whom|whose|when|where|which|why|how|do|does|did|is|are|am"
+    r"|was|were|can|could|will|would|should|shall|may|have|has|tell me|remind me)\b|吗|呢|什么|[哪谁几]|多少|怎么|为何",
+    re.IGNORECASE,
+)
+"""A clause that asks."""
 
 _TO_NOTE = re.compile(
     r"\b(?:(?:remember|sav|stor|archiv|memori[sz])\w*|notes?|noted|keep|write down)\b|记|存|归档|档案", re.IGNORECASE
@@ -66,37 +75,45 @@ _DOCUMENT = re.compile(
 )
 
 _ANSWER = (
-    "The user asks you: “{question}”. What they told you about themselves is in the human block and in the conversation"
-    " above. Answer with send_message, in their language, and address them as you. Only if they ask for a fact about"
-    " themselves that is written nowhere above, say that they have not told you."
+    "Answer the question above with send_message, in the user's language. The user wrote it, so “I” in it is the user:"
+    " say “you” to them. What they told you is in the human block and in the conversation above. Only if they ask for a"
+    " fact about themselves that is written nowhere above, say that they have not told you."
 )
 _ANSWER_OR_SEARCH = (
-    "The user asks you: “{question}”. If they ask for something about themselves or said earlier that is neither in the"
-    " human block nor above, call conversation_search first, with a few words. Otherwise answer with send_message, in"
-    " their language, and address them as you."
+    "If the question above is about something that the user did or said earlier, and it is neither in the human block"
+    " nor above, call conversation_search first, with a few words. Otherwise answer with send_message, in the user's"
+    " language; “I” in it is the user, so say “you” to them."
 )
 _SEARCH_DOCUMENTS = (
     "The user asks you: “{question}”. Look it up in the attached documents: call archival_memory_search with the"
     " important words of the question."
 )
 _REPLY = (
-    "The user wrote “{question}”. If that tells you a new fact about them, save it with core_memory_append (name human,"
-    " request_heartbeat true). Otherwise do what they ask: answer with send_message, in their language."
+    "Reply to the message above with send_message, in the user's language and in your own words. Speak to them, not"
+    " about them."
 )
-_DO = "The user asks you: “{question}”. Do it now with send_message, in their language, from your general knowledge."
+_DO = "Do what the message above asks, now, with send_message, in the user's language, from your general knowledge."
+_LEARN = (
+    f' Before the call, write in "{ABOUT_USER}" the new fact that the message above tells about the user, as a short'
+    ' sentence that begins with "The user". If it tells none, write "".'
+)
 _AFTER_SEARCH = (
     "The question is: “{question}”. If the results above answer it, call send_message: answer in full sentences, only"
     " from these results, with file and page. If not, read the next page or search with other words; do not repeat a"
     " search. If nothing is left to read, say that you did not find it."
 )
 _OTHER_SEARCH = " Documents are found only by archival_memory_search."
-_WAITING = "That is done. Now reply to the user's message “{question}” with send_message, in their language."
+_WAITING = (
+    "That is done. The user still waits for your reply to: “{question}”. Reply with send_message, in their language, in"
+    " your own words, and address them as you."
+)
 
 
 def next_step(context: Context) -> str:
     """Return what the model should do next; empty if there is nothing to add to the conversation."""
     if text := _last_user_text(context):
-        return _first_step(context, text).format(question=_quoted(text))
+        step = _first_step(context, text).format(question=_quoted(text))
+        return step + _LEARN if learns(context) else step
     question, call = open_question([Message(Role.USER, prompt.summary_text(context)), *context.messages])
     if not question or call is None:
         return ""
@@ -130,6 +147,18 @@ def _requests(text: str) -> bool:
     return _REQUEST.match(text.strip()) is not None and not _TO_NOTE.search(text)
 
 
+def learns(context: Context) -> bool:
+    """Whether the last event is a message that may tell facts about the user, and there is a block to save them in."""
+    human = next((block for block in context.blocks if block.label == HUMAN), None)
+    return human is not None and not human.read_only and _tells(_last_user_text(context))
+
+
+def _tells(text: str) -> bool:
+    """Whether a message may tell a fact: in a clause that neither asks nor requests, or beside a request."""
+    clauses = [clause.strip() for clause in _CLAUSE.findall(text)]
+    return any(not _ASKS.search(clause) and (not _requests(clause) or _STATES.search(clause)) for clause in clauses)
+
+
 def _quoted(text: str) -> str:
     return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
 
@@ -143,11 +172,11 @@ def withheld(context: Context) -> frozenset[str]:
         names.add(ARCHIVAL_MEMORY_SEARCH.name)
     if context.plan == NO_PLAN:
         names.add(PAUSE_HEARTBEATS.name)
-    told = "" if _alerted(context) else open_question(context.messages)[0]
+    told = "" if alerted(context) else open_question(context.messages)[0]
     if told and len(told) < _LONG and not _TO_NOTE.search(told):
         # Asked for a fact, they note what they believe to know instead of telling it.
         names.add(ARCHIVAL_MEMORY_INSERT.name)
-    if told and _requests(told) and not _STATES.search(told):
+    if told and (learns(context) or not _tells(told)):
         names |= {CORE_MEMORY_APPEND.name, CORE_MEMORY_REPLACE.name}
     calls = list(_calls_of_turn(context.messages))
     if not calls and _asks_documents(context, _last_user_text(context)):
@@ -196,7 +225,7 @@ def _last_user_text(context: Context) -> str:
     return str(envelopes.parse(last.text).get("message", ""))
 
 
-def _alerted(context: Context) -> bool:
+def alerted(context: Context) -> bool:
     """Whether the last event is an alert, after which the agent should save what matters."""
     events = (message for message in reversed(context.messages) if message.role is Role.USER)
     last = next(events, None)

@@ -90,6 +90,11 @@ class ContextView:
         """Names of the functions that small models may not call now."""
         return guidance.withheld(self.context)
 
+    @property
+    def learns(self) -> bool:
+        """Whether the user's message may tell facts about them, which small models save beside their call."""
+        return guidance.learns(self.context)
+
     def alert_due(self, messages: Sequence[Message], effects: Effects) -> bool:
         """Whether the agent must be alerted to memory pressure once a step with these messages is committed."""
         return self.window.under_pressure(_after(self.context, messages, effects), self.functions)

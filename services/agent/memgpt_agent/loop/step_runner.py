@@ -208,6 +208,7 @@ class StepRunner:
                 note=view.note(told),
                 guided_note=view.guided_note(told),
                 withheld=view.withheld,
+                learns=view.learns,
             )
             turn.stream.model_called(prompt_tokens)
             completion = await self._model.complete(request, turn.stream)

@@ -56,6 +56,7 @@ class ModelRequest:
         note: The part that changes from step to step, as JSON text: the last message of this prompt only.
         guided_note: The same with advice for small models, which need it in the mode ``json_schema``.
         withheld: Names of functions that an answer in the mode ``json_schema`` may not call now.
+        learns: Whether an answer in the mode ``json_schema`` has a place for facts about the user beside its call.
     """
 
     messages: Sequence[Message]
@@ -66,6 +67,7 @@ class ModelRequest:
     note: str = ""
     guided_note: str = ""
     withheld: frozenset[str] = frozenset()
+    learns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 from memgpt_agent import envelopes
 from memgpt_agent.functions import parameters_schema
-from memgpt_agent.functions.function import INNER_THOUGHTS, Function
+from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
+from memgpt_agent.functions.function import ABOUT_USER, HUMAN, INNER_THOUGHTS, Function
 from memgpt_agent.models.answer.answer import RawCall
 from memgpt_agent.models.answer.function_names import MAX_NAME, FunctionNames
 from memgpt_agent.models.answer.lenient_json import decode
@@ -274,7 +275,7 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
         if isinstance(value.get(key), dict | list):
             calls, inner = interpret(value[key], names, depth + 1)
             if calls:
-                return calls, "\n".join(filter(None, (thought, inner)))
+                return (*_learned(value), *calls), "\n".join(filter(None, (thought, inner)))
     if isinstance(value.get("function"), dict):
         calls, inner = interpret(value["function"], names, depth + 1)
         return calls, thought or inner
@@ -287,6 +288,14 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
     named = [(names.known(key), given) for key, given in value.items() if isinstance(given, dict)]
     calls = tuple(RawCall(name, envelopes.dumps(given)) for name, given in named if name)
     return calls, thought if calls else ""
+
+
+def _learned(value: Mapping[str, Any]) -> tuple[RawCall, ...]:
+    """Return the call that saves the facts about the user beside a call; see ``schemas.json_schema``."""
+    line = value.get(ABOUT_USER)
+    if not isinstance(line, str) or not line.strip():
+        return ()
+    return (RawCall(CORE_MEMORY_APPEND.name, envelopes.dumps({"name": HUMAN, "content": line.strip()})),)
 
 
 def _arguments(value: Mapping[str, Any], name_key: str, function: Function) -> Mapping[str, Any]:

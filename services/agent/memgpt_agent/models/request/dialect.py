@@ -132,7 +132,11 @@ class Dialect:
         match self._takes("response_format"):
             case "json_schema" | "flat" as choice:
                 body["response_format"] = schemas.json_schema(
-                    request.functions, request.withheld, self._dropped, flat=choice == "flat"
+                    request.functions,
+                    request.withheld,
+                    self._dropped,
+                    learns=request.learns,
+                    flat=choice == "flat",
                 )
             case "json_object":
                 body["response_format"] = {"type": "json_object"}

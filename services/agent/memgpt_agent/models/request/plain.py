@@ -7,7 +7,7 @@ branch per function. It is for local servers whose models do not emit tool calls
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from operator import itemgetter
 from typing import cast
 
@@ -15,7 +15,9 @@ from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.domain import Message, Role
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
+from memgpt_agent.functions.function import ABOUT_USER, HUMAN, INNER_THOUGHTS
+from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.surrogates import whole
 from memgpt_agent.models.request.wire import FILLER, OPENING, Wire
 
@@ -27,12 +29,20 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], no
     """
     rendered: list[tuple[str, str]] = []
     names = {m.function_call.call_id: m.function_call.name for m in messages if m.function_call is not None}
-    for message in messages:
+    learned: Message | None = None
+    for message, *following in zip_longest(messages, messages[1:], messages[2:]):
         match message.role:
             case Role.SYSTEM:
                 rendered.append(("system", _with_functions(message.text, functions)))
+            case Role.ASSISTANT if _learned_beside(message, *following):
+                learned = message
             case Role.ASSISTANT:
-                rendered.append(("assistant", json_call(message)))
+                rendered.append(("assistant", json_call(message, learned)))
+                learned = None
+            case Role.TOOL if envelopes.result_ok(message.text) and (
+                learned is not None or names.get(message.call_id) == SEND_MESSAGE.name
+            ):
+                pass  # says nothing that the model does not know
             case Role.TOOL:
                 result = {"type": "function_result", "function": names.get(message.call_id, "")}
                 rendered.append(("user", envelopes.dumps({**result, **envelopes.parse(message.text)})))
@@ -46,6 +56,15 @@ def json_messages(messages: Sequence[Message], functions: Sequence[Function], no
         {"role": role, "content": whole("\n".join(text for _, text in neighbors if text)) or FILLER}
         for role, neighbors in groupby(rendered, key=itemgetter(0))
     ]
+
+
+def _learned_beside(message: Message, result: Message | None, then: Message | None) -> bool:
+    """Whether a call saved facts about the user that came beside the call ``then``; see ``schemas.json_schema``."""
+    call = message.function_call
+    if call is None or result is None or then is None or then.function_call is None or then.text:
+        return False
+    to_human = call.name == CORE_MEMORY_APPEND.name and envelopes.parse(call.arguments).get("name") == HUMAN
+    return to_human and result.role is Role.TOOL and envelopes.result_ok(result.text)
 
 
 def _with_functions(system: str, functions: Sequence[Function]) -> str:
@@ -84,12 +103,21 @@ def _argument_names(function: Function) -> list[str]:
     return [name + defaults.get(name, "") for name in cast(Mapping[str, object], schema["properties"])]
 
 
-def json_call(message: Message) -> str:
-    """Return an earlier answer in the form of ``json_schema`` mode."""
+def json_call(message: Message, learned: Message | None = None) -> str:
+    """Return an earlier answer in the form of ``json_schema`` mode.
+
+    Args:
+        message: The answer.
+        learned: The call that saved facts about the user beside it.
+    """
     call = message.function_call
     if call is None:
         return message.text
     arguments: object = envelopes.parse(call.arguments)
     if not arguments and call.arguments.strip() not in ("", "{}"):
         arguments = call.arguments  # the result next to them says why they did not parse
-    return envelopes.dumps({INNER_THOUGHTS: message.text, "call": {"function": call.name, "arguments": arguments}})
+    made = {"function": call.name, "arguments": arguments}
+    if learned is None or learned.function_call is None:
+        return envelopes.dumps({INNER_THOUGHTS: message.text, "call": made})
+    line = envelopes.parse(learned.function_call.arguments).get("content", "")
+    return envelopes.dumps({INNER_THOUGHTS: learned.text, ABOUT_USER: line, "call": made})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from memgpt_agent.functions import Function, parameters_schema
-from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.function import ABOUT_USER, INNER_THOUGHTS
 from memgpt_agent.models.request.wire import Wire
 
 MAX_DESCRIPTION = 1024
@@ -79,16 +79,20 @@ def json_schema(
     withheld: frozenset[str] = frozenset(),
     dropped: frozenset[str] = frozenset(),
     *,
+    learns: bool = False,
     flat: bool = False,
 ) -> Wire:
     """Return the ``response_format`` that constrains an answer to a thought and one call.
 
-    Its root is an object, as every constrained decoder demands, with a branch for each function inside.
+    Its root is an object, as every constrained decoder demands, with a branch for each function inside. A small model
+    seldom chooses to write to memory, and takes twice the time if it does, since it is asked again for its reply. It is
+    better at filling in a place beside its reply.
 
     Args:
         functions: The functions of the agent.
         withheld: Names of those that may not be called now.
         dropped: Keywords to leave out.
+        learns: Whether there is a place for facts about the user.
         flat: Whether to leave the arguments open, for decoders without support for alternatives.
     """
     offered = [function for function in functions if function.name not in withheld]
@@ -97,7 +101,11 @@ def json_schema(
         call = _object({"function": name, "arguments": {"type": "object"}})
     else:
         call = {"anyOf": [_branch(function, dropped) for function in offered]}
-    schema = without(_object({INNER_THOUGHTS: {"type": "string"}, "call": call}), dropped - {"anyOf", "enum"})
+    form: Wire = {INNER_THOUGHTS: {"type": "string"}}
+    if learns:
+        form[ABOUT_USER] = {"type": "string"}
+    form["call"] = call
+    schema = without(_object(form), dropped - {"anyOf", "enum"})
     wrapped: Wire = {"name": "function_call", "schema": schema}
     return {"type": "json_schema", "json_schema": wrapped if flat else {**wrapped, "strict": True}}
 
