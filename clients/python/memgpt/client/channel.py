@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from memgpt.client._closing import ClosableChannel
 from memgpt.client._trace_context import async_interceptors, interceptors
 from memgpt.client._turns import TURN_SECONDS
 from memgpt.client._unary_retry import AsyncRetryInterceptor, RetryInterceptor
@@ -150,7 +151,7 @@ def open_channel(
         channel = grpc.insecure_channel(address, options=options)
     else:
         channel = grpc.secure_channel(address, tls.credentials(), options=options)
-    return grpc.intercept_channel(channel, *intercept)
+    return grpc.intercept_channel(ClosableChannel(channel), *intercept)
 
 
 def open_async_channel(
