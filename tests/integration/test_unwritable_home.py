@@ -48,7 +48,7 @@ SAMPLE = frozenset(
 """Commands that use the home in different ways."""
 
 ARGUMENTS = {
-    "search": "tea",
+    "search": "tea --agent a",
     **dict.fromkeys(("attach", "detach"), "--agent a --data-source s"),
     "login": "--no-key --agent-address 127.0.0.1:1 --loader-address 127.0.0.1:1",
     "configure": "--offline",

@@ -275,6 +275,10 @@ def test_computed_columns_and_values_of_any_type_do_no_harm(tmp_path: Path, repo
         assert plan_agents(contents, "letta", Options(), report)
 
 
+def _counted(table: str, count: str) -> str:
+    return f'{{"table": "{table}", "count": {count}}}\n'
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
@@ -283,6 +287,9 @@ def test_computed_columns_and_values_of_any_type_do_no_harm(tmp_path: Path, repo
         ({"agents": "[]\n", "counts": ""}, "is not a JSON object"),
         ({"agents": '{"id": "a"', "counts": ""}, "not valid JSON"),
         ({"agents": '{"id": "a", "name": "Ada"}\n', "counts": '{"table": "agents", "count": 2}\n'}, "1 rows of 2"),
+        ({"agents": '{"id": "a", "name": "Ada"}\n', "counts": _counted("agents", "9" * 4_000)}, "1 rows of an invalid"),
+        ({"agents": '{"id": "a", "name": "Ada"}\n', "counts": _counted("agents", "-1")}, "1 rows of an invalid"),
+        ({"agents": '{"id": "a", "name": "Ada"}\n', "counts": _counted("messages", "7")}, "0 rows of 7"),
         ({"agents": "[" * 100_000, "counts": ""}, "nested more than"),
     ],
 )
@@ -291,8 +298,9 @@ def test_incomplete_or_hostile_dump_is_refused(
 ) -> None:
     for name, text in files.items():
         (tmp_path / f"{name}.jsonl").write_text(text)
-    with pytest.raises(CliError, match=reason), read(tmp_path, report):
+    with pytest.raises(CliError, match=reason) as refused, read(tmp_path, report):
         pass
+    assert len(refused.value.message) < 1_000
 
 
 def test_a_link_in_a_dump_is_refused(tmp_path: Path, report: Report) -> None:

@@ -59,7 +59,7 @@ def _elements(file: BinaryIO, buffer: bytes, name: str) -> Iterator[Any]:
             position = (token.start() if token else len(buffer)) - kept
             buffer, start = buffer[kept:], 0
             if len(buffer) > MAX_LINE:
-                raise CliError(f"{name}: element {count + 1} is larger than {MAX_LINE >> 20} MiB")
+                raise _too_large(name, count + 1)
             more = file.read(max(_CHUNK, len(buffer)))
             if not more:
                 raise CliError(f"{name} ends within the array; it is incomplete")
@@ -76,4 +76,10 @@ def _elements(file: BinaryIO, buffer: bytes, name: str) -> Iterator[Any]:
             depth -= 1
             if not depth:
                 count += 1
+                if position - start > MAX_LINE:
+                    raise _too_large(name, count)
                 yield parse_json(buffer[start:position], f"{name}, element {count}")
+
+
+def _too_large(name: str, number: int) -> CliError:
+    return CliError(f"{name}: element {number} is larger than {MAX_LINE >> 20} MiB")

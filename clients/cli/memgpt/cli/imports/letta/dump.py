@@ -14,6 +14,8 @@ from memgpt.cli.imports.sqlite_database import Database, Row
 COUNTS = "counts.jsonl"
 """File with the number of rows of each table; it is written last."""
 
+_MAX_COUNT = 1 << 63
+
 
 @contextmanager
 def open_dump(folder: Path, tables: Mapping[str, Sequence[str]]) -> Iterator[Database]:
@@ -35,7 +37,7 @@ def open_dump(folder: Path, tables: Mapping[str, Sequence[str]]) -> Iterator[Dat
         raise CliError(f"{folder} has no dump: no {next(iter(tables))}.jsonl; `memgpt import letta --sql` prints how")
     with spooled() as spool:
         counts = {table: spool.add(table, tables[table], _rows(path)) for table, path in files.items()}
-        _check(counts, folder)
+        _check(dict.fromkeys(tables, 0) | counts, folder)
         yield spool.database(str(folder))
 
 
@@ -53,5 +55,7 @@ def _check(counts: Mapping[str, int], folder: Path) -> None:
         raise CliError(f"{folder} has no {COUNTS}, which is written last: the dump is incomplete; dump it again")
     for row in _rows(folder / COUNTS):
         table, expected = row.get("table"), row.get("count")
-        if isinstance(table, str) and counts.get(table, 0) != expected:
-            raise CliError(f"{folder}: {table}.jsonl has {counts.get(table, 0):,} rows of {expected}; dump it again")
+        if not isinstance(table, str) or table not in counts or counts[table] == expected:
+            continue
+        wanted = f"{expected:,}" if isinstance(expected, int) and 0 <= expected < _MAX_COUNT else "an invalid number"
+        raise CliError(f"{folder}: {table}.jsonl has {counts[table]:,} rows of {wanted}; dump it again")
