@@ -37,6 +37,8 @@ def cut(text: str, places: list[int]) -> list[str]:
 @settings(deadline=None)
 @given(WHOLE_TEXTS, WHOLE_TEXTS, VALUES, st.booleans(), st.booleans(), st.lists(st.integers(0, 10_000), max_size=12))
 @example("I", "🐝 \\u 字\n", None, True, True, list(range(200)))
+@example("I", " ", None, True, True, [])
+@example("I", "[THIN", None, True, False, [90])
 def test_an_answer_in_pieces(
     thought: str, message: str, other: object, ascii_only: bool, function_last: bool, places: list[int]
 ) -> None:

@@ -42,6 +42,11 @@ class StringReader:
         self._high = ""
         self._ended = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether the object is complete."""
+        return self._ended
+
     def feed(self, piece: str) -> Iterator[tuple[Path, str]]:
         """Yield the new text of every string value in ``piece``, with the keys that lead to it; ``[]`` is a list."""
         place = 0
@@ -145,7 +150,8 @@ class PartialCall:
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)
             elif path == ("message",) and self._speaks(name):
-                self._say(text)
+                self._say(self._message.feed(text))
+        self._finish()
 
     def answer(self, piece: str) -> None:
         """Add to an object that holds the thought and the call, in any order."""
@@ -157,12 +163,18 @@ class PartialCall:
             elif path in (("call", "arguments", "message"), ("arguments", "message")):
                 self._unnamed.append(text)
         if self._unnamed and self._speaks(self._name):
-            self._say("".join(self._unnamed))
+            self._say(self._message.feed("".join(self._unnamed)))
             self._unnamed.clear()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Pass on what was held back because it could have been a mark, once nothing can follow it."""
+        if self._reader.ended:
+            self._say(self._message.end())
 
     def _speaks(self, name: str) -> bool:
         return self._names.known(name) == SEND_MESSAGE.name
 
     def _say(self, text: str) -> None:
-        if text := self._message.feed(text):
+        if text:
             self._sink.delta(DeltaKind.MESSAGE, text)

@@ -110,7 +110,8 @@ class ReasoningFilter:
 
     def end(self) -> str:
         """Return the text that was held back because it could have been a mark."""
-        return "" if self._end else self._held
+        held, self._held = self._held, ""
+        return "" if self._end else held
 
     def _answer(self) -> str:
         """Return the text of the answer that certainly is not its closing mark."""
