@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from memgpt_agent import envelopes, profiles
 from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
 from memgpt_agent.functions import functions_of
+from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
+from memgpt_agent.functions.core_memory_replace import CORE_MEMORY_REPLACE
 from memgpt_agent.functions.function import HUMAN
 
 MEMORY_PRESSURE_ALERT = (
@@ -62,6 +64,11 @@ SUMMARY_INSTRUCTIONS = (
 _ABOUT = {HUMAN: "what you know about the user, who writes to you"}
 """Descriptions of blocks that have none of their own."""
 
+_EDITS = (CORE_MEMORY_APPEND.name, CORE_MEMORY_REPLACE.name)
+
+_SHORT = 1_000
+"""The most characters of a block in the note, which is read with every request: a longer one would cost more."""
+
 CHANGED_MARK = "Core memory that changed in this conversation, as it is now:"
 """Begins the blocks in the note."""
 
@@ -98,13 +105,20 @@ def system_text(context: Context) -> str:
 
 
 def changed_blocks(context: Context) -> tuple[Block, ...]:
-    """Return the blocks that were edited after the window's first message.
+    """Return the short blocks that the agent's calls in the window have edited.
 
-    They are in the note, so that an edit does not make the endpoint read the whole conversation again. Once all
-    messages from before their last edit have left the window, they are in the system message again.
+    They are in the note, so that a further edit does not make the endpoint read the whole conversation again. Once no
+    edit is left in the window, they are in the system message again.
     """
-    begin = context.messages[0].created_at if context.messages else EPOCH
-    return tuple(block for block in context.blocks if EPOCH < begin < block.updated_at)
+    calls: dict[str, str] = {}
+    edited: set[str] = set()
+    for message in context.messages:
+        call = message.function_call
+        if call is not None and call.name in _EDITS:
+            calls[call.call_id] = str(envelopes.parse(call.arguments).get("name"))
+        elif message.call_id in calls and envelopes.result_ok(message.text):
+            edited.add(calls[message.call_id])
+    return tuple(block for block in context.blocks if block.label in edited and len(block.value) <= _SHORT)
 
 
 def changed_text(context: Context) -> str:
