@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from memgpt_runtime.pagination import PAGE_BYTES
+
 Item = TypeVar("Item")
 
-PAGE_BYTES = 3 << 20
-"""Maximum text of one page in bytes of UTF-8, unless a single item has more: clients refuse messages over 4 MiB."""
+ITEM_BYTES = 512
+"""Room in a page for the fields of an item that are always short: ids, numbers, times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,16 @@ class Page(Generic[Item]):
     total: int = 0
 
 
-def fitting(texts: Iterable[str]) -> int:
-    """Return how many of the texts fit into one page: at least one, if there is one."""
-    room = PAGE_BYTES
+def size_of(*texts: str) -> int:
+    """Return the room in bytes that an item with these texts takes in a page."""
+    return ITEM_BYTES + sum(len(text.encode()) for text in texts)
+
+
+def fitting(sizes: Iterable[int], room: int = PAGE_BYTES) -> int:
+    """Return how many items of these sizes in bytes fit into the room: at least one, if there is one."""
     count = 0
-    for text in texts:
-        room -= len(text.encode())
+    for size in sizes:
+        room -= size
         if room < 0 and count:
             break
         count += 1

@@ -24,6 +24,13 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 MAX_TOKEN_CHARS = 4096
 
+PAGE_BYTES = (3 << 20) - (16 << 10)
+"""Maximum size of the items of a response in bytes, unless a single one has more.
+
+With the items' headers, the page token and the counts, a response has at most 3 MiB: clients refuse messages over 4 MiB
+by default.
+"""
+
 _VERSION = b"\x01"
 _MAC_BYTES = 16
 

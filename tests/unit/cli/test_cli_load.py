@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.loading.find_files import find_files, received
-from memgpt.cli.loading.load import manifest
+from memgpt.cli.loading.load import manifest, parts
 from memgpt.cli.loading.send import send_file
 from memgpt.cli.terminal.progress import Progress, bar_line
 from memgpt.client import Cancelled, DeadlineExceeded, Internal, Reason, ServiceError, Unavailable
@@ -217,3 +217,16 @@ def test_names_that_differ_only_in_their_unicode_form_stay_two(tmp_path):
         (tmp_path / name).write_text(name)
     found = find_files(tmp_path, [], extensions=KNOWN)
     assert sorted(item.name for item in found) == sorted(["Prüfung.txt", "Pru\u0308fung.txt"])
+
+
+def test_a_long_list_becomes_several_loads():
+    names = [f"{number:05}" for number in range(10_001)]
+    assert list(parts(names)) == [names[:10_000], names[10_000:]]
+    assert list(parts([])) == []
+
+
+def test_long_names_become_several_loads():
+    names = [f"{number:04}{'ü' * 510}" for number in range(2_049)]
+    made = list(parts(names))
+    assert [name for part in made for name in part] == names
+    assert [len(part) for part in made] == [2_048, 1]

@@ -13,13 +13,22 @@ from memgpt_loader.failures import FailureReason
 from memgpt_loader.model import FileState, Load, LoadFile, Manifest, SourceRef, StoredFile
 from memgpt_loader.parsing.extract import is_current
 
+MAX_NAMES_BYTES = 2 << 20
+"""Maximum size of all names of a load in bytes of UTF-8: a load with 10,000 files fits into one response."""
+
 
 def files_by_name(manifests: Sequence[Manifest]) -> dict[str, LoadFile]:
     """Return the files of a load by name.
 
     Raises:
-        InvalidArgument: A name occurs twice.
+        InvalidArgument: A name occurs twice, or the names have too many bytes together.
     """
+    if sum(len(manifest.name.encode()) for manifest in manifests) > MAX_NAMES_BYTES:
+        raise reasons.too_large(
+            f"the names of the files have more than {MAX_NAMES_BYTES >> 20} MiB together; use several loads",
+            field="files",
+            limit_bytes=MAX_NAMES_BYTES,
+        )
     files: dict[str, LoadFile] = {}
     duplicates = []
     for index, manifest in enumerate(manifests):

@@ -7,6 +7,7 @@ import datetime as dt
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.loader.v1 import load_pb2, loader_service_pb2
+from memgpt_runtime.pagination import PAGE_BYTES
 
 from memgpt_loader.formats import Format
 from memgpt_loader.memory.file_notes import to_proto as note_to_proto
@@ -43,7 +44,21 @@ def manifests(request: loader_service_pb2.CreateLoadRequest) -> list[Manifest]:
 
 
 def load_to_proto(load: Load, *, with_files: bool = True) -> load_pb2.Load:
-    """Convert a load, with or without its files."""
+    """Convert a load, with or without its files.
+
+    If it exceeds the size of a response, its files lack notes, and if need be messages of failures, too.
+    """
+    converted = _load_to_proto(load, with_files=with_files)
+    for fields in (("note", "notes"), ("failure_message",)):
+        if converted.ByteSize() <= PAGE_BYTES:
+            break
+        for file in converted.files:
+            for field in fields:
+                file.ClearField(field)
+    return converted
+
+
+def _load_to_proto(load: Load, *, with_files: bool) -> load_pb2.Load:
     return load_pb2.Load(
         load_id=load.load_id,
         source_id=load.source_id,

@@ -10,7 +10,7 @@ import grpc
 from memgpt.loader.v1 import loader_service_pb2
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceServicer
 from memgpt_runtime import reasons
-from memgpt_runtime.pagination import normalize_page_size
+from memgpt_runtime.pagination import PAGE_BYTES, normalize_page_size
 
 from memgpt_loader.formats import FORMATS
 from memgpt_loader.loads.events import FileChanged
@@ -19,6 +19,9 @@ from memgpt_loader.model import SourceRef
 from memgpt_loader.rpc.conversion import file_to_proto, format_to_proto, load_to_proto, manifests
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_MAX_LOADS = PAGE_BYTES // (9 << 10)
+"""Maximum number of loads in a page: with its tags and the name of its source, one has up to 9 kB without its files."""
 
 
 class LoaderServicer(LoaderServiceServicer):
@@ -69,7 +72,7 @@ class LoaderServicer(LoaderServiceServicer):
     async def ListLoads(
         self, request: loader_service_pb2.ListLoadsRequest, context: Context
     ) -> loader_service_pb2.ListLoadsResponse:
-        page_size = normalize_page_size(request.page_size)
+        page_size = min(normalize_page_size(request.page_size), _MAX_LOADS)
         loads, token = await self._loads.list(request.source_id, page_size, request.page_token)
         page = [load_to_proto(load, with_files=False) for load in loads]
         return loader_service_pb2.ListLoadsResponse(loads=page, next_page_token=token)

@@ -13,7 +13,7 @@ from functools import cached_property
 from memgpt_memory.agents import LiveAgent, Ranges
 from memgpt_memory.archival._model import Hit, PassageFilter
 from memgpt_memory.clock import Clock
-from memgpt_memory.list_pages import fitting
+from memgpt_memory.list_pages import fitting, size_of
 from memgpt_memory.passages import Passage, Passages, VisibleVersion, document_passage_id, note_id, passage_of
 from memgpt_memory.ranking import HeadHit, Position, Rankings, SearchMode
 from memgpt_memory.sources import LiveSource, Sources
@@ -212,7 +212,7 @@ class Archive:
             view = await self._view(scope, position.snapshot if position else None, wanted)
             cut = await self.rankings.cut(index, index.collection, view, query, mode, size, skip, position)
             passages = await self._read(view, cut.hits)
-        taken = fitting(passage.text if passage else "" for passage in passages)
+        taken = fitting(_size(passage) if passage else 0 for passage in passages)
         hits = [
             Hit(passage, cut.rank + offset, hit.dense, hit.text, hit.fused)
             for offset, (hit, passage) in enumerate(zip(cut.hits[:taken], passages, strict=False))
@@ -251,7 +251,7 @@ class Archive:
                 break
             keys.append((key, id_, owner))
         rows = await self._passages.read(scope.tenant, _by_owner((id_, owner) for _, id_, owner in keys))
-        fits = fitting(rows[id_].text if id_ in rows else "" for _, id_, _ in keys)
+        fits = fitting(_size(view.passage(rows[id_])) if id_ in rows else 0 for _, id_, _ in keys)
         more = more or fits < len(keys)
         keys = keys[:fits]
         passages = [view.passage(rows[id_]) for _, id_, _ in keys if id_ in rows and view.counts(rows[id_])]
@@ -336,3 +336,9 @@ def _in_order(
         first = after[2] + 1 if (stamp, version) == (after[0], after[1]) else 0
         for index in range(first, count):
             yield (stamp, version, index), document_passage_id(version, index), owner
+
+
+def _size(passage: Passage) -> int:
+    """Return the room in bytes that a passage takes in a page."""
+    cited = passage.citation
+    return size_of(passage.text, *passage.tags, *((cited.source_name, cited.file_name) if cited else ()))

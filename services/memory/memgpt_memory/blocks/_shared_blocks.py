@@ -15,7 +15,7 @@ from memgpt_memory.blocks._edits import BlockEdit
 from memgpt_memory.blocks._errors import too_many_shared_blocks, unknown_shared_block, unknown_shared_block_name
 from memgpt_memory.blocks._shared_block import KIND, MAX_SHARED_BLOCKS, SharedBlock, SharedBlockRow, SharedWrite
 from memgpt_memory.clock import now
-from memgpt_memory.list_pages import Page, fitting, list_page
+from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Records, ids_of
 from memgpt_memory.tasks import run_to_end
 
@@ -125,11 +125,7 @@ class SharedBlocks:
         """Return a page of blocks in order of creation, after the id `after`."""
         page = list_page(await self._records.ids(KIND, tenant), size, after)
         found = await self.find_many(page.items)
-        blocks = [found[id_] for id_ in page.items if id_ in found]
-        taken = fitting(block.value for block in blocks)
-        if taken < len(blocks):
-            return Page(blocks[:taken], blocks[taken - 1].id, page.total)
-        return Page(blocks, page.next_token, page.total)
+        return Page([found[id_] for id_ in page.items if id_ in found], page.next_token, page.total)
 
     async def of_user(self, tenant: str, user_id: str) -> Sequence[SharedBlock]:
         """Return the blocks of a user, in order of creation."""

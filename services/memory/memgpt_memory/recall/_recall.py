@@ -14,10 +14,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from memgpt_runtime import reasons
+from memgpt_runtime.pagination import PAGE_BYTES
 
 from memgpt_memory.agents import LiveAgent, Ranges
 from memgpt_memory.fulltext import fold
-from memgpt_memory.list_pages import PAGE_BYTES, Page, fitting
+from memgpt_memory.list_pages import Page, fitting, size_of
 from memgpt_memory.messages import CHUNK, Line, Message, Messages, Role, Transcripts
 from memgpt_memory.passages import Passages
 from memgpt_memory.ranking import HeadHit, Position, Rankings, SearchMode
@@ -217,7 +218,8 @@ class Recall:
         wanted = found[:size]
         # Those that were forgotten since they were found are missing.
         read = {message.sequence: message for message in await self._messages.read(live.id, wanted)}
-        taken = fitting(text_of(read[sequence]) if sequence in read else "" for sequence in wanted)
+        sizes = (_size(read[sequence]) if sequence in read else 0 for sequence in wanted)
+        taken = fitting(sizes, _room(query))
         messages = [read[sequence] for sequence in wanted[:taken] if sequence in read]
         following = None
         if taken < len(found):
@@ -260,7 +262,7 @@ class Recall:
         # A head that was pinned before a message was taken back still names it.
         by_sequence = {message.sequence: message for message in read if message.sequence not in view.hidden}
         found = [by_sequence.get(sequence) for sequence in wanted]
-        taken = fitting(text_of(message) if message is not None else "" for message in found)
+        taken = fitting((_size(message) if message is not None else 0 for message in found), _room(query))
         pairs = [(message, hit) for message, hit in zip(found[:taken], cut.hits, strict=False) if message is not None]
         following = cut.following(taken)
         return MessagePage(
@@ -285,7 +287,7 @@ class Recall:
             kept: tuple[list[Message], list[Message]] = ([], [])
             for side, sequences in zip(kept, sides, strict=True):
                 for sequence in (one for one in sequences if one in messages):  # others were just forgotten
-                    size = len(text_of(messages[sequence]).encode())
+                    size = _size(messages[sequence])
                     if size <= room:
                         room -= size
                         side.append(messages[sequence])
@@ -347,7 +349,7 @@ class Recall:
             wanted = [sequence for sequence in range(high - 1, low - 1, -1) if sequence not in forgotten]
             high = low
             for message in await self._messages.read(live.id, wanted):
-                room -= len(text_of(message).encode())
+                room -= _size(message)
                 if room < 0 and items:
                     high = message.sequence + 1
                     break
@@ -363,10 +365,15 @@ def _hidden(live: LiveAgent, query: RecallQuery) -> Ranges:
     return live.state.forgotten if query.rewound else live.state.hidden
 
 
-def text_of(message: Message) -> str:
-    """Return all text of a message, as far as it counts for the size of a page."""
+def _size(message: Message) -> int:
+    """Return the room in bytes that a message takes in a page."""
     call = message.function_call
-    return message.text + (call.arguments + call.endpoint_data if call is not None else "")
+    return size_of(message.text, *((call.arguments, call.endpoint_data) if call is not None else ()))
+
+
+def _room(query: RecallQuery) -> int:
+    """Return the room in bytes for the messages found, beside their neighbors."""
+    return PAGE_BYTES - (_NEIGHBOR_BYTES if query.neighbors else 0)
 
 
 def check_days(*, start_date: str = "", end_date: str = "") -> None:

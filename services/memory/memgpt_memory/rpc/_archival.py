@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from memgpt.memory.v1 import archival_memory_service_pb2 as pb
 from memgpt.memory.v1 import archival_memory_service_pb2_grpc, passage_pb2
 from memgpt_runtime.context import tenant
 from memgpt_runtime.ids import new_id
+from memgpt_runtime.pagination import PAGE_BYTES
 
 from memgpt_memory.agents import InsertNotes
 from memgpt_memory.archival import PassageFilter
-from memgpt_memory.list_pages import PAGE_BYTES
+from memgpt_memory.list_pages import fitting
 from memgpt_memory.passages import Passage
 from memgpt_memory.ranking import Position, SearchMode
 from memgpt_memory.rpc import _conversion as convert
@@ -21,6 +24,9 @@ _MODES = {
     passage_pb2.SEARCH_MODE_HYBRID: SearchMode.HYBRID,
 }
 _MODES_BACK = {mode: value for value, mode in _MODES.items()}
+
+_ID_BYTES = 80
+"""Maximum size in bytes of a passage that has only its id."""
 
 
 class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.ArchivalMemoryServiceServicer):
@@ -82,8 +88,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
             stored = await core.archive.get(await convert.scope(core, request.agent_id, ""), ids)
         passages = [convert.passage(passage) for passage in stored]
         if sum(passage.ByteSize() for passage in passages) > PAGE_BYTES:
-            for passage in passages:  # the caller has the texts, and may refuse so large a message
-                passage.ClearField("text")
+            passages = _ids_only(passages)  # the caller has the texts, and may refuse so large a message
         return pb.InsertPassagesResponse(passages=passages)
 
     async def ListPassages(self, request: pb.ListPassagesRequest, context: Context) -> pb.ListPassagesResponse:
@@ -102,8 +107,9 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
     async def GetPassages(self, request: pb.GetPassagesRequest, context: Context) -> pb.GetPassagesResponse:
         core = self._core
         scope = await convert.scope(core, request.scope.agent_id, request.scope.source_id)
-        passages = await core.archive.get(scope, list(request.passage_ids))
-        return pb.GetPassagesResponse(passages=[convert.passage(passage) for passage in passages])
+        passages = [convert.passage(passage) for passage in await core.archive.get(scope, list(request.passage_ids))]
+        whole = fitting((passage.ByteSize() for passage in passages), PAGE_BYTES - _ID_BYTES * len(passages))
+        return pb.GetPassagesResponse(passages=[*passages[:whole], *_ids_only(passages[whole:])])
 
     async def ForgetPassages(self, request: pb.ForgetPassagesRequest, context: Context) -> pb.ForgetPassagesResponse:
         live = await self._core.agents.get(tenant(), request.agent_id)
@@ -114,6 +120,10 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
         core = self._core
         live = await core.agents.get(tenant(), request.agent_id)
         return pb.DeletePassagesResponse(deleted_count=await core.notes.delete(live, request.passage_ids))
+
+
+def _ids_only(passages: Iterable[passage_pb2.Passage]) -> list[passage_pb2.Passage]:
+    return [passage_pb2.Passage(passage_id=passage.passage_id) for passage in passages]
 
 
 def _filter(proto: pb.PassageFilter) -> PassageFilter:

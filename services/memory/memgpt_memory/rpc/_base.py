@@ -8,10 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 from memgpt_runtime.context import tenant
-from memgpt_runtime.pagination import PageTokenCodec, normalize_page_size
+from memgpt_runtime.pagination import PAGE_BYTES, PageTokenCodec, normalize_page_size
 
 from memgpt_memory.core import Core
-from memgpt_memory.list_pages import PAGE_BYTES
 
 M = TypeVar("M", bound=Message)
 

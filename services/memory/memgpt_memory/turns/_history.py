@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
+from memgpt_runtime.pagination import PAGE_BYTES
+
 from memgpt_memory.agents import CurrentTurn, EndedTurn, LiveAgent, TurnRow, turn_pointer, turn_pointer_id
 from memgpt_memory.list_pages import Page
 from memgpt_memory.messages import Message, Messages
 from memgpt_memory.records import Record, Records, key_of
 from memgpt_memory.turns._errors import request_id_reused, unknown_turn
+
+_MAX_PAGE = PAGE_BYTES // (5 << 10)
+"""Maximum number of turns in a page: the reason and the request id of one have up to 4.6 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ class TurnHistory:
         old = await self._scan(live) if live.row.turn_count is None else []
         count = len(old) if live.row.turn_count is None else live.row.turn_count
         end = min(int(after), count) if after.isdecimal() else count
-        numbers = range(end - 1, max(end - size, 0) - 1, -1)
+        numbers = range(end - 1, max(end - min(size, _MAX_PAGE), 0) - 1, -1)
         keys = [old[number] for number in numbers] if old else await self._keys(live, numbers)
         turns = await self._read(live, keys)
         return Page(turns, str(numbers[-1]) if numbers and numbers[-1] else "", count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from memgpt.cli.errors import MISUSE, CliError, explain
@@ -15,6 +15,7 @@ from memgpt.client import RESUME_SECONDS, MemGPT, NotFound, ServiceError, Unavai
 from memgpt.loader.v1.load_pb2 import FileManifest, LoadState
 
 _FILES_A_LOAD = 10_000
+_NAME_BYTES_A_LOAD = 2 << 20
 _MAX_NAME_BYTES = 1024
 _MAX_TAGS, _MAX_TAG_CHARS = 32, 64
 
@@ -51,6 +52,21 @@ def tags_of(tags: Sequence[str], *, untag: bool) -> list[str] | None:
     return list(tags) if tags or untag else None
 
 
+def parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the names of files in order, as many at a time as one load can have."""
+    part: list[str] = []
+    size = 0
+    for name in names:
+        length = len(name.encode())
+        if len(part) == _FILES_A_LOAD or size + length > _NAME_BYTES_A_LOAD:
+            yield part
+            part, size = [], 0
+        part.append(name)
+        size += length
+    if part:
+        yield part
+
+
 def load_files(
     ui: Ui,
     memgpt: MemGPT,
@@ -82,8 +98,12 @@ def load_files(
     Raises:
         CliError: `sync` was requested for more files than one load can have.
     """
-    if sync and len(found) > _FILES_A_LOAD:
-        raise CliError(f"--sync works with up to {_FILES_A_LOAD:,} files; {len(found):,} were found", MISUSE)
+    if sync and sum(1 for _ in parts([item.name for item in found])) > 1:
+        raise CliError(
+            f"--sync works with up to {_FILES_A_LOAD:,} files, whose names have up to {_NAME_BYTES_A_LOAD >> 20} MiB "
+            f"together; {len(found):,} were found",
+            MISUSE,
+        )
     report = Report(ui, name, len(found) + len(failures), as_json=as_json)
     ready: dict[str, tuple[Path, FileManifest]] = {}
     problems = list(failures)
@@ -101,13 +121,12 @@ def load_files(
     if sync and problems:
         report.note("Nothing is removed from the source, because not every file could be read.")
         sync = False
-    names = list(ready)
     new = not _exists(memgpt, name)
     with report.showing():
         for file_name, problem in problems:
             report.failed(file_name, problem)
-        for first in range(0, len(names), _FILES_A_LOAD):
-            part = {each: ready[each] for each in names[first : first + _FILES_A_LOAD]}
+        for names in parts(ready):
+            part = {each: ready[each] for each in names}
             load = memgpt.loads.create(name, [told for _, told in part.values()], description, sync=sync, tags=tags)
             report.begin(load.files)
             if load.state == LoadState.LOAD_STATE_RUNNING:
@@ -123,7 +142,7 @@ def load_files(
                         "Loaded files are kept; run the same command to load the rest"
                     ) from error
             report.end(load)
-    if new and names and _removed_if_empty(memgpt, name):
+    if new and ready and _removed_if_empty(memgpt, name):
         report.note(f"The data source {name} was not created, because nothing was loaded.")
     return report.finish()
 

@@ -2280,7 +2280,9 @@ type GetContextResponse struct {
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Its core memory.
 	Blocks []*v1.Block `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	// What the model sees, in order: the system message, the summary if there is one, and the messages.
+	// What the model sees, in order: the system message, the summary if there is one, and the messages. If the response
+	// would exceed 3 MiB, the first ones are left out; `agent`, `blocks`, and `summary` are always complete, and
+	// RecallMemoryService.ListMessages has all messages.
 	Messages []*ContextMessage `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Total number of tokens: the sum of `tokens`.
 	TotalTokens int32 `protobuf:"varint,5,opt,name=total_tokens,json=totalTokens,proto3" json:"total_tokens,omitempty"`
@@ -2290,10 +2292,12 @@ type GetContextResponse struct {
 	ArchivalCount int64 `protobuf:"varint,7,opt,name=archival_count,json=archivalCount,proto3" json:"archival_count,omitempty"`
 	// Recursive summary of the evicted messages; empty if none were evicted.
 	Summary string `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`
-	// Tokens by kind.
-	Tokens        *ContextTokens `protobuf:"bytes,9,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Tokens by kind, with those of the messages that were left out.
+	Tokens *ContextTokens `protobuf:"bytes,9,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// Number of messages that were left out at the start of `messages`; 0 if the response is complete.
+	OmittedMessageCount int32 `protobuf:"varint,10,opt,name=omitted_message_count,json=omittedMessageCount,proto3" json:"omitted_message_count,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *GetContextResponse) Reset() {
@@ -2380,6 +2384,13 @@ func (x *GetContextResponse) GetTokens() *ContextTokens {
 		return x.Tokens
 	}
 	return nil
+}
+
+func (x *GetContextResponse) GetOmittedMessageCount() int32 {
+	if x != nil {
+		return x.OmittedMessageCount
+	}
+	return 0
 }
 
 // Request of SetBlock.
@@ -3764,7 +3775,7 @@ func (x *RegisterToolsRequest) GetAddress() string {
 // Response of RegisterTools.
 type RegisterToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The address and its functions.
+	// The address and its functions. If they exceed 3 MiB, `parameters` is empty in all of them.
 	Server        *v1.ToolServer `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3856,7 +3867,7 @@ func (x *ListToolsRequest) GetAgentId() string {
 // Response of ListTools.
 type ListToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The addresses and their functions.
+	// The addresses and their functions. If they exceed 3 MiB together, `parameters` is empty in all of them.
 	Servers       []*v1.ToolServer `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4564,7 +4575,7 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x01(\x05R\x06blocks\x12\x1c\n" +
 	"\tfunctions\x18\x03 \x01(\x05R\tfunctions\x12\x18\n" +
 	"\asummary\x18\x04 \x01(\x05R\asummary\x12\x1a\n" +
-	"\bmessages\x18\x05 \x01(\x05R\bmessages\"\x8b\x03\n" +
+	"\bmessages\x18\x05 \x01(\x05R\bmessages\"\xbf\x03\n" +
 	"\x12GetContextResponse\x12-\n" +
 	"\x05agent\x18\x01 \x01(\v2\x17.memgpt.memory.v1.AgentR\x05agent\x12/\n" +
 	"\x06blocks\x18\x02 \x03(\v2\x17.memgpt.memory.v1.BlockR\x06blocks\x12;\n" +
@@ -4573,7 +4584,9 @@ const file_memgpt_agent_v1_agent_service_proto_rawDesc = "" +
 	"\x0econtext_window\x18\x06 \x01(\x05R\rcontextWindow\x12%\n" +
 	"\x0earchival_count\x18\a \x01(\x03R\rarchivalCount\x12\x18\n" +
 	"\asummary\x18\b \x01(\tR\asummary\x126\n" +
-	"\x06tokens\x18\t \x01(\v2\x1e.memgpt.agent.v1.ContextTokensR\x06tokensJ\x04\b\x04\x10\x05R\x0ffunction_tokens\"\x85\x01\n" +
+	"\x06tokens\x18\t \x01(\v2\x1e.memgpt.agent.v1.ContextTokensR\x06tokens\x122\n" +
+	"\x15omitted_message_count\x18\n" +
+	" \x01(\x05R\x13omittedMessageCountJ\x04\b\x04\x10\x05R\x0ffunction_tokens\"\x85\x01\n" +
 	"\x0fSetBlockRequest\x127\n" +
 	"\bagent_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\aagentId\x129\n" +
 	"\x05block\x18\x02 \x01(\v2\x1b.memgpt.memory.v1.BlockEditB\x06\xbaH\x03\xc8\x01\x01R\x05block\"A\n" +

@@ -118,7 +118,8 @@ type AgentServiceClient interface {
 	UpdateSource(ctx context.Context, in *UpdateSourceRequest, opts ...grpc.CallOption) (*UpdateSourceResponse, error)
 	// Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
 	DeleteSource(ctx context.Context, in *DeleteSourceRequest, opts ...grpc.CallOption) (*DeleteSourceResponse, error)
-	// Returns the current content of the agent's context window, with token counts by category and message. Read-only.
+	// Returns the current content of the agent's context window, with token counts by category and message. The response
+	// has at most 3 MiB: of a larger window it has the newest messages. Read-only.
 	GetContext(ctx context.Context, in *GetContextRequest, opts ...grpc.CallOption) (*GetContextResponse, error)
 	// Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
 	// with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
@@ -647,7 +648,8 @@ type AgentServiceServer interface {
 	UpdateSource(context.Context, *UpdateSourceRequest) (*UpdateSourceResponse, error)
 	// Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`.
 	DeleteSource(context.Context, *DeleteSourceRequest) (*DeleteSourceResponse, error)
-	// Returns the current content of the agent's context window, with token counts by category and message. Read-only.
+	// Returns the current content of the agent's context window, with token counts by category and message. The response
+	// has at most 3 MiB: of a larger window it has the newest messages. Read-only.
 	GetContext(context.Context, *GetContextRequest) (*GetContextResponse, error)
 	// Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
 	// with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value

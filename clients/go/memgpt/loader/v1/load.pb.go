@@ -499,7 +499,8 @@ type Load struct {
 	SourceName string `protobuf:"bytes,3,opt,name=source_name,json=sourceName,proto3" json:"source_name,omitempty"`
 	// Its state.
 	State LoadState `protobuf:"varint,4,opt,name=state,proto3,enum=memgpt.loader.v1.LoadState" json:"state,omitempty"`
-	// The files, in order of the manifest.
+	// The files, in order of the manifest. If the load exceeds 3 MiB, `note` and `notes` are empty in all of them, and if
+	// that is not enough, `failure_message`: the events of WatchLoad have them.
 	Files []*LoadFile `protobuf:"bytes,5,rep,name=files,proto3" json:"files,omitempty"`
 	// Number of visible documents of this load's files.
 	DocumentCount int64 `protobuf:"varint,6,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`

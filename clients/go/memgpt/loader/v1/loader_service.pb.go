@@ -37,7 +37,7 @@ type CreateLoadRequest struct {
 	Source isCreateLoadRequest_Source `protobuf_oneof:"source"`
 	// Description of a source that is created: at most 4,000 characters.
 	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
-	// The files: 1 to 10,000, with unique names.
+	// The files: 1 to 10,000, with unique names of at most 2 MiB together.
 	Files []*FileManifest `protobuf:"bytes,5,rep,name=files,proto3" json:"files,omitempty"`
 	// Whether to remove all other files from the source once every file of the load has ended, unless the load is
 	// cancelled. Earlier versions of files that fail or are skipped stay.

@@ -443,7 +443,7 @@ func (x *InsertPassagesRequest) GetRequestId() string {
 // Response of InsertPassages.
 type InsertPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The passages in order of the texts. If they exceed 3 MiB together, `text` is empty in all of them.
+	// The passages in order of the texts. If they exceed 3 MiB together, only `passage_id` is set in all of them.
 	Passages      []*Passage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -683,7 +683,8 @@ func (x *GetPassagesRequest) GetPassageIds() []string {
 // Response of GetPassages.
 type GetPassagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The passages that exist, in order of the request.
+	// The passages that exist, in order of the request. After the first 3 MiB, only `passage_id` is set: ask for the others
+	// in another request.
 	Passages      []*Passage `protobuf:"bytes,1,rep,name=passages,proto3" json:"passages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

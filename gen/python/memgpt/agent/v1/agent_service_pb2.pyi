@@ -1149,6 +1149,7 @@ class GetContextResponse(_message.Message):
     ARCHIVAL_COUNT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    OMITTED_MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     total_tokens: _builtins.int
     """Total number of tokens: the sum of `tokens`."""
     context_window: _builtins.int
@@ -1157,6 +1158,8 @@ class GetContextResponse(_message.Message):
     """Number of passages that the agent can search."""
     summary: _builtins.str
     """Recursive summary of the evicted messages; empty if none were evicted."""
+    omitted_message_count: _builtins.int
+    """Number of messages that were left out at the start of `messages`; 0 if the response is complete."""
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
         """The agent."""
@@ -1167,11 +1170,14 @@ class GetContextResponse(_message.Message):
 
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextMessage]:
-        """What the model sees, in order: the system message, the summary if there is one, and the messages."""
+        """What the model sees, in order: the system message, the summary if there is one, and the messages. If the response
+        would exceed 3 MiB, the first ones are left out; `agent`, `blocks`, and `summary` are always complete, and
+        RecallMemoryService.ListMessages has all messages.
+        """
 
     @_builtins.property
     def tokens(self) -> Global___ContextTokens:
-        """Tokens by kind."""
+        """Tokens by kind, with those of the messages that were left out."""
 
     def __init__(
         self,
@@ -1184,10 +1190,11 @@ class GetContextResponse(_message.Message):
         archival_count: _builtins.int = ...,
         summary: _builtins.str = ...,
         tokens: Global___ContextTokens | None = ...,
+        omitted_message_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "context_window", b"context_window", "messages", b"messages", "summary", b"summary", "tokens", b"tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "archival_count", b"archival_count", "blocks", b"blocks", "context_window", b"context_window", "messages", b"messages", "omitted_message_count", b"omitted_message_count", "summary", b"summary", "tokens", b"tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1872,7 +1879,7 @@ class RegisterToolsResponse(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def server(self) -> _tool_pb2.ToolServer:
-        """The address and its functions."""
+        """The address and its functions. If they exceed 3 MiB, `parameters` is empty in all of them."""
 
     def __init__(
         self,
@@ -1918,7 +1925,7 @@ class ListToolsResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """The addresses and their functions."""
+        """The addresses and their functions. If they exceed 3 MiB together, `parameters` is empty in all of them."""
 
     def __init__(
         self,

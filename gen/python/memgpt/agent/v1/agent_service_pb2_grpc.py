@@ -342,7 +342,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetContext(self, request, context):
-        """Returns the current content of the agent's context window, with token counts by category and message. Read-only.
+        """Returns the current content of the agent's context window, with token counts by category and message. The response
+        has at most 3 MiB: of a larger window it has the newest messages. Read-only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

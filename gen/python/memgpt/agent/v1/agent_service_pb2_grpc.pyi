@@ -96,7 +96,9 @@ class AgentServiceStub:
     DeleteSource: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]
     """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]
-    """Returns the current content of the agent's context window, with token counts by category and message. Read-only."""
+    """Returns the current content of the agent's context window, with token counts by category and message. The response
+    has at most 3 MiB: of a larger window it has the newest messages. Read-only.
+    """
     SetBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]
     """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
     with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
@@ -232,7 +234,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     DeleteSource: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteSourceRequest, _agent_service_pb2.DeleteSourceResponse]  # type: ignore[assignment]
     """Deletes a source and its passages, and detaches it from every agent. Idempotent by `request_id`."""
     GetContext: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetContextRequest, _agent_service_pb2.GetContextResponse]  # type: ignore[assignment]
-    """Returns the current content of the agent's context window, with token counts by category and message. Read-only."""
+    """Returns the current content of the agent's context window, with token counts by category and message. The response
+    has at most 3 MiB: of a larger window it has the newest messages. Read-only.
+    """
     SetBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]  # type: ignore[assignment]
     """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
     with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
@@ -467,7 +471,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.GetContextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.GetContextResponse, _abc.Awaitable[_agent_service_pb2.GetContextResponse]]:
-        """Returns the current content of the agent's context window, with token counts by category and message. Read-only."""
+        """Returns the current content of the agent's context window, with token counts by category and message. The response
+        has at most 3 MiB: of a larger window it has the newest messages. Read-only.
+        """
 
     @_abc_1.abstractmethod
     def SetBlock(

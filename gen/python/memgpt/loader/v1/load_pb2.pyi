@@ -319,7 +319,9 @@ class Load(_message.Message):
     """Number of files that were removed from the source because they are not in `files`; see CreateLoadRequest.sync."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadFile]:
-        """The files, in order of the manifest."""
+        """The files, in order of the manifest. If the load exceeds 3 MiB, `note` and `notes` are empty in all of them, and if
+        that is not enough, `failure_message`: the events of WatchLoad have them.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

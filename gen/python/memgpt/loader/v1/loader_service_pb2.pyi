@@ -50,7 +50,7 @@ class CreateLoadRequest(_message.Message):
     """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_load_pb2.FileManifest]:
-        """The files: 1 to 10,000, with unique names."""
+        """The files: 1 to 10,000, with unique names of at most 2 MiB together."""
 
     @_builtins.property
     def tags(self) -> _load_pb2.Tags:

@@ -233,7 +233,7 @@ class InsertPassagesResponse(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
-        """The passages in order of the texts. If they exceed 3 MiB together, `text` is empty in all of them."""
+        """The passages in order of the texts. If they exceed 3 MiB together, only `passage_id` is set in all of them."""
 
     def __init__(
         self,
@@ -361,7 +361,9 @@ class GetPassagesResponse(_message.Message):
     PASSAGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]:
-        """The passages that exist, in order of the request."""
+        """The passages that exist, in order of the request. After the first 3 MiB, only `passage_id` is set: ask for the others
+        in another request.
+        """
 
     def __init__(
         self,

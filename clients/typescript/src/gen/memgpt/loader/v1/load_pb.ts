@@ -193,7 +193,8 @@ export type Load = Message<"memgpt.loader.v1.Load"> & {
   state: LoadState;
 
   /**
-   * The files, in order of the manifest.
+   * The files, in order of the manifest. If the load exceeds 3 MiB, `note` and `notes` are empty in all of them, and if
+   * that is not enough, `failure_message`: the events of WatchLoad have them.
    *
    * @generated from field: repeated memgpt.loader.v1.LoadFile files = 5;
    */

@@ -61,7 +61,7 @@ export type CreateLoadRequest = Message<"memgpt.loader.v1.CreateLoadRequest"> & 
   description: string;
 
   /**
-   * The files: 1 to 10,000, with unique names.
+   * The files: 1 to 10,000, with unique names of at most 2 MiB together.
    *
    * @generated from field: repeated memgpt.loader.v1.FileManifest files = 5;
    */

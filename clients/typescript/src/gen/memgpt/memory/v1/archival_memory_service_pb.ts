@@ -259,7 +259,7 @@ export const InsertPassagesRequestSchema: GenMessage<InsertPassagesRequest> = /*
  */
 export type InsertPassagesResponse = Message<"memgpt.memory.v1.InsertPassagesResponse"> & {
   /**
-   * The passages in order of the texts. If they exceed 3 MiB together, `text` is empty in all of them.
+   * The passages in order of the texts. If they exceed 3 MiB together, only `passage_id` is set in all of them.
    *
    * @generated from field: repeated memgpt.memory.v1.Passage passages = 1;
    */
@@ -387,7 +387,8 @@ export const GetPassagesRequestSchema: GenMessage<GetPassagesRequest> = /*@__PUR
  */
 export type GetPassagesResponse = Message<"memgpt.memory.v1.GetPassagesResponse"> & {
   /**
-   * The passages that exist, in order of the request.
+   * The passages that exist, in order of the request. After the first 3 MiB, only `passage_id` is set: ask for the others
+   * in another request.
    *
    * @generated from field: repeated memgpt.memory.v1.Passage passages = 1;
    */
