@@ -201,10 +201,36 @@ def test_speaking_and_remote_tools_are_never_withheld() -> None:
         ("我住在哪里？", False),
         ("I'm Anna. What can you do for me?", True),
         ("So, what do we do today? I have a cold.", True),
+        ("Can you remember that I am allergic to nuts?", True),
+        ("Could you please note that my name is Anna?", True),
+        ("Will you call me Bob from now on?", True),
+        ("Do me a favor and remember that I hate cilantro.", True),
+        ("你能记住我对花生过敏吗？", True),
+        ("May 5 is my birthday.", True),
+        ("我每天喝好几杯咖啡。", True),
+        ("Can you remember my name?", True),
     ],
 )
 def test_facts_can_be_saved_beside_a_request(told: str, kept: bool) -> None:
     assert learns(replace(answered(), messages=(user(told),))) is kept
+
+
+@pytest.mark.parametrize(
+    ("text", "corrects"),
+    [
+        ("My name is Anna.", False),
+        ("Please forget my phone number.", True),
+        ("Delete my address from your memory.", True),
+        ("I no longer live in Berlin, I moved to Paris.", True),
+        ("My name isn't Ann, it's Anna.", True),
+        ("把我的电话号码忘了吧。", True),
+        ("Tell me one fact about owls.", False),
+    ],
+)
+def test_what_is_not_true_any_more_can_be_replaced(text: str, corrects: bool) -> None:
+    context = replace(answered(), messages=(user(text),))
+    assert ("core_memory_replace" not in withheld(context)) is corrects
+    assert ("core_memory_replace" in next_step(context)) is corrects
 
 
 def test_facts_are_saved_in_their_place_or_by_a_call() -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -204,6 +205,18 @@ async def test_one_repair(asked, bad: str) -> None:
     assert answer.usage.total == 220
     assert "could not be used" in llm.requests[1].messages[-1]["content"]
     assert len(sink.restarts) == 1
+
+
+@pytest.mark.parametrize("mode", [CallMode.TOOLS, CallMode.JSON_SCHEMA])
+async def test_a_repair_still_shows_edited_blocks(asked, mode: CallMode) -> None:
+    note = '<human characters="9/500">\nName: Ada\n</human>\n{"type": "system_status"}'
+    good = choose("send_message", message="Hi") if mode is CallMode.JSON_SCHEMA else call("send_message", message="Hi")
+    async with asked(say(""), good, mode=mode) as (model, llm, sink):
+        await model.complete(replace(question(), note=note, guided_note=note), sink)
+    last = llm.requests[1].messages[-1]["content"]
+    assert "Name: Ada" in last
+    assert "system_status" not in last
+    assert "could not be used" in last
 
 
 async def test_then_a_typed_failure(asked) -> None:

@@ -48,11 +48,27 @@ _STATES = re.compile(
 
 _CLAUSE = re.compile(r"[^.!?;,:\n。！？；，：…]+[.!?;,:\n。！？；，：…]?")
 _ASKS = re.compile(
-    r"[?？؟]\s*\Z|^(?:so |and |but |or |then )*(?:what|who|whom|whose|when|where|which|why|how|do|does|did|is|are|am"
-    r"|was|were|can|could|will|would|should|shall|may|have|has|tell me|remind me)\b|吗|呢|什么|[哪谁几]|多少|怎么|为何",
+    r"[?？؟]\s*\Z|^(?:so |and |but |or |then )*(?:what|who|whom|whose|when|where|which|why|how|do|does|did|is|are"
+    r"|was|were|can|could|would|should|shall|have|has|tell me|remind me)\b"
+    r"|吗|呢|什么|[哪谁]|几[岁点个号]|多少|怎么|为何",
     re.IGNORECASE,
 )
 """A clause that asks."""
+
+_KEEP = re.compile(
+    r"\b(?:can|could|will|would) you (?:please |kindly )?"
+    r"(?:remember|save|store|note|keep|memori[sz]e|write down|call me)\b"
+    r"|\b(?:and|to|please) (?:remember|note) that\b|记住|记下|记一下|保存",
+    re.IGNORECASE,
+)
+"""A clause that wants something to be kept, which may look like a question."""
+
+_CORRECTS = re.compile(
+    r"\b(?:forget|delete|remove|erase|correct|change|update|wrong|moved|no longer|any ?more|not)\b|n['’]t\b"
+    r"|忘|删|改|更正|不再|错",
+    re.IGNORECASE,
+)
+"""What may mean that core memory holds something that is not true, or not wanted, any more."""
 
 _TO_NOTE = re.compile(
     r"\b(?:(?:remember|sav|stor|archiv|memori[sz])\w*|notes?|noted|keep|write down)\b|记|存|归档|档案", re.IGNORECASE
@@ -97,6 +113,10 @@ _LEARN = (
     f' Before the call, write in "{ABOUT_USER}" the new fact that the message above tells about the user, as a short'
     ' sentence that begins with "The user". If it tells none, write "".'
 )
+_CORRECT = (
+    " If the message means that a line of the human block is wrong or should go, call core_memory_replace first, with"
+    " request_heartbeat true."
+)
 _AFTER_SEARCH = (
     "The question is: “{question}”. If the results above answer it, call send_message: answer in full sentences, only"
     " from these results, with file and page. If not, read the next page or search with other words; do not repeat a"
@@ -113,6 +133,8 @@ def next_step(context: Context) -> str:
     """Return what the model should do next; empty if there is nothing to add to the conversation."""
     if text := _last_user_text(context):
         step = _first_step(context, text).format(question=_quoted(text))
+        if _CORRECTS.search(text) and not asks(text):
+            step += _CORRECT
         return step + _LEARN if learns(context) else step
     question, call = open_question([Message(Role.USER, prompt.summary_text(context)), *context.messages])
     if not question or call is None:
@@ -156,7 +178,10 @@ def learns(context: Context) -> bool:
 def _tells(text: str) -> bool:
     """Whether a message may tell a fact: in a clause that neither asks nor requests, or beside a request."""
     clauses = [clause.strip() for clause in _CLAUSE.findall(text)]
-    return any(not _ASKS.search(clause) and (not _requests(clause) or _STATES.search(clause)) for clause in clauses)
+    return any(
+        _KEEP.search(clause) or (not _ASKS.search(clause) and (not _requests(clause) or _STATES.search(clause)))
+        for clause in clauses
+    )
 
 
 def _quoted(text: str) -> str:
@@ -177,7 +202,9 @@ def withheld(context: Context) -> frozenset[str]:
         # Asked for a fact, they note what they believe to know instead of telling it.
         names.add(ARCHIVAL_MEMORY_INSERT.name)
     if told and (learns(context) or not _tells(told)):
-        names |= {CORE_MEMORY_APPEND.name, CORE_MEMORY_REPLACE.name}
+        names.add(CORE_MEMORY_APPEND.name)
+        if not _CORRECTS.search(told):
+            names.add(CORE_MEMORY_REPLACE.name)
     calls = list(_calls_of_turn(context.messages))
     if not calls and _asks_documents(context, _last_user_text(context)):
         # They would answer from what they believe to know. Everything but a search has to wait.

@@ -89,7 +89,9 @@ def system_text(context: Context) -> str:
     """
     changed = changed_blocks(context)
     settled = [block for block in context.blocks if block not in changed]
-    modified = max((block.updated_at for block in settled), default=EPOCH)
+    # If all blocks are in the note, core memory was settled before the first message.
+    begin = context.messages[0].created_at if changed else EPOCH
+    modified = max((block.updated_at for block in settled), default=begin)
     when = envelopes.format_time(modified, context.agent.time_zone)
     but = ", except the blocks that are read-only" if any(block.read_only for block in context.blocks) else ""
     parts = [

@@ -53,7 +53,8 @@ class ModelRequest:
         model: The model's name; empty for the service's own setting.
         max_tokens: The most tokens that it may write, unless it reasons and is known to need more; 0 for no bound.
         most_tokens: The most tokens that it may write in any case: what the prompt leaves of the window; 0: no bound.
-        note: The part that changes from step to step, as JSON text: the last message of this prompt only.
+        note: The part that changes from step to step, the last message of this prompt only: blocks of core memory that
+            changed, and a line of JSON.
         guided_note: The same with advice for small models, which need it in the mode ``json_schema``.
         withheld: Names of functions that an answer in the mode ``json_schema`` may not call now.
         learns: Whether an answer in the mode ``json_schema`` has a place for facts about the user beside its call.

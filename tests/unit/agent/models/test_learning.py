@@ -10,7 +10,9 @@ from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.partial_json import PartialCall
 from memgpt_agent.models.answer.text_calls import calls_in
+from memgpt_agent.models.base import DeltaKind
 from memgpt_agent.models.request import schemas
 from memgpt_agent.models.request.plain import json_messages
 
@@ -42,6 +44,29 @@ def test_facts_are_saved_before_the_call_beside_them_is_made() -> None:
 def test_nothing_is_saved_if_there_is_no_fact(nothing: object) -> None:
     found = calls_in(json.dumps(answer(new_about_user=nothing)), NAMES)
     assert [call.name for call in found.calls] == ["send_message"]
+
+
+class Shown:
+    """Keeps what a reader of the stream sees."""
+
+    def __init__(self) -> None:
+        self.text: list[tuple[DeltaKind, str]] = []
+
+    def delta(self, kind: DeltaKind, text: str) -> None:
+        self.text.append((kind, text))
+
+    def restart(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+@pytest.mark.parametrize(("fact", "streams"), [("The user likes tea.", False), ("", True), (" ", True)])
+def test_a_reply_is_not_streamed_before_the_fact_beside_it_is_saved(fact: str, streams: bool) -> None:
+    shown = Shown()
+    partial = PartialCall(shown)
+    for char in json.dumps(answer(new_about_user=fact)):
+        partial.answer(char)
+    said = "".join(text for kind, text in shown.text if kind is DeltaKind.MESSAGE)
+    assert said == ("Hello, Ada!" if streams else "")
 
 
 def messages(*, saved: bool = True, thought: str = "") -> list[Message]:

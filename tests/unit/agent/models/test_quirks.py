@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from memgpt.endpoints.address import parse_address
 from memgpt_agent.domain import Tool, Usage
-from memgpt_agent.functions import BUILT_IN
+from memgpt_agent.functions import BUILT_IN, Function
 from memgpt_agent.functions.remote import function_of
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.lenient_json import read_object
+from memgpt_agent.models.answer.partial_json import StringReader
 from memgpt_agent.models.answer.reasoning import without_reasoning
 from memgpt_agent.models.answer.text_calls import calls_in
 from memgpt_agent.models.endpoint import CallMode
@@ -217,6 +218,8 @@ async def test_an_event_that_is_a_sentence_is_an_error(scripted_llm: Start, data
 )
 def test_a_repair_keeps_backslashes(written: str, message: str) -> None:
     assert read_object(written) == {"message": message}
+    streamed = "".join(text for _, text in StringReader().feed(written))
+    assert streamed == message, "the same text is streamed and stored"
 
 
 def test_a_repaired_number_stays_whole() -> None:
@@ -254,6 +257,14 @@ def test_marks_of_reasoning_that_a_text_mentions(text: str, kept: str) -> None:
 
 
 NAMES = FunctionNames(BUILT_IN)
+
+
+def test_the_id_and_type_of_a_written_call_are_no_arguments() -> None:
+    schema = {"type": "object", "properties": {"q": {"type": "string"}, "type": {}, "id": {}, "limit": {}}}
+    lookup = Function("lookup", "Looks up.", (), schema=schema)
+    text = '{"id": "call_1", "type": "function", "name": "lookup", "limit": 3, "arguments": {"q": "x"}}'
+    found = calls_in(text, FunctionNames((lookup,)))
+    assert json.loads(found.calls[0].arguments) == {"q": "x", "limit": 3}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,9 @@ def repair(request: ModelRequest, malformed: MalformedError) -> ModelRequest:
     problem = f"Your last answer could not be used: {malformed}. Answer with exactly one function call."
     if raw:
         problem += f" Your answer began: {raw[:_SHOWN]}"
-    note = envelopes.dumps({"type": "system_alert", "message": envelopes.SYSTEM_NOTE + problem})
+    alert = envelopes.dumps({"type": "system_alert", "message": envelopes.SYSTEM_NOTE + problem})
+    # The status, which is the last line of the note, gives way to the alert; blocks of core memory before it stay.
+    note = "\n".join(filter(None, (request.note.rpartition("\n")[0], alert)))
     room = max(request.max_tokens - _REPAIR_TOKENS, request.max_tokens // 2)
     return replace(request, note=note, guided_note=note, max_tokens=room)
 

@@ -16,8 +16,7 @@ _SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z_$][\w$.-]*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _CONSTANTS = {"true": True, "false": False, "null": None, "None": None, "True": True, "False": False}
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_STANDING_FOR_THEMSELVES = "/\\\"'`\n"
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"} | {char: char for char in "/\\\"'`\n"}
 _HEX = re.compile(r"[0-9a-fA-F]{4}")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "`": "`"}
 _FOLLOWS_STRING = re.compile(r"\s*(?:[,}\]:]|\Z)")
@@ -54,6 +53,12 @@ def read_object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def unescaped(char: str) -> str:
+    """Return what a backslash and a character stand for, other than ``u``."""
+    # Before most characters the backslash itself is meant: regular expressions, formulas, paths.
+    return _ESCAPES.get(char, f"\\{char}")
 
 
 class _Decoder:
@@ -143,10 +148,7 @@ class _Decoder:
         char = self._text[place : place + 1]
         if char == "u" and (match := _HEX.match(self._text, place + 1)):
             return chr(int(match[0], 16)), match.end()
-        if char in _STANDING_FOR_THEMSELVES:
-            return char, place + 1
-        # Before anything else the backslash itself is meant: regular expressions, formulas, paths.
-        return _ESCAPES.get(char, f"\\{char}"), place + 1
+        return unescaped(char), place + 1
 
     def _plain(self, place: int) -> tuple[Any, int]:
         if match := _NUMBER.match(self._text, place):

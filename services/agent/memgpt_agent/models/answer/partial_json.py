@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterator
 
 from memgpt_agent.functions import BUILT_IN
-from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.function import ABOUT_USER, INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.lenient_json import unescaped
 from memgpt_agent.models.answer.reasoning import ReasoningFilter
 from memgpt_agent.models.base import DeltaKind, Sink
 
 _NOTABLE = re.compile(r'["{}\[\],:]')
 _END_OF_RUN = re.compile(r'["\\]')
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _UNICODE_ESCAPE = 6
 
 Path = tuple[str, ...]
@@ -115,7 +115,7 @@ class StringReader:
         escape = self._escape
         if escape[1] != "u":
             self._escape = ""
-            return _ESCAPES.get(escape[1], escape[1])
+            return unescaped(escape[1])
         if len(escape) < _UNICODE_ESCAPE:
             return ""
         self._escape = ""
@@ -143,6 +143,7 @@ class PartialCall:
         self._message = ReasoningFilter(in_message=True)
         self._name = ""
         self._unnamed: list[str] = []
+        self._learns = False
 
     def arguments(self, name: str, piece: str) -> None:
         """Add to the arguments of the function ``name``, which include the thought."""
@@ -158,11 +159,14 @@ class PartialCall:
         for path, text in self._reader.feed(piece):
             if path == (INNER_THOUGHTS,):
                 self._sink.delta(DeltaKind.THOUGHT, text)
+            elif path == (ABOUT_USER,):
+                self._learns = self._learns or bool(text.strip())
             elif path in (("call", "function"), ("function",)):
                 self._name += text
             elif path in (("call", "arguments", "message"), ("arguments", "message")):
                 self._unnamed.append(text)
-        if self._unnamed and self._speaks(self._name):
+        # A fact is saved in a step before that of the reply, which is not sent if this fails.
+        if self._unnamed and self._speaks(self._name) and not self._learns:
             self._say(self._message.feed("".join(self._unnamed)))
             self._unnamed.clear()
         self._finish()

@@ -310,7 +310,8 @@ def _arguments(value: Mapping[str, Any], name_key: str, function: Function) -> M
                 continue
         if isinstance(given, dict):
             # Arguments that were written beside the object, such as request_heartbeat.
-            beside = {name: one for name, one in value.items() if name in own and name not in (name_key, key)}
+            own_names = own.keys() - {name_key, key, *_OTHER_KEYS}
+            beside = {name: one for name, one in value.items() if name in own_names}
             return {**beside, **given}
     skipped = (name_key, *_THOUGHT_KEYS, *_OTHER_KEYS)
     rest = {key: given for key, given in value.items() if key not in skipped}
