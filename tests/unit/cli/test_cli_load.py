@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,9 +15,18 @@ import pytest
 from memgpt.cli.errors import CliError
 from memgpt.cli.loading.find_files import find_files, received
 from memgpt.cli.loading.load import manifest, parts
-from memgpt.cli.loading.send import send_file
+from memgpt.cli.loading.send import send_file, transfer
 from memgpt.cli.terminal.progress import Progress, bar_line
-from memgpt.client import Cancelled, DeadlineExceeded, Internal, Reason, ServiceError, Unavailable
+from memgpt.client import (
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    Reason,
+    ServiceError,
+    Unavailable,
+)
+from memgpt.loader.v1.load_pb2 import FileManifest, FileState, Load, LoadFile
 from memgpt_loader.formats import FORMATS
 
 KNOWN = sorted(extension for each in FORMATS for extension in each.extensions)
@@ -172,6 +181,35 @@ class Uploads:
 def send(uploads: Any) -> list[str]:
     send_file(uploads, "load", "a.txt", Path("a.txt"), Event())
     return uploads.asked  # type: ignore[no-any-return]
+
+
+class BlockedLoads:
+    """Loads whose uploads wait until the load is cancelled, and whose watch is interrupted once they do."""
+
+    def __init__(self) -> None:
+        self.cancelled, self.uploading = Event(), Event()
+
+    def upload(self, _load_id: str, name: str, _path: Path, *, resume_seconds: float) -> None:
+        self.uploading.set()
+        assert self.cancelled.wait(30), "the uploads were joined before the load was cancelled"
+        raise FailedPrecondition("", f"{name} is not expected")
+
+    def watch(self, *_: object) -> Iterator[object]:
+        assert self.uploading.wait(30)
+        raise KeyboardInterrupt
+        yield
+
+    def cancel(self, _load_id: str) -> None:
+        self.cancelled.set()
+
+
+def test_an_interrupt_cancels_a_load_whose_uploads_wait():
+    loads: Any = BlockedLoads()
+    waiting = LoadFile(manifest=FileManifest(name="a.txt"), state=FileState.FILE_STATE_AWAITING_UPLOAD)
+    load = Load(load_id="load", files=[waiting])
+    report: Any = None
+    with pytest.raises(KeyboardInterrupt):
+        transfer(report, loads, load, {"a.txt": Path("a.txt")})
 
 
 def test_what_stalls_is_sent_again_and_given_up_alone():

@@ -99,6 +99,7 @@ def test_what_else_an_event_has() -> None:
         "ATTACH:https://x.org/agenda.pdf",
         f"ATTACH;ENCODING=BASE64;VALUE=BINARY:{PICTURE}",
         "BEGIN:VALARM",
+        "ATTACH;VALUE=URI:Basso",
         "DESCRIPTION:Ring",
         "END:VALARM",
         "END:VEVENT",
@@ -119,14 +120,14 @@ def test_contacts() -> None:
         "BEGIN:VCARD\r\nVERSION:3.0\r\nN:Lovelace;Ada;;;\r\nFN:Ada Lovelace\r\nORG:Engines\\, Ltd.;Research\r\n"
         "item1.TEL;TYPE=CELL,PREF:+44 1\r\nEMAIL;INTERNET:ada@example.org\r\n"
         "ADR;TYPE=home:;;12 St James's Square;London;;SW1;UK\r\nBDAY:1815-12-10\r\n"
-        f"PHOTO;ENCODING=b;TYPE=JPEG:{folded}\r\nX-SKYPE:ada\r\nNOTE:Likes\\, tea\\nand cake\r\nEND:VCARD\r\n"
+        f"PHOTO;ENCODING=b;TYPE=JPEG:{folded}\r\nX-SKYPE:ada\r\nHOBBY:chess\r\nNOTE:Likes\\, tea\\nand cake\r\nEND:VCARD\r\n"
         "BEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Zo=C3=AB\r\nEND:VCARD\r\n"
     )
     contacts = read("people.vcf", cards)
     assert contacts.text == (
         "Name: Lovelace Ada\nAda Lovelace\nOrganization: Engines, Ltd., Research\nPhone (cell): +44 1\n"
         "E-mail: ada@example.org\nAddress (home): 12 St James's Square, London, SW1, UK\nBirthday: 1815-12-10\n"
-        "Skype: ada\nNote: Likes, tea and cake\n\nZoë"
+        "Skype: ada\nHobby: chess\nNote: Likes, tea and cake\n\nZoë"
     )
     assert contacts.notes == {NoteKind.PICTURE: 1}
 
@@ -412,6 +413,8 @@ def form(**field: str) -> str:
         ({"FT": "/Ch", "Opt": "[[(osl) (Oslo)] [(brg) (Bergen)]]", "V": "(brg)"}, "Bergen"),
         ({"FT": "/Ch", "Opt": "[(tea) (bun)]", "V": "[(tea) (bun)]"}, "tea, bun"),
         ({"FT": "/Btn", "Opt": "[(Visa) (Cash)]", "AS": "/1"}, "Cash"),
+        ({"FT": "/Btn", "Opt": "[(Yes) (Yes) (No)]", "AS": "/1"}, "Yes"),
+        ({"FT": "/Btn", "Opt": "[(Yes) (Yes) (No)]", "AS": "/2"}, "No"),
         ({"FT": "/Btn", "AS": "/1"}, "yes"),
         ({"FT": "/Sig", "V": "<< /Type /Sig /Name (Ada) >>"}, "signed by Ada"),
     ],

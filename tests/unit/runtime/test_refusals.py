@@ -45,6 +45,9 @@ from tests.unit.runtime.error_bodies import GEMINI_QUOTA, error
         ({"retry-after": "999999999d"}, "", 366 * 86_400.0),
         ({"retry-after": "2001-01-01T00:00:00Z"}, "", 0.0),
         ({"retry-after": "soon"}, "", None),
+        ({"retry-after": "1764500000"}, "", None),
+        ({}, {"error": {"message": "Slow down", "retry_after": "2001-01-01T00:00:00Z"}}, 0.0),
+        ({}, {"error": {"message": "Try again in 10s", "retry_after": "soon"}}, 10.0),
     ],
 )
 def test_when_to_ask_again(headers: dict[str, str], body: object, seconds: float | None) -> None:

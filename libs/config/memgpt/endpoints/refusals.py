@@ -316,7 +316,9 @@ def _plain(value: object) -> str:
     """Return a time to wait as text; empty if it is none."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.3f}" if 0 <= value < 1e9 else ""
-    return value[:200] if isinstance(value, str) and value[:1].isdecimal() else ""
+    if not isinstance(value, str) or len(value) > _MAX_WAIT_TEXT or (wait := _wait(value.strip())) is None:
+        return ""
+    return f"{max(0.0, wait):.3f}"
 
 
 def _generated(body: object, depth: int = 0) -> str:
@@ -358,6 +360,7 @@ def _shortened(text: str) -> str:
 
 
 _MAX_WAIT = 366 * 86400.0
+_MAX_WAIT_TEXT = 200
 _UNIT = (
     r"ms\b|milli\w*|s(?:ec\w*)?(?![a-z])|m(?:in\w*)?(?![a-z])|h(?:(?:ou)?rs?)?(?![a-z])|d(?:ays?)?(?![a-z])"
     r"|毫秒|秒|分钟?|小时|天"
@@ -365,7 +368,7 @@ _UNIT = (
 _SECONDS = {
     "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0, "毫": 0.001, "分": 60.0, "小": 3600.0, "天": 86400.0,
 }  # fmt: skip
-_AMOUNT = r"\d{1,9}(?:\.\d{1,9})?"
+_AMOUNT = r"\d{1,9}(?:\.\d{1,9})?(?!\d)"
 _PART = re.compile(rf"({_AMOUNT})\s*({_UNIT})?", re.IGNORECASE)
 _DURATION = rf"(?:{_AMOUNT}\s*(?:{_UNIT})?\s*(?:,\s*|and\s+)?){{1,4}}"
 _WHOLE_DURATION = re.compile(_DURATION, re.IGNORECASE)

@@ -92,7 +92,7 @@ def _events(source: str, notes: Notes | None) -> Iterator[list[str]]:
         elif name == "END" and value.strip().upper() == within:
             yield lines
             within = ""
-        elif name == "ATTACH" and "://" not in value:
+        elif name == "ATTACH" and not alarm and "://" not in value:
             if notes is not None:
                 notes.add(NoteKind.ATTACHMENT)
         elif name == "X-WR-CALNAME" and not within and value.strip():

@@ -25,6 +25,11 @@ _GROUP = re.compile(r"^[\w-]+\.")
 _ADDRESS = re.compile(r"(?:https?|tel|mailto|xmpp|sip|geo):\S+", re.IGNORECASE)
 _NOT_KINDS = ("PREF", "INTERNET", "ENCODING", "CHARSET", "QUOTED-PRINTABLE", "VALUE", "VOICE")
 
+_ABOUT_THE_FILE = frozenset(
+    {"BEGIN", "END", "VERSION", "PRODID", "UID", "REV", "SOURCE", "KIND", "SORT-STRING", "MAILER", "CLASS", "NAME"}
+    | {"PROFILE", "CLIENTPIDMAP", "XML"}
+)
+
 
 def contacts_text(source: str, notes: Notes) -> str:
     """Return contacts (RFC 6350), each as a block of lines.
@@ -43,7 +48,7 @@ def contacts_text(source: str, notes: Notes) -> str:
             notes.add(_MEDIA[name])
         elif name in _LABELS or name in _MEDIA:
             lines += _line(_LABELS.get(name, name.capitalize()), name, value, parameters)
-        elif name.startswith("X-") and value:
+        elif name not in _ABOUT_THE_FILE and value:
             lines.append(f"{name.removeprefix('X-').capitalize()}: {_joined(value, ', ')}")
     blocks.paragraph("\n".join(lines))
     return blocks.text()

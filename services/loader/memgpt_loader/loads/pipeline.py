@@ -112,8 +112,7 @@ class FilePipeline:
         try:
             async for attempt in policy.attempts():
                 with attempt:
-                    await job.rate_limit.passed(observer.waiting)
-                    if attempt.num > 1:
+                    if await job.rate_limit.passed(observer.waiting) or attempt.num > 1:
                         observer.progress(0, 0)
                     return await self._parse_and_store(job, path, tracked)
         except FileFailure as failure:

@@ -23,12 +23,15 @@ class RateLimit:
         if self._wait is None or wait.until > self._wait.until:
             self._wait = wait
 
-    async def passed(self, waiting: Callable[[Wait], None]) -> None:
-        """Wait until calls make sense again.
+    async def passed(self, waiting: Callable[[Wait], None]) -> bool:
+        """Wait until calls make sense again, and return whether there was a wait.
 
         Args:
             waiting: Called with each pause.
         """
+        waited = False
         while (wait := self._wait) is not None and wait.seconds:
+            waited = True
             waiting(wait)
             await asyncio.sleep(wait.seconds + random.uniform(0.0, _SPREAD))  # noqa: S311 - not a secret
+        return waited

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from copy import copy
+from pathlib import Path
 
 from memgpt_runtime.context import background, tenant
-from memgpt_runtime.errors import Aborted
+from memgpt_runtime.errors import Aborted, ServiceError
 from memgpt_runtime.logs import get_logger
 from memgpt_runtime.principal import Principal
 from memgpt_runtime.retry import RetryPolicy
@@ -27,11 +29,14 @@ from memgpt_loader.loads.spool import Spool
 from memgpt_loader.loads.spooled_file import SpooledFile
 from memgpt_loader.loads.stats import LoadStats
 from memgpt_loader.memory.port import Memory
-from memgpt_loader.model import FileState, Load, LoadFile
+from memgpt_loader.model import FileState, Load, LoadFile, StoredFile
 
 _log = get_logger(__name__)
 
 _REPORT_SECONDS = 60.0
+
+_POLL_SECONDS = 2.0
+"""Seconds between looks whether the load of a file was cancelled."""
 
 
 class RemoteLoads:
@@ -116,7 +121,9 @@ class RemoteLoads:
         ):
             try:
                 job = Job(load.load_id, load.source_id, file.manifest, await self._tags(load, file))
-                stored = await self._pipeline.load(job, spooled.path, FileObserver())
+                stored = await self._load_unless_cancelled(job, spooled.path)
+                if stored is None:
+                    return
             except FileFailure as failure:
                 _log.info("file_load_failed", reason=failure.reason, detail=failure.detail)
                 file.state, file.reason = FileState.of(failure.reason), failure.reason
@@ -127,6 +134,32 @@ class RemoteLoads:
                 self._stats.passages_stored += 0 if stored.unchanged else stored.passages
             self._stats.files_ended[file.state] += 1
             await self._report(load.load_id, file)
+
+    async def _load_unless_cancelled(self, job: Job, path: Path) -> StoredFile | None:
+        """Load a file, and return None if its load ends first; a file that is about to become visible still does."""
+        cancellable = asyncio.Event()
+        cancellable.set()
+        observer = FileObserver(waiting=lambda _: cancellable.set(), finishing=cancellable.clear)
+        work = asyncio.create_task(self._pipeline.load(job, path, observer))
+        watch = asyncio.create_task(self._cancel_with_load(job.load_id, work, cancellable))
+        try:
+            await asyncio.wait({work})
+        finally:
+            work.cancel()
+            watch.cancel()
+            await asyncio.gather(work, watch, return_exceptions=True)
+        return None if work.cancelled() else work.result()
+
+    async def _cancel_with_load(self, load_id: str, work: asyncio.Task[StoredFile], cancellable: asyncio.Event) -> None:
+        """Cancel the work on a file once its load is cancelled or has ended."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            with suppress(ServiceError):
+                load = await self._get(load_id)
+                if load.cancel_requested or load.end_time is not None:
+                    await cancellable.wait()
+                    work.cancel()
+                    return
 
     async def _tags(self, load: Load, file: LoadFile) -> tuple[str, ...]:
         if load.tags is not None:

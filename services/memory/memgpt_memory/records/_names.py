@@ -62,15 +62,16 @@ class Names:
                 )
             if holder != owner:
                 await self._records.put(Record(key, "name", tenant, owner, now(), json.dumps({"id": owner})))
+                if (former := key_of("name", tenant, kind, name)) != key:
+                    await self._records.delete([former])  # of an owner that no longer has it
             yield
 
     async def find(self, tenant: str, kind: str, name: str) -> str:
         """Return the owner of a name, or the empty text. The owner may not exist, or have another name by now."""
         key, former = name_key(tenant, kind, name), key_of("name", tenant, kind, name)
-        holder = await self._holder(key)
-        if not holder and former != key:  # an earlier version used names as they were given
-            holder = await self._holder(former)
-        return holder
+        # An earlier version stored names as they were given; their owners keep them.
+        holder = await self._holder(former) if former != key else ""
+        return holder or await self._holder(key)
 
     async def release(
         self, tenant: str, kind: str, name: str, owner: str, called: Callable[[str], Awaitable[bool]]
@@ -79,8 +80,9 @@ class Names:
         key = name_key(tenant, kind, name)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
-            if await self._holder(key) == owner and not await called(owner):
-                await self._records.delete([key])
+            for row in dict.fromkeys((key, key_of("name", tenant, kind, name))):
+                if await self._holder(row) == owner and not await called(owner):
+                    await self._records.delete([row])
 
     async def release_all(self, names: Sequence[Record], owner: str) -> None:
         """Release names, if `owner` has them."""

@@ -15,6 +15,7 @@ from memgpt_loader.formats import NoteKind
 from memgpt_loader.loads import leases as leases_module
 from memgpt_loader.loads import lifecycle as lifecycle_module
 from memgpt_loader.loads import registry as registry_module
+from memgpt_loader.loads import remote as remote_module
 from memgpt_loader.loads.events import FileChanged, LoadEnded
 from memgpt_loader.loads.pipeline import FilePipeline
 from memgpt_loader.loads.records import from_record
@@ -411,6 +412,26 @@ async def test_a_load_is_cancelled_at_any_loader(
     for loader in (one, other):
         with pytest.raises(FailedPrecondition):
             await loader.loads.upload(created.load_id, "b.txt", chunks(b"Two."))
+    await one.close()
+    await other.close()
+
+
+async def test_a_file_that_waits_at_another_loader_is_cancelled_with_its_load(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (registry_module, remote_module):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 0.01)
+    one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
+    memory.failures = [limited(600)]
+    created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
+    upload = asyncio.create_task(other.loads.upload(created.load_id, "a.txt", chunks(b"One.")))
+    async with asyncio.timeout(60):
+        await until(lambda: memory.stores)
+        assert (await one.loads.cancel(created.load_id)).state is LoadState.CANCELLED
+        await asyncio.wait({upload})
+    assert memory.stores == 1
+    assert other.spool.used_bytes == 0
     await one.close()
     await other.close()
 

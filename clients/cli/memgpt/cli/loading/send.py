@@ -57,6 +57,11 @@ def transfer(report: Report, loads: Loads, load: Load, paths: Mapping[str, Path]
                     want(event.file)
                 elif event.HasField("ended"):
                     load = event.ended
+        except KeyboardInterrupt:
+            # Before the uploads are joined: they may wait for room that only this frees.
+            stop.set()
+            loads.cancel(load.load_id)
+            raise
         finally:
             stop.set()
             for upload in uploads.values():

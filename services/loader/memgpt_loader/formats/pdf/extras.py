@@ -39,7 +39,7 @@ def _shown(kind: Any, value: Any, annotation: DictionaryObject) -> str:
             if state in (None, "/Off", "/"):
                 return ""
             chosen = str(state).removeprefix("/")
-            options = list(_options(annotation).values())
+            options = [shown for _, shown in _options(annotation)]
             if chosen.isdecimal() and len(chosen) < 5 and int(chosen) < len(options):  # of a group of buttons
                 return options[int(chosen)]
             return "yes" if chosen.lower() in ("yes", "on", "1", "true") else chosen
@@ -47,7 +47,7 @@ def _shown(kind: Any, value: Any, annotation: DictionaryObject) -> str:
             name = _text(value.get("/Name")) if isinstance(value, DictionaryObject) else ""
             return f"signed by {name}" if name else "signed" if value is not None else ""
         case "/Ch":
-            shown = _options(annotation)
+            shown = dict(_options(annotation))
             chosen_ones = map(_text, value if isinstance(value, ArrayObject) else [value])
             return ", ".join(filter(None, (shown.get(one, one) for one in chosen_ones)))
         case _ if isinstance(value, ArrayObject):
@@ -56,13 +56,12 @@ def _shown(kind: Any, value: Any, annotation: DictionaryObject) -> str:
             return _text(value)
 
 
-def _options(field: DictionaryObject) -> dict[str, str]:
-    """Return the options of a field by their values: what each shows."""
-    found: dict[str, str] = {}
+def _options(field: DictionaryObject) -> list[tuple[str, str]]:
+    """Return the value of each option of a field, and what it shows; several buttons may have the same value."""
+    found: list[tuple[str, str]] = []
     for option in _items(_inherited(field, "/Opt"))[:_MOST_FIELDS]:
         pair = _items(option) if isinstance(option, ArrayObject) else [option]
-        if pair:
-            found[_text(pair[0])] = _text(pair[-1])
+        found.append((_text(pair[0]), _text(pair[-1])) if pair else ("", ""))
     return found
 
 
