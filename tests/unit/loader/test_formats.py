@@ -290,7 +290,7 @@ _DEEP = "<w:x>" * 5000 + "</w:x>" * 5000
         (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "a.doc", FailureReason.UNSUPPORTED, "legacy office"),
         (lambda: b"<script>x</script>", "a.html", FailureReason.EMPTY, "no text"),
         (lambda: b"\xff" * 5000, "a.txt", FailureReason.UNSUPPORTED, "UTF-8"),
-        (lambda: b"\xff" * 5000, "noise", FailureReason.UNSUPPORTED, ".docx"),
+        (lambda: b"\xff" * 5000, "noise", FailureReason.UNSUPPORTED, "convert it"),
         (lambda: b"", "a.csv", FailureReason.EMPTY, "empty"),
     ],
 )  # fmt: skip

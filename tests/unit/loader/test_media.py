@@ -69,7 +69,7 @@ def test_content_first_then_name(name: str, head: bytes, expected: str) -> None:
         ("a.zip", b"PK\x03\x04..", FailureReason.UNSUPPORTED, "unpack it"),
         ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FailureReason.UNSUPPORTED, "legacy office"),
         ("a.unknown", b"x = '\xff'", FailureReason.UNSUPPORTED, "UTF-8"),
-        ("unknown", b"ab\x00\x01\x02", FailureReason.UNSUPPORTED, ".docx"),
+        ("unknown", b"ab\x00\x01\x02", FailureReason.UNSUPPORTED, "convert it"),
     ],
 )
 def test_a_refusal_says_why_and_what_to_do(name: str, head: bytes, reason: FailureReason, says: str) -> None:
