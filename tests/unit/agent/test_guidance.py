@@ -233,6 +233,15 @@ def test_what_is_not_true_any_more_can_be_replaced(text: str, corrects: bool) ->
     assert ("core_memory_replace" in next_step(context)) is corrects
 
 
+def test_the_language_of_the_answer_is_named() -> None:
+    assert "in Chinese" in after(user("我叫小雨，住在成都。"))
+    assert "用户" in after(user("我叫小雨，住在成都。"))
+    assert "in Chinese" in after(user("我住在哪里？"))
+    told = after(user("My name is {Anna}."))
+    assert "in the user's language" in told
+    assert '"The user"' in told
+
+
 def test_facts_are_saved_in_their_place_or_by_a_call() -> None:
     told = replace(answered(), messages=(user("My name is Anna."),))
     assert "core_memory_append" in withheld(told), "they have a place of their own"

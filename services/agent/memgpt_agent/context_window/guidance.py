@@ -82,6 +82,7 @@ _MOST_WRITES = 3
 _MOST_RECALLS = 3
 """Maximum number of searches of the conversation in one turn."""
 
+_HAN = re.compile(r"[\u3400-\u9fff]")
 _QUESTION_MARKS = ("?", "？", "؟", "吗", "呢")
 
 _USER = re.compile(r"\b(?:i|i['’]m|my|me|mine|myself|we|our)\b|我", re.IGNORECASE)
@@ -91,27 +92,26 @@ _DOCUMENT = re.compile(
 )
 
 _ANSWER = (
-    "Answer the question above with send_message, in the user's language. The user wrote it, so “I” in it is the user:"
-    " say “you” to them. What they told you is in the human block and in the conversation above. Only if they ask for a"
+    "Answer the question above with send_message, {language}. The user wrote it, so “I” in it is the user: say “you”"
+    " to them. What they told you is in the human block and in the conversation above. Only if they ask for a"
     " fact about themselves that is written nowhere above, say that they have not told you."
 )
 _ANSWER_OR_SEARCH = (
     "If the question above is about something that the user did or said earlier, and it is neither in the human block"
-    " nor above, call conversation_search first, with a few words. Otherwise answer with send_message, in the user's"
-    " language; “I” in it is the user, so say “you” to them."
+    " nor above, call conversation_search first, with a few words. Otherwise answer with send_message, {language};"
+    " “I” in it is the user, so say “you” to them."
 )
 _SEARCH_DOCUMENTS = (
     "The user asks you: “{question}”. Look it up in the attached documents: call archival_memory_search with the"
     " important words of the question."
 )
 _REPLY = (
-    "Reply to the message above with send_message, in the user's language and in your own words. Speak to them, not"
-    " about them."
+    "Reply to the message above with send_message, {language} and in your own words. Speak to them, not about them."
 )
-_DO = "Do what the message above asks, now, with send_message, in the user's language, from your general knowledge."
+_DO = "Do what the message above asks, now, with send_message, {language}, from your general knowledge."
 _LEARN = (
     f' Before the call, write in "{ABOUT_USER}" the new fact that the message above tells about the user, as a short'
-    ' sentence that begins with "The user". If it tells none, write "".'
+    ' sentence {language} that begins with "{subject}". If it tells none, write "".'
 )
 _CORRECT = (
     " If the message means that a line of the human block is wrong or should go, call core_memory_replace first, with"
@@ -132,10 +132,14 @@ _WAITING = (
 def next_step(context: Context) -> str:
     """Return what the model should do next; empty if there is nothing to add to the conversation."""
     if text := _last_user_text(context):
-        step = _first_step(context, text).format(question=_quoted(text))
+        step = _first_step(context, text)
         if _CORRECTS.search(text) and not asks(text):
             step += _CORRECT
-        return step + _LEARN if learns(context) else step
+        if learns(context):
+            step += _LEARN
+        # Named, since instructions in English make small models answer in English.
+        language, subject = ("in Chinese", "用户") if _HAN.search(text) else ("in the user's language", "The user")
+        return step.format(question=_quoted(text), language=language, subject=subject)
     question, call = open_question([Message(Role.USER, prompt.summary_text(context)), *context.messages])
     if not question or call is None:
         return ""
