@@ -112,6 +112,7 @@ _DO = "Do what the message above asks, now, with send_message, {language}, from 
 _LEARN = (
     f' Before the call, write in "{ABOUT_USER}" the new fact that the message above tells about the user, as a short'
     ' sentence {language} that begins with "{subject}". If it tells none, write "".'
+    " That sentence is for you alone; your message to the user is another one, which replies to what they said."
 )
 _CORRECT = (
     " If the message means that a line of the human block is wrong or should go, call core_memory_replace first, with"
