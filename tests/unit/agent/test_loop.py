@@ -804,7 +804,7 @@ async def test_automatic_recall_shows_the_best_hits_once() -> None:
     model = ScriptedModel(append, say("Tom."))
     await run(make_loop(memory, model, auto_recall=True), request("What is my cat called?"))
     assert memory.searches == [("What is my cat called?", 0)]
-    first, second = (json.loads(asked.note) for asked in model.requests)
+    first, second = (json.loads(asked.note.splitlines()[-1]) for asked in model.requests)
     assert first["possibly_relevant"][0]["content"].startswith("Tom is a cat.")
     assert len(first["possibly_relevant"][0]["content"]) <= 401
     assert "possibly_relevant" not in second
