@@ -481,7 +481,7 @@ async def test_a_lost_lease_is_followed_to_the_end() -> None:
     feed = EventStream()
     running = asyncio.create_task(make_loop(memory, ScriptedModel(search)).run(request(), feed))
     await stolen.wait()
-    # The other replica dies without a word: the turn comes back to whoever waits.
+    # The other replica is killed: the waiting one gets the turn.
     model = ScriptedModel(say("From the other replica."))
     memory.turns["r1"].held = False
     other = make_loop(memory, model)
@@ -597,7 +597,7 @@ async def test_a_turn_that_another_replica_took_is_followed_even_at_its_end(canc
     await asked.wait()
     memory.cancel = cancelled
     await ending.wait()
-    # The other replica dies without a word.
+    # The other replica is killed.
     memory.cancel, memory.before_commit, memory.turns["r1"].held = False, lambda _: None, False
     finished = await run(make_loop(memory, ScriptedModel(say("From the other replica."))), request())
     await running

@@ -202,7 +202,7 @@ def withheld(context: Context) -> frozenset[str]:
         names.add(ARCHIVAL_MEMORY_SEARCH.name)
     if context.plan == NO_PLAN:
         names.add(PAUSE_HEARTBEATS.name)
-    told = "" if alerted(context) else open_question(context.messages)[0]
+    told = "" if _alerted(context) else open_question(context.messages)[0]
     if told and len(told) < _LONG and not _TO_NOTE.search(told):
         # Asked for a fact, they note what they believe to know instead of telling it.
         names.add(ARCHIVAL_MEMORY_INSERT.name)
@@ -257,7 +257,7 @@ def _last_user_text(context: Context) -> str:
     return str(envelopes.parse(last.text).get("message", ""))
 
 
-def alerted(context: Context) -> bool:
+def _alerted(context: Context) -> bool:
     """Whether the last event is an alert, after which the agent should save what matters."""
     events = (message for message in reversed(context.messages) if message.role is Role.USER)
     last = next(events, None)

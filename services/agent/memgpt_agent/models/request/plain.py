@@ -1,7 +1,8 @@
 """The prompt in the mode ``json_schema``: plain messages, in which calls and results are JSON text.
 
 The model answers with one JSON object ``{inner_thoughts, call: {function, arguments}}``, constrained by a schema with a
-branch per function. It is for local servers whose models do not emit tool calls.
+branch per function. Where the user's message may tell facts, ``new_about_user`` is between the two. It is for local
+servers whose models do not emit tool calls.
 """
 
 from __future__ import annotations
