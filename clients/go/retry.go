@@ -10,8 +10,8 @@ const maxAttempts = 14
 var repeatable = map[string][]string{
 	"memgpt.agent.v1.AgentService": {
 		"CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource", "DetachSource",
-		"ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite", "PutProfile", "GetProfile",
-		"ListProfiles", "GetModel", "ListTools", "UnregisterTools",
+		"ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Summarize", "Undo", "Rethink", "Rewrite",
+		"SetHeartbeat", "ListHeartbeats", "CancelHeartbeat", "SetHeartbeatLimits", "PutProfile", "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools",
 	},
 	"memgpt.loader.v1.LoaderService": {
 		"CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats",
@@ -23,13 +23,16 @@ var repeatable = map[string][]string{
 		"GetApiKey", "ListApiKeys", "RevokeApiKey",
 	},
 	"memgpt.memory.v1.TenantService": {
-		"GetTenant", "ListTenants",
+		"GetTenant", "ListTenants", "DeleteTenant",
+	},
+	"memgpt.memory.v1.UserDataService": {
+		"EraseUser",
 	},
 	"memgpt.memory.v1.QuotaService": {
 		"GetQuota", "SetQuota", "GetUsage",
 	},
 	"memgpt.memory.v1.ArchivalMemoryService": {
-		"SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
+		"SearchPassages", "InsertPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
 	},
 	"memgpt.memory.v1.RecallMemoryService": {
 		"SearchMessages", "ListMessages", "ForgetMessages",

@@ -3,9 +3,14 @@ import { retryAfter } from "./errors.js";
 const FIRST_PAUSE = 200;
 const LAST_PAUSE = 3000;
 
-/** Spaces out attempts and ends them after a time without progress. @internal */
+/**
+ * Spaces out attempts and ends them after a time without progress, from the first failure on: a connection that hangs may take
+ * longer to fail than that.
+ *
+ * @internal
+ */
 export class Backoff {
-  #since = performance.now();
+  #since: number | undefined;
   #pause = FIRST_PAUSE;
 
   /** @param timeout - milliseconds without progress after which no further attempt is made */
@@ -13,7 +18,7 @@ export class Backoff {
 
   /** Note progress. */
   reset(): void {
-    this.#since = performance.now();
+    this.#since = undefined;
     this.#pause = FIRST_PAUSE;
   }
 
@@ -21,6 +26,7 @@ export class Backoff {
   async wait(error: unknown, signal?: AbortSignal): Promise<boolean> {
     const pause = Math.max(this.#pause, retryAfter(error));
     this.#pause = Math.min(2 * this.#pause, LAST_PAUSE);
+    this.#since ??= performance.now();
     if (performance.now() - this.#since + pause > this.timeout || signal?.aborted === true) {
       return false;
     }

@@ -6,12 +6,18 @@ import { isInterruption } from "./errors.js";
 
 const UNARY_RETRY_TIMEOUT = 30_000;
 
+/**
+ * Milliseconds after which an attempt that breaks shows that the service was at work: proxies end calls after 15 s or more, and
+ * the next attempt joins the work or waits for its end.
+ */
+const LONG_ATTEMPT = 10_000;
+
 /** Unary calls, by service, that only read, that are inherently idempotent, or that carry a request id. */
 const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
   "memgpt.agent.v1.AgentService": [
     "CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource", "DetachSource",
-    "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite", "PutProfile", "GetProfile",
-    "ListProfiles", "GetModel", "ListTools", "UnregisterTools",
+    "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Summarize", "Undo", "Rethink", "Rewrite",
+    "SetHeartbeat", "ListHeartbeats", "CancelHeartbeat", "SetHeartbeatLimits", "PutProfile", "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools",
   ],
   "memgpt.loader.v1.LoaderService": [
     "CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats",
@@ -23,13 +29,16 @@ const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
     "GetApiKey", "ListApiKeys", "RevokeApiKey",
   ],
   "memgpt.memory.v1.TenantService": [
-    "GetTenant", "ListTenants",
+    "GetTenant", "ListTenants", "DeleteTenant",
+  ],
+  "memgpt.memory.v1.UserDataService": [
+    "EraseUser",
   ],
   "memgpt.memory.v1.QuotaService": [
     "GetQuota", "SetQuota", "GetUsage",
   ],
   "memgpt.memory.v1.ArchivalMemoryService": [
-    "SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
+    "SearchPassages", "InsertPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages",
   ],
   "memgpt.memory.v1.RecallMemoryService": [
     "SearchMessages", "ListMessages", "ForgetMessages",
@@ -59,9 +68,11 @@ export const retryUnary: Interceptor = (next) => async (request) => {
   if (REPEATABLE[request.service.typeName]?.includes(request.method.name) !== true) return await next({ ...request, message });
   const backoff = new Backoff(UNARY_RETRY_TIMEOUT);
   for (;;) {
+    const began = performance.now();
     try {
       return await next({ ...request, message });
     } catch (error) {
+      if (performance.now() - began > LONG_ATTEMPT) backoff.reset();
       if (request.signal.aborted || !isInterruption(error) || !(await backoff.wait(error, request.signal))) throw error;
     }
   }

@@ -28,13 +28,14 @@ from memgpt_agent.loop.events import (
 )
 from memgpt_agent.loop.settings import LoopSettings
 from memgpt_agent.loop.turn_loop import TurnLoop
-from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError
+from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
 from memgpt_agent.remote_tools.description import describe
 from memgpt_agent.remote_tools.port import ToolResult
 from memgpt_runtime import errors, reasons
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.tokens import count_tokens
 
+from tests.support.waiting import until
 from tests.unit.agent.fakes import (
     NOW,
     TIME,
@@ -781,6 +782,45 @@ async def test_summarize() -> None:
     assert memory.context.summary == text
     # The same request does not do it again.
     assert await loop.summarize("agent_1", "s1") == (0, text)
+
+
+async def test_a_summary_that_another_replica_makes_is_awaited_and_returned() -> None:
+    """A proxy that gives up sends the same request to another Agent."""
+    gate = asyncio.Event()
+
+    class SlowModel(ScriptedModel):
+        async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+            await gate.wait()
+            return await super().complete(request, sink)
+
+    memory = FakeMemory(answered())
+    memory._store(long_talk(10))
+    first = asyncio.create_task(make_loop(memory, SlowModel()).summarize("agent_1", "s1"))
+    await until(lambda: memory.turns)
+    second = asyncio.create_task(make_loop(memory, ScriptedModel()).summarize("agent_1", "s1"))
+    await until(lambda: len(memory.waits) == 2)
+    gate.set()
+    count, text = await first
+    assert count > 0
+    assert await second == (count, text)
+
+
+async def test_a_repeated_summary_is_returned_though_nothing_is_left_to_evict() -> None:
+    memory = FakeMemory(answered())
+    memory._store(long_talk(10))
+    _, text = await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
+    memory.context = replace(memory.context, messages=memory.context.messages[-1:])
+    assert await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1") == (0, text)
+
+
+async def test_a_repeated_summary_that_failed_says_so() -> None:
+    memory = FakeMemory(answered())
+    memory._store(long_talk(10))
+    refuse_steps(memory, errors.InvalidArgument(Reason.INVALID_FIELD, "too large"))
+    with pytest.raises(errors.InvalidArgument, match="too large"):
+        await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
+    with pytest.raises(errors.FailedPrecondition, match="too large"):
+        await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
 
 
 async def test_nothing_to_summarize() -> None:

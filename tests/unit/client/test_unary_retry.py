@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from memgpt.client import open_async_channel, open_channel
+from memgpt.client import _unary_retry, open_async_channel, open_channel
 
 AGENT = "memgpt.agent.v1.AgentService"
 
@@ -22,9 +23,10 @@ class Unready(grpc.GenericRpcHandler):
         attempts: The calls so far.
     """
 
-    def __init__(self, failures: int, reason: str = "") -> None:
+    def __init__(self, failures: int, reason: str = "", seconds: float = 0.0) -> None:
+        """Fail as often, each time after as many seconds."""
         self.attempts = 0
-        self._failures, self._reason = failures, reason
+        self._failures, self._reason, self._seconds = failures, reason, seconds
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler[Any, Any]:
         return grpc.unary_unary_rpc_method_handler(self._reply)
@@ -32,6 +34,7 @@ class Unready(grpc.GenericRpcHandler):
     def _reply(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.attempts += 1
         if self.attempts <= self._failures:
+            time.sleep(self._seconds)
             self._fail(context)
         return b""
 
@@ -77,9 +80,18 @@ async def test_a_call_waits_for_a_service_that_is_being_replaced(get: Callable[.
     assert service.attempts == 3
 
 
+async def test_a_call_is_repeated_as_often_as_a_proxy_ends_it_while_the_service_is_at_work(
+    get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_unary_retry, "LONG_SECONDS", 0.2)
+    service = Unready(5, seconds=0.3)
+    await get(service, "Summarize", 0.5)
+    assert service.attempts == 6
+
+
 @pytest.mark.parametrize(
     ("method", "reason", "seconds"),
-    [("Summarize", "", 30.0), ("GetAgent", "MODEL_UNAVAILABLE", 30.0), ("GetAgent", "", 0.0)],
+    [("UpdateAgent", "", 30.0), ("GetAgent", "MODEL_UNAVAILABLE", 30.0), ("GetAgent", "", 0.0)],
     ids=["not repeatable", "a final reason", "no time"],
 )
 async def test_other_calls_fail_at_once(get: Callable[..., Any], method: str, reason: str, seconds: float) -> None:

@@ -13,6 +13,10 @@ from memgpt.client._retry import RetryPolicy
 from memgpt.client._turns import is_resumable
 from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
 
+LONG_SECONDS = 10.0
+"""Seconds after which an attempt that breaks shows that the service was at work: proxies end calls after 15 s or more,
+and the next attempt joins the work or waits for its end."""
+
 
 class _Attempts:
     """The attempts of one call, within its deadline."""
@@ -20,9 +24,12 @@ class _Attempts:
     def __init__(self, seconds: float, timeout: float | None) -> None:
         self._policy = RetryPolicy(seconds)
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._began = time.monotonic()
 
     def pause(self, error: Any) -> float | None:
         """Return the seconds to wait before the next attempt; None if `error` is final."""
+        if time.monotonic() - self._began > LONG_SECONDS:
+            self._policy.renew()
         if not isinstance(error, grpc.RpcError):
             return None  # of the caller's own token supplier
         failure = from_rpc_error(error)
@@ -32,11 +39,15 @@ class _Attempts:
             pause = self._policy.pause(failure)
         except ServiceError:
             return None
-        left = self.timeout()
+        left = self._left()
         return None if left is not None and pause >= left else pause
 
-    def timeout(self) -> float | None:
-        """Return the seconds left for the next attempt."""
+    def begin(self) -> float | None:
+        """Begin the next attempt, and return the seconds left for it."""
+        self._began = time.monotonic()
+        return self._left()
+
+    def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
 
@@ -54,7 +65,7 @@ class RetryInterceptor(grpc.UnaryUnaryClientInterceptor):
             return continuation(details, request)
         attempts = _Attempts(self._seconds, details.timeout)
         while True:
-            outcome = continuation(details._replace(timeout=attempts.timeout()), request)
+            outcome = continuation(details._replace(timeout=attempts.begin()), request)
             if not outcome.done():
                 return outcome  # of `future`, whose caller does not wait
             error = outcome.exception()
@@ -78,7 +89,7 @@ class AsyncRetryInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
             return await continuation(details, request)
         attempts = _Attempts(self._seconds, details.timeout)
         while True:
-            call = await continuation(details._replace(timeout=attempts.timeout()), request)
+            call = await continuation(details._replace(timeout=attempts.begin()), request)
             try:
                 await call
             except grpc.RpcError as error:

@@ -122,7 +122,8 @@ class TurnLoop:
         """Evict and summarize the oldest messages now, in a turn of its own.
 
         Returns:
-            The number of messages that left the window, and the summary that replaces them. 0 for a repeated request.
+            The number of messages that left the window, and the summary that replaces them. For a request that another
+            replica carried out: the number of those that left it during this call.
 
         Raises:
             FailedPrecondition: There is nothing to evict, or the model gave no summary.
@@ -132,12 +133,14 @@ class TurnLoop:
         event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_SUMMARIZE, time_now))
         request = TurnRequest(agent_id, request_id, b"summarize", (event,))
         # Checked before a turn begins, since a failed turn would leave its event in the window.
-        _must_be_evictable(self.view(replace(context, messages=(*context.messages, event))))
+        view = self.view(replace(context, messages=(*context.messages, event)))
+        if not view.evictable and not await self._exists(agent_id, request_id):
+            raise _nothing_to_summarize()
         stream = EventStream()
         granted = await self._granted(request, stream, nonblocking=False)
         lease = granted.grant.lease
         if lease is None:
-            return 0, (await self._memory.load_context(agent_id)).summary
+            return await self._summarized(context, granted.turn)
         turn = self._held(request, granted, lease, stream)
         async with self._renewer(agent_id, lease, granted):
             try:
@@ -158,13 +161,32 @@ class TurnLoop:
 
     async def _summarize(self, turn: HeldTurn) -> tuple[int, str]:
         view = self.view(await turn.context())
-        count = _must_be_evictable(view)
+        if (count := view.evictable) == 0:
+            raise _nothing_to_summarize()
         try:
             eviction, _ = await summary.evict(view.context, count, self._model, view.window)
         except ContextOverflowError as error:
             raise BadAnswerError(refusal(view)) from error
         await turn.commit(NewStep(turn.next_step, eviction=eviction, outcome=Outcome(TurnState.COMPLETED)))
         return count, eviction.summary
+
+    async def _exists(self, agent_id: str, request_id: str) -> bool:
+        try:
+            async for _ in self._memory.read_turn(agent_id, request_id, after_step=0, follow=False):
+                pass
+        except errors.NotFound:
+            return False
+        return True
+
+    async def _summarized(self, before: Context, turn: Turn) -> tuple[int, str]:
+        """Return the result of a summary that has ended elsewhere."""
+        if turn.state is not TurnState.COMPLETED:
+            raise reasons.wrong_state(
+                f"the summary was not made: {turn.reason}", resource="turn", state=turn.state.value.upper()
+            )
+        after = await self._memory.load_context(before.agent.agent_id)
+        kept = {message.sequence for message in after.messages}
+        return sum(message.sequence not in kept for message in before.messages), after.summary
 
     # Getting the turn.
 
@@ -302,17 +324,10 @@ class TurnLoop:
         return interrupted_call(envelopes.format_time(self._now(), context.agent.time_zone))
 
 
-def _must_be_evictable(view: ContextView) -> int:
-    """Return how many messages an eviction takes out.
-
-    Raises:
-        FailedPrecondition: No message can be evicted.
-    """
-    if (count := view.evictable) == 0:
-        raise reasons.wrong_state(
-            "nothing to summarize yet; the last three messages always stay", resource="window", state="EMPTY"
-        )
-    return count
+def _nothing_to_summarize() -> errors.FailedPrecondition:
+    return reasons.wrong_state(
+        "nothing to summarize yet; the last three messages always stay", resource="window", state="EMPTY"
+    )
 
 
 async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[None]) -> None:

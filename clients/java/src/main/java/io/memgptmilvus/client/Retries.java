@@ -16,8 +16,9 @@ final class Retries {
               "memgpt.agent.v1.AgentService",
               List.of(
                   "CreateAgent", "GetAgent", "ListAgents", "DeleteAgent", "CancelTurn", "ListTurns", "AttachSource",
-                  "DetachSource", "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Undo", "Rethink", "Rewrite",
-                  "PutProfile", "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools")),
+                  "DetachSource", "ListSources", "DeleteSource", "GetContext", "DeleteBlock", "Summarize", "Undo", "Rethink",
+                  "Rewrite", "SetHeartbeat", "ListHeartbeats", "CancelHeartbeat", "SetHeartbeatLimits", "PutProfile",
+                  "GetProfile", "ListProfiles", "GetModel", "ListTools", "UnregisterTools")),
           Map.entry(
               "memgpt.loader.v1.LoaderService",
               List.of("CreateLoad", "GetLoad", "ListLoads", "CancelLoad", "ListFormats")),
@@ -32,7 +33,8 @@ final class Retries {
               List.of("GetQuota", "SetQuota", "GetUsage")),
           Map.entry(
               "memgpt.memory.v1.ArchivalMemoryService",
-              List.of("SearchPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages")),
+              List.of(
+                  "SearchPassages", "InsertPassages", "ListPassages", "GetPassages", "DeletePassages", "ForgetPassages")),
           Map.entry(
               "memgpt.memory.v1.RecallMemoryService",
               List.of("SearchMessages", "ListMessages", "ForgetMessages")),
@@ -49,7 +51,10 @@ final class Retries {
               List.of("GetStore", "CancelReembed")),
           Map.entry(
               "memgpt.memory.v1.TenantService",
-              List.of("GetTenant", "ListTenants")));
+              List.of("GetTenant", "ListTenants", "DeleteTenant")),
+          Map.entry(
+              "memgpt.memory.v1.UserDataService",
+              List.of("EraseUser")));
 
   /** Attempts within about 30 s, the time in which an Agent is replaced. */
   static final int MAX_ATTEMPTS = 14;
