@@ -69,5 +69,5 @@ setup: # The developer's environment
 
 # What the tests drive. A tool that cannot be had is no failure here: the tests that need it say so.
 tools: setup
-	@for tool in milvus grpcurl helm kustomize; do $(PYTHON_BIN)/python scripts/tools.py $$tool || true; done
+	@for tool in milvus grpcurl helm kustomize kube-score; do $(PYTHON_BIN)/python scripts/tools.py $$tool || true; done
 	@if command -v npm >/dev/null; then npm install --prefix examples/tools/node --no-package-lock --silent || true; fi

@@ -4,6 +4,7 @@
     scripts/tools.py grpcurl    grpcurl
     scripts/tools.py helm       Helm, built from its source; needs Go
     scripts/tools.py kustomize  Kustomize, built from its source; needs Go
+    scripts/tools.py kube-score kube-score, built from its source; needs Go
 
 Each is fetched once. If one is unavailable, the script fails with the reason; the tests that need it then skip with
 that reason, or fail if the environment variable `CI` is set.
@@ -31,6 +32,7 @@ _MILVUS_SHA256 = "69515a0630ce29fd10e101fa442afea8ca1387b93a456cd9bd41fdf3deb93d
 _GRPCURL = "v1.9.3"
 _HELM = "v3.19.0"
 _KUSTOMIZE = "v5.8.1"
+_KUBE_SCORE = "v1.20.0"
 _GRPCURL_WRAPPER = "1.8.6.post2"
 _GRPCURL_WRAPPER_SHA256 = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005"
 
@@ -134,6 +136,15 @@ def kustomize(target: Path) -> None:
     _build("kustomize", f"sigs.k8s.io/kustomize/kustomize/v5@{_KUSTOMIZE}", target)
 
 
+def kube_score(target: Path) -> None:
+    """Install the program `kube-score` at `target`.
+
+    Raises:
+        ToolError: Go is missing or cannot build it.
+    """
+    _build("kube-score", f"github.com/zegl/kube-score/cmd/kube-score@{_KUBE_SCORE}", target)
+
+
 def _build(name: str, module: str, target: Path) -> None:
     if shutil.which("go") is None:
         raise ToolError(f"{name} is built from its source, and Go is not installed")
@@ -159,6 +170,7 @@ def main() -> None:
         "grpcurl": (grpcurl, TOOLS / "bin" / "grpcurl"),
         "helm": (helm, TOOLS / "bin" / "helm"),
         "kustomize": (kustomize, TOOLS / "bin" / "kustomize"),
+        "kube-score": (kube_score, TOOLS / "bin" / "kube-score"),
     }
     parser = argparse.ArgumentParser(description="Fetch a program that the tests drive into .tools.")
     parser.add_argument("tool", choices=tools)

@@ -207,6 +207,12 @@ def kustomize() -> Path:
     return _tool("kustomize")
 
 
+@pytest.fixture(scope="session")
+def kube_score() -> Path:
+    """The program `kube-score`."""
+    return _tool("kube-score")
+
+
 def _tool(name: str) -> Path:
     found = _ROOT / ".tools" / "bin" / name
     if not found.exists():

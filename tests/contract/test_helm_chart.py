@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,55 @@ def test_the_chart_passes_lint(chart: Chart, example: Path | None) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+ACCEPTED = {
+    "container-image-pull-policy": "images have versions, and nodes keep them",
+    "container-resources": "no limit of processor time: it would slow down a pod though the node is idle",
+    "deployment-has-host-podantiaffinity": "topologySpreadConstraints do that, and let all pods run on one node",
+    "pod-networkpolicy": "models, tools and Milvus are anywhere: the chart cannot know where pods connect to",
+    "memory deployment-replicas": "Memory holds its store alone",
+    "memory deployment-strategy": "a second Memory on the same store is refused",
+    "loader deployment-replicas": "one Loader is enough for a start",
+    "openshift pod-networkpolicy": "the example has none",
+    "openshift container-security-context-user-group-id": "OpenShift chooses the user ids",
+}
+"""What kube-score says about the chart, and why it stays so."""
+
+
+def findings(kube_score: Path, manifests: list[Manifest]) -> set[tuple[str, str, str]]:
+    """Return what kube-score finds: the component, the check, and what it says."""
+    done = subprocess.run(
+        [kube_score, "score", "--kubernetes-version=v1.34", "--output-format=json", "-"],
+        input=yaml.safe_dump_all(manifests),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = set()
+    for scored in json.loads(done.stdout):
+        component = scored["object_meta"].get("labels", {}).get("app.kubernetes.io/component", "")
+        for check in scored["checks"]:
+            if not check["skipped"] and check["grade"] <= 5:  # a warning, or worse
+                found |= {(component, check["check"]["id"], each["summary"]) for each in check["comments"]}
+    return found
+
+
+def accepted(component: str, check: str, said: str, variant: str) -> bool:
+    if check == "container-resources":
+        return said == "CPU limit is not set"
+    if check == "pod-networkpolicy" and variant != "openshift":
+        return said == "The pod does not have a matching egress NetworkPolicy"
+    return any(key in ACCEPTED for key in (check, f"{component} {check}", f"{variant} {check}"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_kube_score_finds_nothing_else(chart: Chart, kube_score: Path, example: Path | None) -> None:
+    variant = name_of(example).removesuffix("-values")
+    found = findings(kube_score, chart.render(example))
+    assert {check for _, check, _ in found} >= {"container-resources", "deployment-strategy"}, "it was asked"
+    assert {each for each in found if not accepted(*each, variant)} == set()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_manifests_fit_the_schemas_of_kubernetes(chart: Chart, example: Path | None, version: str) -> None:
@@ -102,11 +152,16 @@ def test_pods_are_restricted_and_drain_in_time(chart: Chart, example: Path | Non
         assert pod["terminationGracePeriodSeconds"] >= stopping + 7
 
 
-def test_threads_follow_the_limits_of_the_container(chart: Chart) -> None:
-    for deployment in deployments(chart.render(None)).values():
+@pytest.mark.parametrize(("options", "resource"), [((), "requests.cpu"), (("agent", "memory", "loader"), "limits.cpu")])
+def test_threads_follow_the_limits_of_the_container(chart: Chart, options: tuple[str, ...], resource: str) -> None:
+    """Without a limit, Kubernetes would say how many cores the node has."""
+    limits = [f"--set={service}.resources.limits.cpu=2" for service in options]
+    done = chart.run("template", "memgpt", CHART, "--kube-version", "1.34.0", *limits)
+    for deployment in deployments([each for each in yaml.safe_load_all(done.stdout) if each]).values():
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         (threads,) = (each for each in container["env"] if each["name"] == "OPENBLAS_NUM_THREADS")
-        assert threads["valueFrom"] == {"resourceFieldRef": {"resource": "limits.cpu"}}
+        assert threads["valueFrom"] == {"resourceFieldRef": {"resource": resource}}
+        assert container["resources"]["requests"]["cpu"]
     assert "MALLOC_ARENA_MAX=2" in (CHART.parents[2] / "Dockerfile").read_text()
 
 

@@ -38,9 +38,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $service := upper .service }}
 - {name: MEMGPT_{{ $service }}_METRICS_PORT, value: "9464"}
 - {name: MEMGPT_SERVER_METRICS_HOST, value: "0.0.0.0"}
-# Threads of linear algebra by the container's CPU limit, not by the node's cores.
+# Threads of linear algebra by what the container has, not by the node's cores: without a limit, its request rounded up.
 - name: OPENBLAS_NUM_THREADS
-  valueFrom: {resourceFieldRef: {resource: limits.cpu}}
+  valueFrom: {resourceFieldRef: {resource: {{ dig "limits" "cpu" "" (get .root.Values .service).resources | empty | ternary "requests.cpu" "limits.cpu" }}}}
 - {name: MEMGPT_SERVER_LOG_LEVEL, value: {{ .root.Values.server.logLevel | quote }}}
 - {name: MEMGPT_SERVER_DRAIN_PAUSE, value: "1"}
 - {name: MEMGPT_SERVER_DRAIN_GRACE, value: {{ .root.Values.server.drainGraceSeconds | quote }}}
