@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -14,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from memgpt_runtime import interceptors
 
 from tests.contract.runtime.probe import PREFIX, Probe, Running, Start
+from tests.support.envoy import Envoy
 
 DATA, HEADERS, SETTINGS = 0, 1, 4
 END_STREAM, END_HEADERS, ACKNOWLEDGED = 1, 4, 1
@@ -28,11 +31,11 @@ def header(name: str, value: str) -> bytes:
     return b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in (name, value))
 
 
-async def end_of_call(port: int, method: str, body: bytes) -> int:
+async def end_of_call(port: int, method: str, body: bytes, metadata: Mapping[str, str] = MappingProxyType({})) -> int:
     """Begin a call with raw frames, send `body` and nothing more; return the kind of frame that ends its stream."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = {":method": "POST", ":scheme": "http", ":path": PREFIX + method, ":authority": "localhost"}
-    headers |= {"te": "trailers", "content-type": "application/grpc"}
+    headers |= {"te": "trailers", "content-type": "application/grpc", **metadata}
     block = b"".join(header(*pair) for pair in headers.items())
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, block))
     if body:
@@ -131,3 +134,21 @@ async def test_a_call_without_a_request_is_invalid(start: Start) -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="without a request") as caught:
             await call(nothing())
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("grpc-timeout", "0.5m"), ("x-any-bin", "!")], ids=["deadline", "binary metadata"]
+)
+async def test_a_malformed_header_fails_no_later_call_of_its_connection(
+    start: Start, tmp_path: Path, name: str, value: str
+) -> None:
+    """A proxy sends the calls of all callers over one connection."""
+    async with start(Probe(str).add_to) as running, asyncio.timeout(60):
+        with Envoy(tmp_path, running.address) as envoy:
+            async with grpc.aio.insecure_channel(envoy.address) as channel:
+                unary: Any = channel.unary_unary(
+                    PREFIX + "Unary", StringValue.SerializeToString, StringValue.FromString
+                )
+                await end_of_call(int(envoy.address.rpartition(":")[2]), "Unary", b"", {name: value})
+                metadata = [("x-any-bin", b"any")]
+                assert (await unary(StringValue(value="x"), timeout=60, metadata=metadata)).value == "x"

@@ -21,6 +21,9 @@ def server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.server.max_pending_requests", _UNLIMITED),
         ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
         ("grpc.server_max_unrequested_time_in_server", _UNLIMITED),
+        # gRPC keeps a header that it cannot parse in the connection's table, and then refuses each later call that
+        # refers to its name there: one caller with a malformed deadline would fail all callers behind the same proxy.
+        ("grpc.http2.hpack_table_size.decoder", 0),
         # Clients and proxies may ping every 5 s, also while idle; the limit leaves a margin for their clocks. gRPC's
         # own limit is 300 s, and it closes the connections of clients that ping more often.
         ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
