@@ -1,9 +1,13 @@
-import type { Interceptor, Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import type { SecureClientSessionOptions } from "node:http2";
 
 import { retryUnary } from "./retry.js";
+import { setTimeoutHeader } from "./timeout.js";
 import { checkExposure, sendToken, type Token } from "./token.js";
+
+/** A timer of Node.js that is longer fires at once. */
+const MAX_TIMER = 2 ** 31 - 1;
 
 /** Options of a transport. */
 export interface NodeTransportOptions {
@@ -30,14 +34,9 @@ export function nodeTransport(
 ): Transport {
   if (token !== undefined && !allowPlaintext) checkExposure(baseUrl);
   const credential = token === undefined ? [] : [sendToken(token, { allowPlaintext })];
-  const limit: Interceptor = (next) => async (request) => {
-    if (request.stream || request.header.has("grpc-timeout")) return await next(request);
-    request.header.set("grpc-timeout", `${String(timeout)}m`);
-    return await next(request);
-  };
   const options = {
     baseUrl,
-    interceptors: [retryUnary, limit, ...credential],
+    interceptors: [retryUnary, limitUnary(timeout), ...credential],
     pingIntervalMs: 30_000,
     pingTimeoutMs: 10_000,
     readMaxBytes: 32 << 20,
@@ -45,4 +44,21 @@ export function nodeTransport(
     ...(tls === undefined ? {} : { nodeOptions: tls }),
   };
   return protocol === "grpc" ? createGrpcTransport(options) : createGrpcWebTransport({ ...options, httpVersion: "2" });
+}
+
+/** Limits unary calls without a timeout of their own. That of the transport would limit streams as well. */
+function limitUnary(timeout: number): Interceptor {
+  return (next) => async (request) => {
+    if (request.stream || request.header.has("grpc-timeout")) return await next(request);
+    setTimeoutHeader(request.header, timeout);
+    const deadline = new AbortController();
+    const timer = setTimeout(() => {
+      deadline.abort(new ConnectError("the operation timed out", Code.DeadlineExceeded));
+    }, Math.min(timeout, MAX_TIMER));
+    try {
+      return await next({ ...request, signal: AbortSignal.any([request.signal, deadline.signal]) });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
 }

@@ -3,6 +3,7 @@ import type { Interceptor } from "@connectrpc/connect";
 
 import { Backoff } from "./backoff.js";
 import { isInterruption } from "./errors.js";
+import { roundTimeout } from "./timeout.js";
 
 const UNARY_RETRY_TIMEOUT = 30_000;
 
@@ -60,9 +61,10 @@ const NAME_AN_EARLIER_REQUEST: readonly string[] = ["CancelTurn", "ResumeTurn"];
 
 /**
  * Repeats unary calls that were interrupted, if running them twice is safe. A mutation without a request id, of a stream as well,
- * is sent with a new one.
+ * is sent with a new one. A timeout that gRPC cannot express is rounded up.
  */
 export const retryUnary: Interceptor = (next) => async (request) => {
+  roundTimeout(request.header);
   if (request.stream) return await next({ ...request, message: withRequestIds(request.method, request.message) });
   const message = withRequestId(request.method, request.message);
   if (REPEATABLE[request.service.typeName]?.includes(request.method.name) !== true) return await next({ ...request, message });
