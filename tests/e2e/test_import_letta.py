@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.client import MemGPT
-from memgpt.memory.v1.block_pb2 import BlockEdit
+from memgpt.memory.v1.agent_pb2 import Agent as AgentSettings
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
+from memgpt.memory.v1.block_pb2 import Block, BlockEdit
+from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_TOOL, ROLE_USER, FunctionCall, Message, Role
+from memgpt.memory.v1.passage_pb2 import Passage
 from memgpt.memory.v1.shared_block_pb2 import SharedBlockEdit
 
 from tests.support import letta_files
 from tests.support.suite import Suite
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "data/letta/agent_file_v2.schema.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +197,112 @@ def test_an_agent_goes_out_and_comes_back_by_either_format(suite: Suite, client:
             ["a", "b"],
         )
     assert suite.cli("list", "agents", "--tag", "a", "--tag", "b").count("\n") == 4
+
+
+def odd_agent() -> list[AgentPiece]:
+    """An agent with all that can be odd: scripts, empty texts, taken back messages, an open call, times that repeat."""
+    texts = [
+        "\u202eright to left",
+        "e\u0301 \U0001f469\u200d\U0001f469\u200d\U0001f467",
+        "\0 \ufffe \x1b[1m",
+        " \n",
+        "\u2028",
+    ]
+    messages: list[Message] = []
+
+    def add(role: Role.ValueType, text: str, **fields: Any) -> None:
+        time = Timestamp(seconds=1_700_000_000 + len(messages) // 2, nanos=123_456_000)
+        messages.append(Message(sequence=len(messages), role=role, text=text, create_time=time, **fields))
+
+    def exchange(call_id: str, name: str, arguments: str, result: str | None) -> None:
+        thought = f"thought {call_id}" if len(messages) % 2 else ""
+        call = FunctionCall(call_id=call_id, name=name, arguments=arguments)
+        add(ROLE_ASSISTANT, thought, function_call=call)
+        if result is not None:
+            add(ROLE_TOOL, result, call_id=call_id)
+
+    for number in range(120):  # the window is far behind the first fifty
+        add(ROLE_USER, json.dumps({"type": "user_message", "message": texts[number % 5], "time": f"t {number}"}))
+        exchange(f"c_{number}", "send_message", '{"message":"Ünï"}', '{"status": "OK", "message": "None"}')
+    add(ROLE_USER, '{"type": "heartbeat", "reason": "[This is an automated system message]"}')
+    exchange(
+        "same id",
+        "core_memory_append",
+        '{"content":"漢字",\t"name" : "human"}',
+        '{"status": "Failed", "message": "full"}',
+    )
+    exchange(
+        "same id",
+        "core_memory_replace",
+        '{"name": "human", "old_content": "a", "new_content": ""}',
+        '{"status": "OK", "message": ""}',
+    )
+    exchange(
+        "broken", "core_memory_append", '{"name": "human", "content', '{"status": "Failed", "message": "not JSON"}'
+    )
+    add(ROLE_ASSISTANT, "A thought without a call.")
+    exchange("open", "archival_memory_search", '{"query": "x"}', None)
+    blocks = [
+        Block(label="persona", value="", limit=20_000, read_only=True),
+        Block(label="human", value="\u202e\n\tÜ \0", limit=7, description="two\nlines"),
+        Block(label="x" * 64, value=" " * 20, limit=20),
+    ]
+    agent = AgentSettings(
+        name="Odd", system="\tBe odd.\n\n", time_zone="Asia/Kathmandu", tags=["ü", "\U0001f469\u200d\U0001f467"]
+    )
+    agent.attachments.add(source_name="nowhere")
+    notes = [Passage(text="\u2028 note", tags=["a b"], create_time=Timestamp(seconds=5)), Passage(text="x" * 5_000)]
+    return [
+        AgentPiece(header=ExportHeader(format_version=2)),
+        AgentPiece(agent=agent),
+        *(AgentPiece(block=block) for block in blocks),
+        AgentPiece(window=ExportWindow(start_sequence=330, summary="We\nspoke: \u2028 12")),
+        *(AgentPiece(message=message) for message in messages),
+        *(AgentPiece(passage=note) for note in notes),
+        AgentPiece(end=ExportEnd(block_count=3, message_count=len(messages), passage_count=len(notes))),
+    ]
+
+
+def fields(pieces: Iterable[AgentPiece], *kinds: str) -> list[Any]:
+    """Return what pieces of some kinds say, without what names the agent or the time of the export."""
+    found = []
+    for piece in pieces:
+        if (kind := piece.WhichOneof("piece")) in kinds:
+            value = getattr(piece, kind)
+            for field in ("agent_id", "message_id", "passage_id", "update_time", "etag", "export_time"):
+                if field in value.DESCRIPTOR.fields_by_name:
+                    value.ClearField(field)
+            found.append(value)
+    return found
+
+
+def test_an_odd_agent_goes_out_and_comes_back_field_by_field(suite: Suite, client: MemGPT, tmp_path: Path) -> None:
+    client.agents.import_(odd_agent())
+    own, agent_file, report = tmp_path / "odd.jsonl", tmp_path / "odd.af", tmp_path / "report.json"
+    suite.cli("export", "agent", "Odd", "-o", str(own))
+    told = suite.cli("export", "agent", "Odd", "--format", "af", "-o", str(agent_file))
+    suite.cli("import", "agent", str(own), "--name", "Odd by own")
+    suite.cli("import", "letta", str(agent_file), "--system", "keep", "--name", "Odd by file", "--report", str(report))
+    jsonschema.validate(json.loads(agent_file.read_text()), SCHEMA)
+
+    def exported(name: str, *kinds: str) -> list[Any]:
+        return fields(client.agents.export(client.agents.find(name).agent_id), *kinds)
+
+    whole = ("header", "block", "window", "message", "passage", "end")
+    assert exported("Odd by own", *whole) == exported("Odd", *whole)
+    assert exported("Odd by file", "block", "window") == exported("Odd", "block", "window")
+    messages, back = exported("Odd", "message"), exported("Odd by file", "message")
+    assert back[: len(messages)] == messages
+    # An open call gets a failed result, which the report tells; nothing else is made up.
+    (made,) = back[len(messages) :]
+    assert (made.role, made.call_id, json.loads(made.text)["status"]) == (ROLE_TOOL, "open", "Failed")
+    changed = {each["what"] for each in json.loads(report.read_text())["entries"] if each["kind"] == "changed"}
+    assert "call without a result; a failed one was made" in changed
+    settings = ("system", "time_zone", "tags", "description")
+    for name in ("Odd by own", "Odd by file"):
+        ((odd,), (came,)) = exported("Odd", "agent"), exported(name, "agent")
+        assert [getattr(came, field) for field in settings] == [getattr(odd, field) for field in settings]
+    assert "notes" in told
 
 
 def test_a_shared_block_comes_as_one_and_only_once(suite: Suite, client: MemGPT, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.cli.agent_file import Model, Written, write_agent_file
+from memgpt.cli.call_arguments import renamed
 from memgpt.cli.errors import CliError
 from memgpt.cli.imports.bounded import parse_json
 from memgpt.cli.imports.letta.agent_file import read_agent_file
@@ -124,8 +125,11 @@ def test_a_file_of_our_own_is_known_for_what_it_has() -> None:
     pieces = exported(list(conversation()), start_sequence=6, summary="Much.", rewinds=rewinds)
     server = ToolServer(address="tools:1", functions=[ToolFunction(name="f")])
     pieces[4:4] = [AgentPiece(tool_server=server), AgentPiece(heartbeats=Heartbeats(plan="{}"))]
+    pieces[1].agent.user_id = "ada"
+    pieces[1].agent.note_ttl.seconds = 3_600
     value, result = written(pieces)
-    lacks = "1 note, data source paper, 3 messages that were taken back, tool service tools:1, heartbeats"
+    lacks = "1 note, data source paper, 3 messages that were taken back, tool service tools:1, heartbeats, user"
+    lacks += ", time to live"
     assert ", ".join(result.left_out) == lacks
     notice = noticed(value)
     assert f"9 messages, all that the exported agent had; not in the file: {lacks}" in notice
@@ -161,6 +165,26 @@ def test_calls_have_the_names_of_arguments_that_letta_knows() -> None:
     assert json.loads(calls[0]["arguments"]) == {"label": "human", "content": "漢字"}
     returns = [m["tool_returns"][0]["status"] for m in value["agents"][0]["messages"] if m.get("tool_returns")]
     assert returns == ["success", "error", "success", "success"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"content":"\\u6f22",\t"name" : "human"}',
+        '{"content": "\\"name\\": x", "name": {"name": 1}}',
+        '{"content": {"name": 1}, "name": "human"}',
+        '{"name": "a", "name": "b"}',
+        '{"name": "a", "label": "b"}',
+        '["name"]',
+        '{"name": "human", "content',
+        "[" * 100_000,
+    ],
+)
+def test_arguments_come_back_as_the_model_wrote_them(arguments: str) -> None:
+    there = renamed(arguments, "name", "label")
+    back = renamed(there, "label", "name")
+    assert back == arguments or json.loads(back) == json.loads(arguments)
+    assert (there == arguments) == ("label" in arguments or arguments[-1] != "}")
 
 
 def test_what_was_taken_back_stays_out() -> None:

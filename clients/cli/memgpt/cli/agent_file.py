@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.cli.call_arguments import LETTA_NAMES, renamed
 from memgpt.cli.errors import CliError
 from memgpt.cli.terminal.ui import plural
 from memgpt.memory.v1 import message_pb2 as pb
@@ -25,9 +26,6 @@ ROWS, LEFT_OUT = "rows", "left_out"
 """Keys of a file's metadata: who wrote it, how many messages of any kind it has, and what it lacks."""
 
 _AGENT = "agent-0"
-_RENAMED = {"core_memory_append": ("name", "label"), "core_memory_replace": ("name", "label")}
-"""Functions whose argument has another name there."""
-
 _TOOLS = {
     "send_message": "letta_core",
     "conversation_search": "letta_core",
@@ -67,6 +65,8 @@ class Written:
         sources: Names of the data sources that were left out.
         tools: Addresses of the tool services that were left out.
         heartbeats: Whether timed heartbeats were left out.
+        user: Whether the agent belongs to a user, who was left out.
+        lifetimes: Whether the time to live of messages or notes was left out.
     """
 
     messages: int = 0
@@ -75,6 +75,8 @@ class Written:
     sources: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     heartbeats: bool = False
+    user: bool = False
+    lifetimes: bool = False
 
     @property
     def left_out(self) -> list[str]:
@@ -84,7 +86,8 @@ class Written:
         if self.taken_back:
             named.append(f"{plural(self.taken_back, 'message')} that were taken back")
         named += [f"tool service {each}" for each in self.tools]
-        return named + (["heartbeats"] if self.heartbeats else [])
+        others = {"heartbeats": self.heartbeats, "user": self.user, "time to live": self.lifetimes}
+        return named + [what for what, has in others.items() if has]
 
 
 def write_agent_file(pieces: Iterable[AgentPiece], target: IO[bytes], model: Model) -> Written:
@@ -115,6 +118,8 @@ def write_agent_file(pieces: Iterable[AgentPiece], target: IO[bytes], model: Mod
     else:
         raise CliError("the exported agent has no window")
     written.sources = tuple(each.source_name for each in agent.attachments)
+    written.user = bool(agent.user_id)
+    written.lifetimes = bool(agent.message_ttl.seconds or agent.note_ttl.seconds)
     head = _dumped(_agent(agent, blocks, model))[:-1]
     target.write(b'{"agents": [' + head + b', "messages": [')
     in_context: list[str] = []
@@ -249,16 +254,10 @@ def _row(role: str, text: str, time: Timestamp) -> dict[str, Any]:
 
 
 def _arguments(call: pb.FunctionCall) -> str:
-    if call.name not in _RENAMED:
+    if call.name not in LETTA_NAMES:
         return call.arguments
-    ours, theirs = _RENAMED[call.name]
-    try:
-        value = json.loads(call.arguments)
-    except (ValueError, RecursionError):
-        return call.arguments
-    if not isinstance(value, dict) or ours not in value or theirs in value:
-        return call.arguments
-    return json.dumps({theirs: value.pop(ours), **value}, ensure_ascii=False)
+    ours, theirs = LETTA_NAMES[call.name]
+    return renamed(call.arguments, ours, theirs)
 
 
 def _failed(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from memgpt.cli.call_arguments import LETTA_NAMES, renamed
 from memgpt.cli.imports import names
 from memgpt.cli.imports.bounded import clean
 from memgpt.cli.imports.pieces import Assistant, Call, Message, Result, Results, User
@@ -25,8 +26,6 @@ _MAX_HELD = 256
 _TIME_FORMAT = "%Y-%m-%d %I:%M:%S %p %Z%z"
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
 _EVENTS = ("user_message", "heartbeat", "login", "system_alert", "system_status")
-_RENAMED = {"core_memory_append": ("label", "name"), "core_memory_replace": ("label", "name")}
-"""Functions whose argument has another name here. A model copies the calls in its window."""
 
 
 @dataclass(slots=True)
@@ -163,22 +162,16 @@ class Conversation:
         if name != call.name:
             self.report.changed(message.where, "name of a function is too long or empty", call.name)
         arguments = clean(call.arguments)
-        if name in _RENAMED:
+        if name in LETTA_NAMES:
             arguments = self._renamed(message, name, arguments)
         return pb.FunctionCall(call_id=call_id, name=name, arguments=self._bounded(message.where, arguments))
 
     def _renamed(self, message: Message, name: str, arguments: str) -> str:
-        theirs, ours = _RENAMED[name]
-        try:
-            value = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return arguments
-        if not isinstance(value, dict) or theirs not in value or ours in value:
-            return arguments
-        block = value.pop(theirs)
-        value = {ours: names.label(block) if isinstance(block, str) else block, **value}
-        self.report.changed(message.where, f"argument {theirs} of {name} became {ours}")
-        return json.dumps(value, ensure_ascii=False)
+        ours, theirs = LETTA_NAMES[name]
+        made = renamed(arguments, theirs, ours, lambda block: names.label(block) if isinstance(block, str) else block)
+        if made != arguments:
+            self.report.changed(message.where, f"argument {theirs} of {name} became {ours}")
+        return made
 
     def _assistant(self, message: Message, thought: str, call: pb.FunctionCall | None) -> pb.Message:
         self._last_assistant = self.count

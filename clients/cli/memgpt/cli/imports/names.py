@@ -17,6 +17,7 @@ MAX_CALL_ID = 29
 _NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9_]+")
 _NOT_IN_FILE = re.compile(r"[^A-Za-z0-9_-]+")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_BREAKS = frozenset({"Cc", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
@@ -65,8 +66,9 @@ def made_call_id(seed: str) -> str:
 
 
 def tag(text: str) -> str:
-    """Return a tag that fits; empty if nothing is left of it."""
-    return visible(text)[:MAX_TAG].strip()
+    """Return a tag that fits; empty if nothing is left of it. Joiners stay, which emoji and some scripts need."""
+    kept = "".join(" " if unicodedata.category(char) in _BREAKS else char for char in text)
+    return kept[:MAX_TAG].strip() if visible(kept) else ""
 
 
 def file_name(text: str, extension: str, taken: Iterable[str] = ()) -> str:

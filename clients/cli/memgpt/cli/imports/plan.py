@@ -225,7 +225,7 @@ def _tags(tags: Iterable[str], where: str, report: Report, room: int = 0) -> lis
     for each in tags:
         tag = names.tag(each)
         if tag != each:
-            report.changed(where, "tag is longer than 64 characters or has invisible ones", each)
+            report.changed(where, "tag is longer than 64 characters or has control characters", each)
         if tag and len(fitted) < names.MAX_TAGS - room:
             fitted[tag] = None
         elif tag not in fitted:
