@@ -7,12 +7,13 @@ import pickle
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pymilvus import DataType, MilvusClient
 from pymilvus.grpc_gen import schema_pb2
 
 NOTES = 30
@@ -58,10 +59,12 @@ def write_0_3(home: Path, *, messages: int = 300, store: str = "chroma") -> None
     Args:
         home: The folder to fill.
         messages: Number of messages, a multiple of three.
-        store: Where archival memory is: ``chroma``, ``sqlite`` or ``milvus`` (Milvus Lite 2.4).
+        store: Where archival memory is: ``chroma``, ``sqlite``, ``milvus`` (Milvus Lite 2.4), or the URI of a Milvus
+            server or of a file of a later Milvus Lite.
     """
     _profiles(home)
-    _config(home, "0.3.25", store)
+    served = store not in ("chroma", "sqlite", "milvus")
+    _config(home, "0.3.25", "milvus" if served else store, uri="http://localhost:19530" if served else "")
     (home / "credentials").write_text(f"[openai]\nkey = {_KEY}\n")
     window = ["m-system", "m-summary", *(f"m-{number}" for number in range(messages - _WINDOW, messages))]
     blocks = {"persona": "I am Ada. 🫖", "human": "Chad likes tea."}
@@ -105,7 +108,11 @@ def write_0_3(home: Path, *, messages: int = 300, store: str = "chroma") -> None
         "memgpt_archival_memory_agent": archival,
         "memgpt_passages": [_passage(number) for number in range(len(PASSAGES))],
     }
-    {"chroma": _write_chroma, "sqlite": _write_archival, "milvus": _write_milvus}[store](home, tables)
+    write = {"chroma": _write_chroma, "sqlite": _write_archival, "milvus": _write_milvus}.get(store)
+    if write is not None:
+        write(home, tables)
+    else:
+        write_collections(store, tables)
 
 
 def _stamp(number: int) -> str:
@@ -191,6 +198,21 @@ def _write_milvus(home: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
     db.close()
 
 
+def write_collections(uri: str, tables: dict[str, list[dict[str, Any]]]) -> None:
+    """Write collections as 0.3.16 to 0.3.25 did, with vectors as wide as the widest model's."""
+    with closing(MilvusClient(uri, timeout=60)) as client:
+        for table, rows in tables.items():
+            schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
+            schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=65_535)
+            schema.add_field("text", DataType.VARCHAR, max_length=65_535)
+            schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=4_096)
+            index = client.prepare_index_params()
+            index.add_index("embedding", index_type="AUTOINDEX", metric_type="IP")
+            client.create_collection(table, schema=schema, index_params=index)
+            if rows:
+                client.insert(table, [{**row, "embedding": [0.5] * 4_096, "embedding_dim": 1_536} for row in rows])
+
+
 def stored_row(row: dict[str, Any]) -> bytes:
     """Return a row as Milvus Lite 2.4 stored it: a message whose first field repeats `FieldData`."""
     extra = {key: value for key, value in row.items() if key not in ("id", "text")}
@@ -270,9 +292,17 @@ def write_0_2(home: Path, *, messages: int = 300) -> None:
         (home / "archival/paper/nodes.pkl").write_bytes(pickle.dumps([text_node(text) for text in PASSAGES]))
 
 
-def _config(home: Path, version: str, store: str) -> None:
+def _config(home: Path, version: str, store: str, uri: str = "") -> None:
     lines = ["[defaults]", "persona = pirate", "", "[openai]", f"key = {_KEY}", "", "[archival_storage]"]
-    lines += [f"type = {store}", f"path = {home / 'chroma'}", "", "[recall_storage]", "type = sqlite", ""]
+    lines += [
+        f"type = {store}",
+        f"path = {home / 'chroma'}",
+        f"uri = {uri}",
+        "",
+        "[recall_storage]",
+        "type = sqlite",
+        "",
+    ]
     (home / "config").write_text("\n".join([*lines, "[version]", f"memgpt_version = {version}", ""]))
 
 

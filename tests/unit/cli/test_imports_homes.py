@@ -25,7 +25,6 @@ from memgpt.cli.imports.pieces import Assistant, Contents, ProfileKind, Results
 from memgpt.cli.imports.plan import Options, plan_agents
 from memgpt.cli.imports.report import Kind, Report
 from memgpt.cli.imports.times import parse_time
-from pymilvus import DataType, MilvusClient
 
 from tests.support import memgpt_home as homes
 
@@ -155,25 +154,29 @@ def test_archival_memory_elsewhere_is_told(home: Path, report: Report) -> None:
             assert told in notice
 
 
-def test_notes_of_0_3_come_from_a_milvus_server(tmp_path: Path) -> None:
-    uri = str(tmp_path / "milvus.db")
-    client = MilvusClient(uri=uri)
-    try:
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
-        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=65_535)
-        schema.add_field("text", DataType.VARCHAR, max_length=65_535)
-        schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=8)
-        index = client.prepare_index_params()
-        index.add_index("embedding", index_type="AUTOINDEX", metric_type="IP")
-        client.create_collection("memgpt_archival_memory_agent", schema=schema, index_params=index)
-        rows = [{"id": str(n), "text": "茶", "agent_id": "a-1", "embedding": [0.5] * 8} for n in range(1200)]
-        client.insert("memgpt_archival_memory_agent", rows)
-    finally:
-        client.close()
-    found = list(milvus_rows(uri, "", "memgpt_archival_memory_agent"))
-    assert len({row["id"] for row in found}) == len(found) == 1200
+def test_home_of_0_3_comes_whole_with_notes_in_milvus(milvus_uri: str, home: Path, report: Report) -> None:
+    homes.write_0_3(home, messages=MESSAGES, store=milvus_uri)
+    with read(home, report, Choice(milvus=milvus_uri)) as contents:
+        check(contents, report)
+        assert contents.notices == ()
+
+
+def test_milvus_without_notes_is_told(milvus_lite_uri: str, home: Path, report: Report) -> None:
+    homes.write_0_3(home, store="sqlite")
+    homes.write_collections(milvus_lite_uri, {"another": []})
+    with read(home, report, Choice(milvus=milvus_lite_uri)) as contents:
+        assert contents.notices == (
+            f"{milvus_lite_uri} has no archival memory of MemGPT; is it the right server and database?",
+        )
+
+
+def test_many_notes_come_from_milvus_once_each(milvus_uri: str) -> None:
+    notes = [{"id": f'{number} "\\ é', "text": "茶", "agent_id": "a-1"} for number in range(1_200)]
+    homes.write_collections(milvus_uri, {"memgpt_archival_memory_agent": notes})
+    found = list(milvus_rows(milvus_uri, "", "memgpt_archival_memory_agent"))
+    assert len({row["id"] for row in found}) == len(found) == 1_200
     assert found[0].keys() == {"id", "text", "agent_id"}
-    assert list(milvus_rows(uri, "", "memgpt_passages")) == []
+    assert list(milvus_rows(milvus_uri, "", "memgpt_passages")) == []
 
 
 @pytest.mark.parametrize(

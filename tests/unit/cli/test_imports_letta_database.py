@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 from memgpt.cli.errors import CliError
+from memgpt.cli.imports.homes.home import Choice as HomeChoice
+from memgpt.cli.imports.homes.home import open_home
+from memgpt.cli.imports.letta.agent_file import read_agent_files
 from memgpt.cli.imports.letta.core_memory import UNSHARED
 from memgpt.cli.imports.letta.database import Choice, open_letta
+from memgpt.cli.imports.letta.dump import open_dump
 from memgpt.cli.imports.letta.tables import TABLES, script
 from memgpt.cli.imports.pieces import Agent, Contents, Results
 from memgpt.cli.imports.plan import Options, plan_agents
@@ -21,6 +25,7 @@ from memgpt.cli.imports.report import Kind, Report
 from memgpt.cli.imports.shared_blocks import plan_shared_blocks
 
 from tests.support import letta_database as letta
+from tests.support import memgpt_home
 from tests.support.postgres import Postgres, running_postgres
 
 
@@ -307,6 +312,22 @@ def test_a_link_in_a_dump_is_refused(tmp_path: Path, report: Report) -> None:
     (tmp_path / "secret").write_text('{"id": "a", "name": "Ada"}\n')
     (tmp_path / "agents.jsonl").symlink_to(tmp_path / "secret")
     with pytest.raises(CliError, match=r"agents\.jsonl is a link"), read(tmp_path, report):
+        pass
+
+
+def test_what_another_command_reads_is_told(tmp_path: Path, report: Report) -> None:
+    path = tmp_path / "sqlite.db"
+    letta.Database("0.4").write_sqlite(path)
+    told = rf"memgpt import letta --sqlite {path}"
+    with pytest.raises(CliError, match=told):
+        read_agent_files([path], report)
+    with pytest.raises(CliError, match=told), open_home(tmp_path, HomeChoice(), report):
+        pass
+    with pytest.raises(CliError, match="a SQLite database is read with --sqlite"), open_dump(path, TABLES):
+        pass
+    (tmp_path / "home").mkdir()
+    memgpt_home.write_0_3(tmp_path / "home")
+    with pytest.raises(CliError, match="`memgpt import memgpt`"), read(tmp_path / "home/sqlite.db", report):
         pass
 
 

@@ -26,6 +26,7 @@ MAX_LINE = 32 << 20
 MAX_DEPTH = 128
 """Maximum nesting of lists and objects."""
 
+_SQLITE = b"SQLite format 3\0"
 _MAX_CONTAINERS = 2_000_000
 _MAX_VALUES = 16_000_000
 
@@ -38,6 +39,8 @@ def read_json(path: Path, max_bytes: int = MAX_FILE) -> Any:
         OSError: It cannot be read.
     """
     data = read_bytes(path, max_bytes)
+    if data.startswith(_SQLITE):
+        raise CliError(f"{path} is a SQLite database; Letta's is read with `memgpt import letta --sqlite {path}`")
     return parse_json(data, str(path))
 
 

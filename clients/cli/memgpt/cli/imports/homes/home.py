@@ -67,25 +67,25 @@ def open_home(home: Path, choice: Choice, report: Report) -> Iterator[Contents]:
             stores.append(partial(milvus_rows, choice.milvus, choice.milvus_token))
         spool = stack.enter_context(spooled())
         metadata = _metadata(stack, home)
+        is_letta = metadata is not None and metadata.has("messages", "id", "agent_id")
         names_0_2 = v0_2.agent_names(home)
-        for store in stores:
-            v0_3.spool_archival(spool, store)
-            v0_2.spool_archival(spool, store, names_0_2)
+        counts = [v0_3.spool_archival(spool, store) + v0_2.spool_archival(spool, store, names_0_2) for store in stores]
         archival = spool.database(str(home))
         agents = v0_2.read_agents(home, archival, choice.zone, report)
         sources = v0_2.read_sources(home, report)
-        if metadata is not None:
+        if metadata is not None and metadata.has("agents", "id", "name", "state"):
             newer, loaded = v0_3.read_agents(metadata, archival, report)
             agents, sources = [*newer, *agents], [*loaded, *sources]
         agents = [agent for agent in agents if choice.agent in ("", agent.name)]
         if not agents:
             named = f' "{choice.agent}"' if choice.agent else ""
-            raise CliError(f"{home} has no agent{named} of MemGPT")
+            hint = f"; Letta's are read with `memgpt import letta --sqlite {home / 'sqlite.db'}`" if is_letta else ""
+            raise CliError(f"{home} has no agent{named} of MemGPT{hint}")
         yield Contents(
             agents=tuple(agents),
             sources=tuple(sources),
             profiles=tuple(read_profiles(home, metadata, report)),
-            notices=tuple(_notices(home, choice)),
+            notices=tuple(_notices(home, choice, counts[-1] if choice.milvus else 0)),
         )
 
 
@@ -97,12 +97,19 @@ def _is_file(path: Path) -> bool:
 def _metadata(stack: ExitStack, home: Path) -> Database | None:
     if not _is_file(home / "sqlite.db"):
         return None
-    database = stack.enter_context(open_database(home / "sqlite.db"))
-    return database if database.has("agents", "id", "name", "state") else None
+    return stack.enter_context(open_database(home / "sqlite.db"))
 
 
-def _notices(home: Path, choice: Choice) -> Iterator[str]:
-    """Yield what is not in the home, by its configuration. Keys, which it can hold too, are not read."""
+def _notices(home: Path, choice: Choice, served: int) -> Iterator[str]:
+    """Yield what is not in the home, by its configuration. Keys, which it can hold too, are not read.
+
+    Args:
+        home: The home.
+        choice: What to take.
+        served: Number of rows on the Milvus server.
+    """
+    if choice.milvus and not served:
+        yield f"{choice.milvus} has no archival memory of MemGPT; is it the right server and database?"
     path = home / "config"
     if not _is_file(path):
         return

@@ -41,12 +41,14 @@ def agent_names(home: Path) -> list[str]:
     return sorted(folder.parent.name for folder in folders if _is_own(home, folder) and _states(folder))
 
 
-def spool_archival(spool: Spool, store: Callable[[str], Iterator[Row]], agents: Sequence[str]) -> None:
-    """Copy notes from a store that has a table for each agent."""
+def spool_archival(spool: Spool, store: Callable[[str], Iterator[Row]], agents: Sequence[str]) -> int:
+    """Copy notes from a store that has a table for each agent, and return their number."""
+    count = 0
     for agent in agents:
         for table in dict.fromkeys((f"memgpt_agent_{agent}", f"memgpt_agent_{_NOT_IN_TABLE.sub('_', agent)}")):
             rows = (dict.fromkeys(COLUMNS) | row | {"agent_id": agent} for row in store(table))
-            spool.add("memgpt_0_2", COLUMNS, rows)
+            count += spool.add("memgpt_0_2", COLUMNS, rows)
+    return count
 
 
 def read_agents(home: Path, archival: Database, zone: tzinfo, report: Report) -> list[Agent]:

@@ -30,10 +30,12 @@ _ORDER = ("created_at", "rowid")
 _SUMMARY_WITHIN = 8
 
 
-def spool_archival(spool: Spool, store: Callable[[str], Iterator[Row]]) -> None:
-    """Copy notes and passages of documents from a store."""
-    for table in (_NOTES, _PASSAGES):
+def spool_archival(spool: Spool, store: Callable[[str], Iterator[Row]]) -> int:
+    """Copy notes and passages of documents from a store, and return their number."""
+    return sum(
         spool.add(table, COLUMNS, (dict.fromkeys(COLUMNS) | row for row in store(table)))
+        for table in (_NOTES, _PASSAGES)
+    )
 
 
 def read_agents(metadata: Database, archival: Database, report: Report) -> tuple[list[Agent], list[Source]]:

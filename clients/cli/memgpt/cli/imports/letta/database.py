@@ -85,7 +85,8 @@ def read_letta(database: Database, choice: Choice, report: Report) -> Contents:
         CliError: It is not Letta's, or has none of the chosen agents.
     """
     if not database.has("agents", "id", "name") or not database.has("messages", "id", "agent_id", "role"):
-        raise CliError(f"{database.name} is not Letta's database: it has no tables agents and messages")
+        hint = "; the home of MemGPT 0.3 is read with `memgpt import memgpt`" if database.has("agents", "state") else ""
+        raise CliError(f"{database.name} is not Letta's database: it has no tables agents and messages{hint}")
     sources = _sources(database, report)
     chosen = _chosen(database, choice, report)
     taken = frozenset(string(row["id"]) for row in chosen)

@@ -29,6 +29,8 @@ def open_dump(folder: Path, tables: Mapping[str, Sequence[str]]) -> Iterator[Dat
         CliError: No file of a table exists, a line is not a JSON object or is too long, rows are missing, or a file is
             a link.
     """
+    if folder.is_file():
+        raise CliError(f"{folder} is a file, but a dump is a folder; a SQLite database is read with --sqlite")
     for path in folder.glob("*.jsonl"):
         if path.is_symlink():
             raise CliError(f"{path} is a link, which a dump does not have; copy the file that it should be")
