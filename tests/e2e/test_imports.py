@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +13,11 @@ import pytest
 
 from tests.support import chat_exports, memgpt_home
 from tests.support import letta_database as letta
-from tests.support.postgres import running_postgres
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.suite import Suite
 
 MESSAGES = 60
+GUIDE = Path(__file__).parents[2] / "docs/guides/coming-from-letta.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +36,48 @@ def check(suite: Suite, name: str, notes: int) -> None:
     assert "Archival memory holds the rest" in suite.cli("search", "archival memory", "--agent", name)
 
 
-def test_letta_dumped_from_postgresql_comes_and_the_same_again_changes_nothing(suite: Suite, tmp_path: Path) -> None:
-    dump = tmp_path / "dump"
-    dump.mkdir()
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
     with running_postgres() as server:
-        letta.Database("0.16", MESSAGES).write_postgres(server, "letta")
-        server.psql("letta", "-f", "-", stdin=suite.cli("import", "letta", "--sql"), folder=dump)
+        yield server
+
+
+def dumped(suite: Suite, server: Postgres, database: str, folder: Path) -> Path:
+    """Dump a database by the command of the guide, with the address that Letta's settings have."""
+    folder.mkdir()
+    (command,) = re.findall(r"^memgpt import letta --sql \| psql .*LETTA_PG_URI.*$", GUIDE.read_text(), re.MULTILINE)
+    address = f"postgresql+pg8000://letta@/{database}?host={server.folder}"
+    environment = suite.environment() | {"LETTA_PG_URI": address, "PATH": f"{Path(suite.program).parent}:{os.defpath}"}
+    run = subprocess.run(
+        ["bash", "-ec", command], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return folder
+
+
+@pytest.mark.parametrize("version", letta.VERSIONS)
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_letta_of_each_version_comes_whole(
+    store: str, version: str, suite: Suite, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    database, name = letta.Database(version, MESSAGES), f"Ada {version} {store}"
+    if store == "sqlite":
+        database.write_sqlite(tmp_path / "sqlite.db")
+        arguments = ("--sqlite", str(tmp_path / "sqlite.db"))
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        database.write_postgres(server, f"letta {version}")
+        arguments = ("--dump", str(dumped(suite, server, f"letta {version}", tmp_path / "dump")))
+    told = suite.cli("import", "letta", *arguments, "--agent", "Ada", "--name", name)
+    assert f"Imported agent {name}: {MESSAGES} messages, {letta.NOTES} notes." in told
+    check(suite, name, letta.NOTES)
+
+
+def test_letta_dumped_from_postgresql_comes_and_the_same_again_changes_nothing(
+    suite: Suite, postgres: Postgres, tmp_path: Path
+) -> None:
+    letta.Database("0.16", MESSAGES).write_postgres(postgres, "letta")
+    dump = dumped(suite, postgres, "letta", tmp_path / "dump")
     arguments = ("import", "letta", "--dump", str(dump), "--agent", "Ada", "--name", "Ada of Letta")
     report = tmp_path / "report.json"
     assert "Nothing was imported" in suite.cli(*arguments, "--dry-run", "--report", str(report))
@@ -61,11 +101,54 @@ def test_a_name_that_is_taken_is_told_and_the_rest_comes(suite: Suite, tmp_path:
     check(suite, "Ada", letta.NOTES)
 
 
-def test_home_comes(suite: Suite, tmp_path: Path) -> None:
+def test_home_of_0_2_comes_whole(suite: Suite, tmp_path: Path) -> None:
     memgpt_home.write_0_2(tmp_path, messages=MESSAGES)
-    suite.cli("import", "memgpt", str(tmp_path), "--name", "Ada of 0.2", "--profiles", "--time-zone", "Europe/Berlin")
+    told = suite.cli(
+        *("import", "memgpt", str(tmp_path), "--name", "Ada of 0.2", "--profiles", "--time-zone", "Europe/Berlin")
+    )
+    assert f"Imported agent Ada of 0.2: {MESSAGES} messages, {memgpt_home.NOTES} notes." in told
     check(suite, "Ada of 0.2", memgpt_home.NOTES)
     assert suite.cli("show", "persona", "pirate") == "I am a pirate.\n"
+
+
+@pytest.mark.parametrize("store", ["chroma", "sqlite", "milvus"])
+def test_home_of_0_3_comes_whole(store: str, suite: Suite, tmp_path: Path) -> None:
+    memgpt_home.write_0_3(tmp_path, messages=MESSAGES, store=store)
+    told = suite.cli("import", "memgpt", str(tmp_path), "--name", f"Ada of {store}")
+    assert f"Imported agent Ada of {store}: {MESSAGES} messages, {memgpt_home.NOTES} notes." in told
+    check(suite, f"Ada of {store}", memgpt_home.NOTES)
+
+
+@pytest.mark.milvus_server
+def test_home_of_0_3_comes_whole_with_notes_in_milvus(milvus_server_uri: str, suite: Suite, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    memgpt_home.write_0_3(home, messages=MESSAGES, store=milvus_server_uri)
+    assert "--milvus URI reads it" in suite.cli("import", "memgpt", str(home), "--dry-run")
+    name = "Ada of a server"
+    told = suite.cli("import", "memgpt", str(home), "--milvus", milvus_server_uri, "--name", name)
+    assert f"Imported agent {name}: {MESSAGES} messages, {memgpt_home.NOTES} notes." in told
+    check(suite, name, memgpt_home.NOTES)
+    assert "nothing is changed" in suite.cli(
+        "import", "memgpt", str(home), "--milvus", milvus_server_uri, "--name", name
+    )
+
+
+def test_ten_thousand_messages_come_in_the_memory_of_a_few(suite: Suite, tmp_path: Path) -> None:
+    def peak_kib(count: int) -> int:
+        letta.Database("0.6", count).write_sqlite(tmp_path / f"{count}.db")
+        arguments = ("--sqlite", str(tmp_path / f"{count}.db"), "--agent", "Ada", "--name", f"Ada {count}")
+        with subprocess.Popen(
+            [suite.program, "import", "letta", *arguments], env=suite.environment(), stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert f"{count:,} messages" in process.stdout.read().decode()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss
+
+    assert peak_kib(10_002) - peak_kib(60) < 16 << 10
 
 
 def test_chats_come_as_documents_and_new_ones_are_added(suite: Suite, tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ class Database:
     def write_postgres(self, server: Postgres, name: str) -> None:
         """Create and fill a PostgreSQL database."""
         server.create(name)
-        lines = [f"CREATE TABLE {table} ({columns});" for table, columns in self.schema.items()]
+        lines = ["SET TIME ZONE 'UTC';"]
+        for table, columns in self.schema.items():
+            lines.append(f"CREATE TABLE {table} ({columns.replace('timestamp', 'timestamptz')});")
         for table, row in self.rows():
             names, values = self._known(table, row)
             lines.append(f"INSERT INTO {table} ({names}) VALUES ({', '.join(map(_literal, values))});")
