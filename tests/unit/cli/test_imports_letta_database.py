@@ -186,6 +186,13 @@ def test_agents_can_be_chosen_and_those_of_others_memory_stay_behind(tmp_path: P
         pass
 
 
+def test_data_sources_of_other_agents_stay_behind_with_a_chosen_one(tmp_path: Path, report: Report) -> None:
+    letta.Database("0.11").write_sqlite(tmp_path / "sqlite.db")
+    with read(tmp_path / "sqlite.db", report, Choice("Bob")) as contents:
+        assert contents.sources == ()
+    assert report.count(Kind.LEFT_OUT, "data source that the chosen agent does not have") == 1
+
+
 def test_agents_of_others_memory_are_taken_if_there_are_no_others_and_without_agents_sources_still_come(
     tmp_path: Path, report: Report
 ) -> None:

@@ -20,6 +20,7 @@ from memgpt.cli.imports.pieces import Contents
 from memgpt.cli.imports.report import Report
 from memgpt.cli.imports.spool import spooled
 from memgpt.cli.imports.sqlite_database import Database, open_database
+from memgpt.cli.imports.wanted_sources import wanted_sources
 
 _MAX_CONFIG = 1 << 20
 _HERE = frozenset({"", "local", "chroma", "sqlite", "milvus"})
@@ -83,7 +84,7 @@ def open_home(home: Path, choice: Choice, report: Report) -> Iterator[Contents]:
             raise CliError(f"{home} has no agent{named} of MemGPT{hint}")
         yield Contents(
             agents=tuple(agents),
-            sources=tuple(sources),
+            sources=wanted_sources(sources, agents, report, only=bool(choice.agent)),
             profiles=tuple(read_profiles(home, metadata, report)),
             notices=tuple(_notices(home, choice, counts[-1] if choice.milvus else 0)),
         )

@@ -34,6 +34,7 @@ from memgpt.cli.imports.pieces import (
 from memgpt.cli.imports.report import Report, named
 from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.imports.times import parse_time
+from memgpt.cli.imports.wanted_sources import wanted_sources
 from memgpt.cli.terminal.ui import plural
 
 _SLEEPTIME = ("sleeptime_agent", "voice_sleeptime_agent")
@@ -167,16 +168,13 @@ class _Version2:
         chosen = self._chosen(rows)
         self._report_shared(rows, chosen)
         agents = tuple(self._read_agent(row) for row in chosen)
-        used = {name for agent in agents for name in agent.source_names}
-        for source in self._sources.values():
-            if source.name not in used:
-                report.changed(file.where, "data source that no agent has; it is loaded, not attached", source.name)
+        sources = wanted_sources(self._sources.values(), agents, report, only=False)
         known = (*_READ_IN_FILE, "metadata") if self._is_ours else _READ_IN_FILE
         for name, value in file.rest(known):
             report.left_out(file.where, _WORDS.get(name, f"{name} of the file"), value)
         return Contents(
             agents,
-            (*self._sources.values(), *((self._skills,) if self._skills else ())),
+            (*sources, *((self._skills,) if self._skills else ())),
             tuple(_profiles(self._blocks.values())),
             tuple(_tool(tool) for tool in file.objects("tools")),
             tuple(self._notice(row, agent) for row, agent in zip(chosen, agents, strict=True)),

@@ -36,6 +36,7 @@ from memgpt.cli.imports.sqlite_database import Database, Row, open_database
 from memgpt.cli.imports.stock_prompts import is_stock_prompt
 from memgpt.cli.imports.times import parse_time
 from memgpt.cli.imports.values import number, string
+from memgpt.cli.imports.wanted_sources import wanted_sources
 
 _SLEEPTIME = frozenset({"sleeptime_agent", "voice_sleeptime_agent"})
 _MAX_AGENTS = 10_000
@@ -101,7 +102,7 @@ def read_letta(database: Database, choice: Choice, report: Report) -> Contents:
         report.left_out("identities", "identity", identity["name"])
     return Contents(
         agents=tuple(agents),
-        sources=tuple(sources.values()),
+        sources=wanted_sources(sources.values(), agents, report, only=bool(choice.agent)),
         profiles=tuple(_profiles(database)),
         tools=tuple(_tools(database)),
     )
