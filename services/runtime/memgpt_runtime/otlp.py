@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from typing import Any
 
 from memgpt.config import ConfigError, ServerSettings
 
@@ -53,7 +54,9 @@ def start_traces(
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
     resource = Resource(attributes).merge(Resource.create({})) if _named(env) else Resource.create(attributes)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=settings.traces_endpoint or None)
+    # http_proxy in the environment is meant for the Internet, where no collector is called in plaintext.
+    channel_options: Any = None if _endpoint(settings, env).startswith("https://") else (("grpc.enable_http_proxy", 0),)
+    exporter = OTLPSpanExporter(endpoint=settings.traces_endpoint or None, channel_options=channel_options)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = provider.get_tracer("memgpt", attributes["service.version"])
     tracing.enable(tracing.Recorder(tracer, contents=settings.traces_contents))
@@ -73,6 +76,11 @@ def start_traces(
 
 def _switched_off(env: Mapping[str, str]) -> bool:
     return env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none"
+
+
+def _endpoint(settings: ServerSettings, env: Mapping[str, str]) -> str:
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return settings.traces_endpoint or next((env[name] for name in variables if env.get(name)), "")
 
 
 def _named(env: Mapping[str, str]) -> bool:

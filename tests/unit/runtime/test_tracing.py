@@ -12,6 +12,9 @@ from memgpt.config import ConfigError, ServerSettings
 from memgpt_runtime import context, otlp, tracing
 from memgpt_runtime.otlp import start_traces
 
+from tests.support.otlp_collector import OtlpCollector
+from tests.support.ports import free_port
+
 ON = ServerSettings(traces="otlp", traces_endpoint="http://127.0.0.1:1")
 
 
@@ -62,6 +65,19 @@ def test_stopping_does_not_wait_long_for_a_collector_that_is_down(monkeypatch: p
     began = time.monotonic()
     stop()
     assert time.monotonic() - began < 5  # the exporter would try for 10 s
+
+
+def test_the_environments_proxy_is_not_for_a_collector_in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with OtlpCollector() as collector:
+        stop = start_traces("agent", ServerSettings(traces="otlp", traces_endpoint=collector.endpoint), {})
+        assert stop is not None
+        with tracing.span("x", {}):
+            pass
+        stop()
+        assert collector.raw
 
 
 def test_only_services_of_the_suite_get_principal_and_baggage() -> None:

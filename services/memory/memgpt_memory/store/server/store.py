@@ -373,7 +373,8 @@ class ServerStore(ThreadedStore):
 
     def _connect(self) -> tuple[MilvusClient, Capabilities]:
         """Connect, and find out what the server can do: neither is kept without the other."""
-        client = MilvusClient(uri=self._uri, token=self._token, timeout=self._timeout)
+        options = channel_options(self._uri)
+        client = MilvusClient(uri=self._uri, token=self._token, timeout=self._timeout, grpc_options=options)
         try:
             version = str(client.get_server_version(timeout=self._timeout))
         except BaseException:
@@ -404,6 +405,22 @@ class ServerStore(ThreadedStore):
 
     def _prepare(self, collection: Collection) -> None:
         prepare(self._connected, collection, self._timeout)
+
+
+def channel_options(uri: str) -> dict[str, int]:
+    """Return gRPC's arguments for the channel to Milvus, beside those of pymilvus."""
+    options = {
+        # A Milvus that hangs is noticed, and one that comes back or moves is found: see `memgpt_runtime.channel`.
+        "grpc.http2.ping_timeout_ms": 10_000,
+        "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.min_reconnect_backoff_ms": 20_000,
+        "grpc.max_reconnect_backoff_ms": 2_000,
+        "grpc.dns_min_time_between_resolutions_ms": 1_000,
+    }
+    if urlsplit(uri).scheme != "https":
+        # http_proxy in the environment is meant for the Internet, where nobody calls Milvus in plaintext.
+        options["grpc.enable_http_proxy"] = 0
+    return options
 
 
 def version_number(version: str) -> tuple[int, int] | None:
