@@ -11,6 +11,8 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from memgpt.client import channel as client_channel
 from memgpt.config import Config, MemoryClientSection, ServerSettings
 from memgpt_runtime import channel as channel_module
 from memgpt_runtime import reloading_channel
@@ -25,6 +28,7 @@ from memgpt_runtime.channel import open_channel, open_memory_channel
 from memgpt_runtime.errors import PermissionDenied, Reason, ServiceError, Unavailable
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
+from memgpt_runtime.server import start as start_module
 from memgpt_runtime.status import DETAILS_KEY, from_rpc_error
 
 from tests.contract.runtime.probe import PREFIX, Probe, Running, Start
@@ -87,14 +91,9 @@ async def test_the_environments_proxy_is_not_for_calls_between_services(
         assert await unary(channel, timeout=60) == "x"
 
 
-async def test_a_server_that_hangs_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = channel_module.channel_options
-
-    def eager(**arguments: Any) -> list[tuple[str, Any]]:
-        only_sooner = dict(options(**arguments)) | {"grpc.keepalive_time_ms": 1_000}
-        return list(only_sooner.items())
-
-    monkeypatch.setattr(channel_module, "channel_options", eager)
+@asynccontextmanager
+async def stopped_server() -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """The address of a server in a process of its own, and a function that stops it as a hang does."""
     code = "import asyncio, grpc\n" + (
         "async def main():\n"
         "    server = grpc.aio.server()\n"
@@ -107,16 +106,48 @@ async def test_a_server_that_hangs_is_noticed(tmp_path: Path, monkeypatch: pytes
     try:
         assert process.stdout is not None
         port = await process.stdout.readline()
-        async with open_channel(f"127.0.0.1:{int(port)}") as channel:
-            with pytest.raises(ServiceError):
-                await unary(channel, wait_for_ready=True)  # connected: it does not know the method
-            process.send_signal(signal.SIGSTOP)
-            with pytest.raises(Unavailable):
-                async with asyncio.timeout(60):
-                    await unary(channel, timeout=60)
+        yield f"127.0.0.1:{int(port)}", lambda: process.send_signal(signal.SIGSTOP)
     finally:
         process.kill()
         await process.communicate()
+
+
+def pinging_soon(options: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return list((dict(options) | {"grpc.keepalive_time_ms": 1_000}).items())
+
+
+@pytest.mark.parametrize("caller", ["service", "client"])
+async def test_a_server_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch, caller: str) -> None:
+    """Its kernel still acknowledges what is sent, as a proxy would."""
+    module: Any = channel_module if caller == "service" else client_channel
+    options = module.channel_options
+    monkeypatch.setattr(module, "channel_options", lambda *a, **k: pinging_soon(options(*a, **k)))
+    async with stopped_server() as (address, stop):
+        opened = open_channel(address) if caller == "service" else client_channel.open_async_channel(address)
+        async with opened as channel:
+            with pytest.raises(ServiceError):
+                await unary(channel, wait_for_ready=True)  # connected: it does not know the method
+            stop()
+            with pytest.raises(Unavailable):
+                async with asyncio.timeout(60):
+                    await unary(channel, timeout=60)
+
+
+async def test_a_client_that_hangs_is_dropped(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = start_module.server_options
+    monkeypatch.setattr(start_module, "server_options", lambda settings: pinging_soon(options(settings)))
+    probe = Probe(lambda _: probe.wait())
+    code = "import grpc, sys\ncall = grpc.insecure_channel(sys.argv[1]).unary_unary(sys.argv[2])(b'')\n"
+    async with start(probe.add_to) as running:
+        client = await asyncio.create_subprocess_exec(sys.executable, "-c", code, running.address, PREFIX + "Unary")
+        try:
+            await probe.entered.wait()
+            client.send_signal(signal.SIGSTOP)
+            async with asyncio.timeout(60):  # 60 s without ping_timeout
+                await probe.ended.wait()
+        finally:
+            client.kill()
+            await client.wait()
 
 
 async def test_clients_may_ping_every_five_seconds(start: Start) -> None:
