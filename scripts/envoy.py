@@ -89,13 +89,15 @@ def _change_cluster(cluster: dict[str, Any], variant: Variant) -> None:
 
 def _address(text: str) -> dict[str, Any]:
     host, _, port = text.rpartition(":")
-    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+    address = {"address": host.strip("[]"), "port_value": int(port)}
+    # As the services do, it listens on both families.
+    return {"socket_address": address | ({"ipv4_compat": True} if address["address"] == "::" else {})}
 
 
 def main() -> None:
     """Write the variant that the options describe to standard output."""
     parser = argparse.ArgumentParser(description="Write a variant of deploy/envoy/envoy.yaml to standard output.")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="address of the listener")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="address of the listener; [::]:PORT for IPv6 and IPv4")
     parser.add_argument("--admin", metavar="HOST:PORT", help="address of the admin interface")
     parser.add_argument("--agent", action="append", default=[], metavar="HOST:PORT", help="an Agent; repeatable")
     parser.add_argument("--loader", action="append", default=[], metavar="HOST:PORT", help="a Loader; repeatable")

@@ -30,7 +30,7 @@ def test_envoy_finds_both_agents_by_one_name() -> None:
         (group,) = cluster["load_assignment"]["endpoints"]
         (endpoint,) = group["lb_endpoints"]
         hosts[cluster["name"]] = endpoint["endpoint"]["address"]["socket_address"]["address"]
-        assert cluster["type"] == "STRICT_DNS", "all addresses of the name"
+        assert cluster["cluster_type"]["name"] == "envoy.clusters.dns", "all addresses of the name"
     assert hosts == {"agent": "agent", "loader": "loader"}
     second = COMPOSE["agent-2"]
     assert second["networks"]["suite"]["aliases"] == ["agent"]

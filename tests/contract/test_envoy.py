@@ -111,5 +111,6 @@ def test_envoy_accepts_every_variant(plaintext: bool, tokens: bool, tmp_path: Pa
     command = [str(envoy_program()), "--mode", "validate", "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
     assert ("transport_socket" not in config.read_text()) == plaintext
     assert ("jwt_authn" in config.read_text()) == tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -236,6 +237,66 @@ def test_json_is_translated_with_the_details_of_errors(guarded: Guarded) -> None
     assert status == 200
     assert "Hello." in [event.get("message", {}).get("text") for event in events]
     assert events[-1]["done"]["state"] == "TURN_STATE_COMPLETED"
+
+
+def test_a_stream_of_json_that_fails_says_why_in_its_trailers(guarded: Guarded) -> None:
+    """Its status was 200 before it failed."""
+    body = json.dumps({"agentId": "agent_x", "text": "Hello"})
+    request = (
+        "POST /memgpt.agent.v1.AgentService/SendMessage HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n"
+        f"content-type: application/json\r\nauthorization: Bearer {guarded.operator}\r\nte: trailers\r\n"
+        f"content-length: {len(body)}\r\n\r\n{body}"
+    )
+    context = ssl.create_default_context(cafile=str(guarded.authority.ca))
+    context.load_cert_chain(guarded.client.cert, guarded.client.key)
+    host, _, port = guarded.edge.address.rpartition(":")
+    with (
+        socket.create_connection((host, int(port)), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        connection.sendall(request.encode())
+        received = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    started, trailers = received.split("\r\n0\r\n")
+    assert started.startswith("HTTP/1.1 200 OK")
+    assert '"started"' in started
+    assert f"grpc-status: {grpc.StatusCode.NOT_FOUND.value[0]}\r\n" in trailers
+    assert 'grpc-message: unknown agent "agent_x"' in trailers
+
+
+def test_what_is_neither_grpc_nor_a_method_is_not_found(guarded: Guarded) -> None:
+    for path in ("/memgpt.agent.v1.AgentService/Nothing", "/memgpt.memory.v1.TenantService/ListTenants", "/index.html"):
+        status, _, body = guarded.post(path, {}, guarded.operator)
+        assert (status, path in body.decode()) == (404, True)
+
+
+def test_calls_may_have_long_headers(guarded: Guarded) -> None:
+    """A token with many groups is longer than gRPC's own limit of 8 KiB."""
+    health = health_pb2_grpc.HealthStub
+    with guarded.channel() as channel:
+        for size in (9_000, 15_000, 30_000):
+            health(channel).Check(health_pb2.HealthCheckRequest(), metadata=[("x-long", "a" * size)], timeout=60)
+        with pytest.raises(grpc.RpcError) as caught:
+            health(channel).Check(health_pb2.HealthCheckRequest(), metadata=[("x-long", "a" * 40_000)], timeout=60)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "metadata size exceeds" in str(caught.value.details())
+
+
+def test_everything_can_be_on_ipv6(tmp_path: Path) -> None:
+    port = free_port()
+    own = variables("memory", host="::1")
+    with ServiceProcess("memgpt_memory", tmp_path, **own) as memory:
+        own = variables("agent", host="::1", memory_address=memory.wait_ready())
+        with ServiceProcess("memgpt_agent", tmp_path, **own) as agent:
+            address = agent.wait_ready()
+            assert address.startswith("[::1]:")
+            with Edge(tmp_path, agents=[address], listen=f"[::]:{port}") as edge:
+                edge.wait_until("agent", 1)
+                for host in ("[::1]", "127.0.0.1"):
+                    with grpc.insecure_channel(f"{host}:{port}") as channel:
+                        agent_id = (
+                            AgentServiceStub(channel).CreateAgent(pb.CreateAgentRequest(), timeout=60).agent.agent_id
+                        )
+                        assert agent_id
 
 
 @pytest.fixture

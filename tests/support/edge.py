@@ -43,6 +43,7 @@ class Edge:
         issuer: str | None = None,
         calls_per_second: int | None = 100_000,
         patience: str | None = None,
+        listen: str | None = None,
     ) -> None:
         """Prepare the proxy; entering the context starts it.
 
@@ -56,6 +57,7 @@ class Edge:
             calls_per_second: Its rate limit.
             patience: How long it waits for health checks and pings, such as ``30s``, with a check every second; None
                 for what is shipped. Servers in a busy test process are slow without being ill.
+            listen: Where it listens; None for a free port of the loopback.
         """
         port, admin = free_ports(2)
         self.folder = folder / "edge"
@@ -69,7 +71,7 @@ class Edge:
             shutil.copy(authority.ca, self.folder / "tls/ca.crt")
         if jwks:
             (self.folder / "jwks.json").write_bytes(jwks)
-        self.address = f"127.0.0.1:{port}"
+        self.address = listen or f"127.0.0.1:{port}"
         self._admin = f"http://127.0.0.1:{admin}"
         self._patience = patience
         self._variant = Variant(

@@ -3,9 +3,10 @@
 The command line starts the services on free ports. One pipe tells it the ports. Another tells the services that it has
 ended, even by ``kill -9``, since the kernel then closes its end.
 
-* ``MEMGPT_READY_FD``: descriptor to which a service writes JSON lines, ``{"service", "host", "port", "state"}``. The
-  first has the state ``bound`` (the port is ours; calls wait), the second ``serving`` (calls are answered); then it is
-  closed. End of file without the second line: the service could not start, and wrote why to standard error.
+* ``MEMGPT_READY_FD``: descriptor to which a service writes JSON lines, ``{"service", "host", "port", "state"}``, an
+  IPv6 host in brackets. The first has the state ``bound`` (the port is ours; calls wait), the second ``serving`` (calls
+  are answered); then it is closed. End of file without the second line: the service could not start, and wrote why to
+  standard error.
 * ``MEMGPT_PARENT_FD``: descriptor to read from; at end of file the service stops, without the pause that load
   balancers need.
 """

@@ -28,7 +28,7 @@ from memgpt_runtime.channel import open_channel, open_memory_channel
 from memgpt_runtime.errors import PermissionDenied, Reason, ServiceError, Unavailable
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
-from memgpt_runtime.server import start as start_module
+from memgpt_runtime.server import server_options
 from memgpt_runtime.status import DETAILS_KEY, from_rpc_error
 
 from tests.contract.runtime.probe import PREFIX, Probe, Running, Start
@@ -134,8 +134,8 @@ async def test_a_server_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch, c
 
 
 async def test_a_client_that_hangs_is_dropped(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = start_module.server_options
-    monkeypatch.setattr(start_module, "server_options", lambda settings: pinging_soon(options(settings)))
+    soon = "memgpt_runtime.server.start.server_options"
+    monkeypatch.setattr(soon, lambda settings: pinging_soon(server_options(settings)))
     probe = Probe(lambda _: probe.wait())
     code = "import grpc, sys\ncall = grpc.insecure_channel(sys.argv[1]).unary_unary(sys.argv[2])(b'')\n"
     async with start(probe.add_to) as running:

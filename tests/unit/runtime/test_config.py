@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from memgpt.config import ConfigError, ServiceSection, home_dir, load_config
+from memgpt.cli.settings import ClientSettings
+from memgpt.config import ConfigError, ServerSettings, ServiceSection, home_dir, load_config
+from memgpt_agent.config import AgentSettings
+from memgpt_loader.config import LoaderSettings
+from memgpt_memory.config import MemorySettings
 from pydantic import Field, SecretStr
 
 
@@ -132,6 +138,48 @@ def test_kubernetes_services_with_longer_names_are_left_alone(tmp_path: Path, se
         }.items()
     }
     assert _load(tmp_path, **links)[0] == Settings()
+
+
+SECTIONS: dict[str, Any] = {
+    "agent": AgentSettings,
+    "client": ClientSettings,
+    "loader": LoaderSettings,
+    "memory": MemorySettings,
+    "server": ServerSettings,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("address", ["10.0.0.7", "[fd00::7]"])
+def test_a_kubernetes_service_may_be_named_like_any_setting(tmp_path: Path, section: str, address: str) -> None:
+    reader = "memory" if section == "server" else section
+    plain = load_config(reader, SECTIONS[reader], environ={"MEMGPT_HOME": str(tmp_path)})
+    for setting in ("", *SECTIONS[section].model_fields):
+        name = f"MEMGPT_{section}_{setting}".upper().rstrip("_")
+        links = {
+            f"{name}_SERVICE_HOST": address.strip("[]"),
+            f"{name}_SERVICE_PORT": "50051",
+            f"{name}_SERVICE_PORT_GRPC": "50051",
+            f"{name}_PORT": f"tcp://{address}:50051",
+            f"{name}_PORT_50051_TCP": f"tcp://{address}:50051",
+            f"{name}_PORT_50051_TCP_PROTO": "tcp",
+            f"{name}_PORT_50051_TCP_PORT": "50051",
+            f"{name}_PORT_50051_TCP_ADDR": address.strip("[]"),
+        }
+        assert load_config(reader, SECTIONS[reader], environ={"MEMGPT_HOME": str(tmp_path), **links}) == plain, name
+
+
+@pytest.mark.parametrize("address", ["::1:50052", "fd00::7:50052"])
+def test_an_address_of_ipv6_needs_brackets(tmp_path: Path, address: str) -> None:
+    def load(address: str) -> str:
+        environ = {"MEMGPT_HOME": str(tmp_path), "MEMGPT_AGENT_MEMORY_ADDRESS": address}
+        return load_config("agent", AgentSettings, environ=environ).service.memory_address
+
+    host = address.removesuffix(":50052")
+    with pytest.raises(ConfigError, match=re.escape(f'such as "[{host}]:50052"')):
+        load(address)
+    for fine in (f"[{host}]:50052", "memory:50052", "dns:///memory:50052", "10.0.0.7:50052", "ipv6:[::1]:50052"):
+        assert load(fine) == fine
 
 
 def test_a_port_that_is_no_service_link_is_still_checked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgpt.cli.access import profiles
-from memgpt.config import Config, Section, load_config
+from memgpt.config import Config, GrpcAddress, Section, load_config
 from pydantic import Field, SecretStr, model_validator
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ KEY_VARIABLE = "MEMGPT_API_KEY"
 class ClientSettings(Section):
     """Settings in ``[client]``: addresses of the services. Without addresses, commands start their own services."""
 
-    agent_address: str = Field(
+    agent_address: GrpcAddress = Field(
         "", description="Address of the Agent, as host:port; empty to start the services on this machine."
     )
-    loader_address: str = Field(
+    loader_address: GrpcAddress = Field(
         "", description="Address of the Loader, as host:port; empty to start the services on this machine."
     )
-    memory_address: str = Field(
+    memory_address: GrpcAddress = Field(
         "", description="Address of Memory, as host:port, for `memgpt search` and `memgpt reembed`."
     )
     tls: bool = Field(False, description="Whether to connect to the services over TLS.")

@@ -24,9 +24,18 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 SECTIONS = ("server", "memory", "loader", "agent", "client")
 """Every section that a file may have; ``client`` belongs to the command line."""
@@ -55,6 +64,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
+def _with_brackets(address: str) -> str:
+    if re.fullmatch(r"[0-9a-f:.]*:[0-9a-f:.]*:\d+", address, re.IGNORECASE):
+        host, _, port = address.rpartition(":")
+        raise ValueError(f'an IPv6 address needs brackets, such as "[{host}]:{port}"')
+    return address
+
+
+GrpcAddress = Annotated[str, AfterValidator(_with_brackets)]
+"""``host:port``, or another target that gRPC resolves."""
+
+
 class ServiceSection(Section):
     """The settings that every service's own section has; subclasses set the default of `port`."""
 
@@ -68,7 +88,7 @@ class ServiceSection(Section):
 class MemoryClientSection(ServiceSection):
     """The settings in the section of a service that calls Memory."""
 
-    memory_address: str = Field(
+    memory_address: GrpcAddress = Field(
         default="127.0.0.1:50052", min_length=1, description="Address of the Memory service, as host:port."
     )
     memory_tls: bool = Field(default=False, description="Whether to connect to Memory over TLS.")

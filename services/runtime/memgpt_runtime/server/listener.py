@@ -32,7 +32,7 @@ def bind(server: grpc.aio.Server, settings: ServerSettings, host: str, port: int
         ConfigError: A certificate cannot be read.
         StartError: The address cannot be bound, or the certificate cannot be used.
     """
-    address = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+    address = f"{bracketed(host)}:{port}"
     credentials = None
     if settings.tls_cert is not None and settings.tls_key is not None:
         credentials = tls.server_credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
@@ -45,6 +45,11 @@ def bind(server: grpc.aio.Server, settings: ServerSettings, host: str, port: int
         except RuntimeError:
             problem = _bind_problem(host.strip("[]"), port) or _BAD_CERTIFICATE
     raise StartError(f"cannot listen on {address}: {problem}; {_fix(problem, name)}")
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _fix(problem: str, name: str) -> str:

@@ -8,6 +8,9 @@ from memgpt.config import ServerSettings
 
 _UNLIMITED = 2**31 - 1
 
+_METADATA_BYTES = 32 * 1024
+"""Maximum size of the headers of a call."""
+
 
 def server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
     """Return the channel arguments for a server."""
@@ -16,6 +19,10 @@ def server_options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # gRPC's own limit is 8 KiB, beyond which it refuses calls at random: tokens with many groups, and what meshes
+        # and traces add, may be larger.
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         # Our interceptor refuses calls beyond the limits, with a reason. In a burst, gRPC would silently cancel calls
         # beyond the first 1,000 that wait for the event loop, and those that wait for 30 s.
         ("grpc.server.max_pending_requests", _UNLIMITED),

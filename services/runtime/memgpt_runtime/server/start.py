@@ -28,7 +28,7 @@ from memgpt_runtime.otlp import start_traces
 from memgpt_runtime.parent import Announcer
 from memgpt_runtime.reflection import add_reflection
 from memgpt_runtime.server.http_endpoint import HttpEndpoint
-from memgpt_runtime.server.listener import bind
+from memgpt_runtime.server.listener import bind, bracketed
 from memgpt_runtime.server.options import server_options
 from memgpt_runtime.server.running import Server
 from memgpt_runtime.server.spec import App, S, ServiceSpec, StartError
@@ -89,7 +89,8 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     # First, since a taken address is the most common mistake, and opening a store takes time.
     port = bind(server, settings, section.host, section.port, spec.name)
     check_exposure(settings, section.host, spec.name)
-    announcer.announce(spec.name, section.host, port, "bound")
+    host = bracketed(section.host)
+    announcer.announce(spec.name, host, port, "bound")
     metrics.ready.set_function(lambda: float(readiness.ready))
     if section.metrics_port:
         _serve_http(settings.metrics_host, section.metrics_port, spec.name, metrics, readiness, stack)
@@ -114,11 +115,11 @@ async def start(spec: ServiceSpec[S], config: Config[S], stack: AsyncExitStack, 
     if settings.reflection:
         add_reflection(server, [*names, "grpc.health.v1.Health"])
     await server.start()
-    announcer.announce(spec.name, section.host, port, "serving")
+    announcer.announce(spec.name, host, port, "serving")
     announcer.close()
     _log.info(
         "serving",
-        address=f"{section.host}:{port}",
+        address=f"{host}:{port}",
         tls=settings.tls_cert is not None,
         traces=tracing.enabled(),
         credentials_required=authenticator.required,

@@ -41,7 +41,7 @@ _TELLING = 8.0
 
 _HEALTH_INTERVAL = 0.05
 _LOG_BYTES = 10 * 1024 * 1024
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 
 
 @dataclass(frozen=True, slots=True)
