@@ -125,8 +125,9 @@ def _call_error(text: str) -> CallError:
         return CallError(code, "", {}, text)
     details = status.get("details", [])
     info: Json = next((detail for detail in details if detail["@type"].endswith("ErrorInfo")), {})
-    # grpcurl names the fields of details as they are declared.
-    violations = [each["field"] for detail in details for each in detail.get("field_violations", ())]
+    # grpcurl names the fields of details as they are declared, or as in JSON if the descriptor set has the details.
+    names = ("field_violations", "fieldViolations")
+    violations = [each["field"] for detail in details for name in names for each in detail.get(name, ())]
     code, reason, metadata = _code_name(status["code"]), info.get("reason", ""), info.get("metadata", {})
     return CallError(code, reason, metadata, status["message"], violations)
 

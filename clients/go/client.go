@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +33,12 @@ const (
 	maxMessageBytes = 32 << 20
 )
 
-// Addresses are the gRPC targets of the services, such as "localhost:50051" or "dns:///agent.example.org:443". A service
-// without an address cannot be called.
+var errSeveral = errors.New("several addresses in one target are not supported in Go; use a name that has all of them in DNS, " +
+	"such as dns:///agents.example.org:50051")
+
+// Addresses are the gRPC targets of the services, such as "localhost:50051", "[::1]:50051", "dns:///agent.example.org:443", or
+// "unix:/run/agent.sock". A name that has several addresses in DNS stands for replicas. A service without an address cannot be
+// called.
 type Addresses struct {
 	Agent  string
 	Loader string
@@ -106,6 +111,10 @@ func Dial(addresses Addresses, opts ...Option) (*Client, error) {
 	}
 	client := &Client{resumeTimeout: o.resumeTimeout}
 	connect := func(address string) (*grpc.ClientConn, error) {
+		address, err := oneAddress(address)
+		if err != nil {
+			return nil, err
+		}
 		if o.token != nil && !o.secure && !o.plaintext && !isLocal(address) {
 			return nil, errPlaintext
 		}
@@ -143,6 +152,22 @@ func Dial(addresses Addresses, opts ...Option) (*Client, error) {
 		service.stubs(connection)
 	}
 	return client, nil
+}
+
+// oneAddress returns the target of an address in the form "ipv4:127.0.0.1:50051" or "ipv6:[::1]:50051", for which gRPC for Go has
+// no resolver, and any other as it is.
+func oneAddress(target string) (string, error) {
+	for _, scheme := range []string{"ipv4:", "ipv6:"} {
+		address, found := strings.CutPrefix(target, scheme)
+		if !found {
+			continue
+		}
+		if strings.Contains(address, ",") {
+			return "", errSeveral
+		}
+		return address, nil
+	}
+	return target, nil
 }
 
 // Close closes the connections. Turns and loads that are running continue on the servers; here they end with an error, as every

@@ -83,10 +83,13 @@ func TestTokensThatCannotBeSentFailTheCall(t *testing.T) {
 }
 
 func TestATokenIsNotSentInPlaintextToAnotherMachine(t *testing.T) {
-	local := []string{"127.0.0.1:50051", "localhost:1", "localhost", "[::1]:1", "dns:///localhost:1", "unix:/run/memgpt.sock"}
+	local := []string{
+		"127.0.0.1:50051", "localhost:1", "localhost", "[::1]:1", "::1", "dns:///localhost:1", "dns:localhost:1", "dns:///[::1]:1",
+		"ipv4:127.0.0.1:1", "ipv6:[::1]:1", "unix:/run/memgpt.sock",
+	}
 	remote := []string{
 		"agent.example.org:50051", "127.example.org:1", "localhost.example.org:1", "10.0.0.1:1", "0.0.0.0:1", "[::]:1",
-		"dns://8.8.8.8/localhost:1",
+		"dns://8.8.8.8/localhost:1", "ipv4:10.0.0.1:1", "ipv6:[fe80::1]:1", "dns:example.org:1",
 	}
 	for _, address := range local {
 		client, err := Dial(Addresses{Agent: address}, WithToken("k"))

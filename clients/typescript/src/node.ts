@@ -19,7 +19,10 @@ export interface NodeTransportOptions {
   timeout?: number;
   /** `grpc-web` for proxies that take no other. Default: `grpc`. */
   protocol?: "grpc" | "grpc-web";
-  /** TLS options, such as `ca`, and `cert` and `key` of a client certificate, which is a credential, too. */
+  /**
+   * Options of the connection: `ca`, and `cert` and `key` of a client certificate, which is a credential, too; or the `path` of a
+   * Unix socket, in place of the URL's host and port.
+   */
   tls?: SecureClientSessionOptions;
 }
 
@@ -27,11 +30,14 @@ export interface NodeTransportOptions {
  * A gRPC connection of Node.js to one service, with keepalive, message limits, and retries set.
  *
  * @param baseUrl - such as `http://localhost:50051`, or `https://…` for TLS
- * @throws ConnectError a token would be sent to another machine without TLS
+ * @throws ConnectError the URL cannot be used, or a token would be sent to another machine without TLS
  */
 export function nodeTransport(
   baseUrl: string, { token, allowPlaintext = false, timeout = 60_000, protocol = "grpc", tls }: NodeTransportOptions = {},
 ): Transport {
+  if (!/^https?:\/\//.test(baseUrl)) {
+    throw new ConnectError(`the address "${baseUrl}" is not a URL; one begins with http://, or https:// for TLS`, Code.InvalidArgument);
+  }
   if (token !== undefined && !allowPlaintext) checkExposure(baseUrl);
   const credential = token === undefined ? [] : [sendToken(token, { allowPlaintext })];
   const options = {

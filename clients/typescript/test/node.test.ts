@@ -1,7 +1,10 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, ListenOptions } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { MemGPT } from "../src/index.js";
@@ -52,5 +55,43 @@ void test("a timeout is sent as gRPC writes it", async () => {
     assert.equal(timeouts.pop(), expected);
     stop.abort();
     await assert.rejects(call);
+  }
+});
+
+void test("every form of an address reaches the server", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "memgpt-"));
+  const path = join(folder, "agent.sock");
+  const open: ServerHttp2Session[] = [];
+  const listen = async (options: ListenOptions): Promise<Http2Server> => {
+    const agents = createServer();
+    agents.on("stream", (stream) => {
+      stream.respond({ ":status": 200, "content-type": "application/grpc+proto", "grpc-status": String(Code.NotFound) }, { endStream: true });
+    });
+    agents.on("session", (session) => open.push(session));
+    await new Promise<void>((resolve) => agents.listen(options, resolve));
+    return agents;
+  };
+  const servers = [await listen({ host: "127.0.0.1", port: 0 }), await listen({ host: "::1", port: 0 }), await listen({ path })];
+  const [ipv4, ipv6] = servers.map((each) => String((each.address() as AddressInfo).port));
+  try {
+    for (const [url, options] of [
+      [`http://127.0.0.1:${String(ipv4)}`, {}],
+      [`http://localhost:${String(ipv4)}`, {}],
+      [`http://[::1]:${String(ipv6)}`, {}],
+      ["http://localhost", { tls: { path } }],
+    ] as const) {
+      const { agents } = new MemGPT({ agent: nodeTransport(url, { token: "k", ...options }) });
+      await assert.rejects(agents.getAgent({}), (error) => ConnectError.from(error).code === Code.NotFound);
+    }
+  } finally {
+    for (const session of open) session.destroy();
+    for (const each of servers) each.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+void test("an address that is not a URL is named", () => {
+  for (const address of ["localhost:50051", "127.0.0.1:50051", "dns:///localhost:50051", "unix:/run/agent.sock", ""]) {
+    for (const options of [{}, { token: "k" }]) assert.throws(() => nodeTransport(address, options), /begins with http/);
   }
 });

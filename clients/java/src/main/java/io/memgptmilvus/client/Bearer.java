@@ -13,7 +13,7 @@ final class Bearer extends CallCredentials {
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
   private static final Pattern TOKEN = Pattern.compile("[!-~]{1,16384}");
   private static final Pattern LOCAL =
-      Pattern.compile("unix(-abstract)?:.*|(dns:///)?(localhost|127(\\.[0-9]{1,3}){3}|\\[::1])(:[0-9]+)?");
+      Pattern.compile("unix(-abstract)?:.*|(localhost|127(\\.[0-9]{1,3}){3}|\\[::1])(:[0-9]+)?");
 
   private final Supplier<String> supplier;
 

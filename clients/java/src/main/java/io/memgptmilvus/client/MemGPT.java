@@ -45,6 +45,7 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
+import java.util.regex.Pattern;
 
 /** Client of the services: the generated stubs, and what every caller needs on top of them. Safe for concurrent use. */
 public final class MemGPT implements AutoCloseable {
@@ -246,6 +247,9 @@ public final class MemGPT implements AutoCloseable {
 
   /** Builds a client. */
   public static final class Builder {
+    /** What an address may begin with that gRPC looks up in the system's DNS, or not at all. */
+    private static final Pattern SCHEME = Pattern.compile("^(dns:///|dns:(?!//)|ipv4:|ipv6:)");
+
     private final Map<String, String> addresses = new LinkedHashMap<>();
     private ChannelCredentials transport = InsecureChannelCredentials.create();
     private Supplier<String> token;
@@ -258,7 +262,8 @@ public final class MemGPT implements AutoCloseable {
     /**
      * Sets the address of the Agent.
      *
-     * @param address a gRPC target such as {@code localhost:50051}
+     * @param address a gRPC target such as {@code localhost:50051} or {@code unix:/run/agent.sock}; a name with several addresses
+     *     stands for replicas
      * @return this builder
      */
     public Builder agent(String address) {
@@ -269,7 +274,8 @@ public final class MemGPT implements AutoCloseable {
     /**
      * Sets the address of the Loader.
      *
-     * @param address a gRPC target such as {@code localhost:50053}
+     * @param address a gRPC target such as {@code localhost:50053} or {@code unix:/run/loader.sock}; a name with several addresses
+     *     stands for replicas
      * @return this builder
      */
     public Builder loader(String address) {
@@ -280,7 +286,8 @@ public final class MemGPT implements AutoCloseable {
     /**
      * Sets the address of Memory.
      *
-     * @param address a gRPC target such as {@code localhost:50052}
+     * @param address a gRPC target such as {@code localhost:50052} or {@code unix:/run/memory.sock}; a name with several addresses
+     *     stands for replicas
      * @return this builder
      */
     public Builder memory(String address) {
@@ -358,15 +365,28 @@ public final class MemGPT implements AutoCloseable {
      * Builds the client. Connections are made with the first call.
      *
      * @return the client, to be closed
+     * @throws IllegalArgumentException if an address cannot be used
      * @throws IllegalStateException if a token would be sent to another machine without TLS
      */
     public MemGPT build() {
+      addresses.replaceAll((service, address) -> target(address));
       if (token != null && !plaintext && transport instanceof InsecureChannelCredentials) {
         addresses.values().forEach(Bearer::checkExposure);
       }
       Map<String, ManagedChannel> channels = new LinkedHashMap<>();
       addresses.forEach((service, address) -> channels.put(service, open(address)));
       return new MemGPT(channels, resumeTimeout);
+    }
+
+    /** Returns what gRPC for Java understands of an address: it has no resolver for IP addresses, which need no scheme. */
+    private static String target(String address) {
+      String rest = SCHEME.matcher(address).replaceFirst("");
+      if (!rest.equals(address) && rest.contains(",")) {
+        throw new IllegalArgumentException(
+            "several addresses in one target are not supported in Java; use a name that has all of them in DNS, such as"
+                + " dns:///agents.example.org:50051");
+      }
+      return rest;
     }
 
     private ManagedChannel open(String address) {
