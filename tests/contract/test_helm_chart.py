@@ -165,6 +165,20 @@ def test_threads_follow_the_limits_of_the_container(chart: Chart, options: tuple
     assert "MALLOC_ARENA_MAX=2" in (CHART.parents[2] / "Dockerfile").read_text()
 
 
+def test_spans_name_their_pod(chart: Chart) -> None:
+    for service, deployment in deployments(chart.render(CHART / "ci" / "production-values.yaml")).items():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        environment = {each["name"]: each for each in container["env"]}
+        attributes = dict(pair.split("=") for pair in environment["OTEL_RESOURCE_ATTRIBUTES"]["value"].split(","))
+        assert attributes["k8s.container.name"] == service
+        assert attributes["service.instance.id"] == attributes["k8s.pod.uid"]
+        names = list(environment)
+        for value in attributes.values():
+            if value.startswith("$("):  # Kubernetes fills in variables that come before
+                assert names.index(value[2:-1]) < names.index("OTEL_RESOURCE_ATTRIBUTES")
+                assert environment[value[2:-1]]["valueFrom"]["fieldRef"]
+
+
 def test_a_local_transformer_is_mounted_for_memory_alone(chart: Chart) -> None:
     for service, deployment in deployments(chart.render(CHART / "ci" / "transformer-values.yaml")).items():
         pod = deployment["spec"]["template"]["spec"]
