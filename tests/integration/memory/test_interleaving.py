@@ -10,7 +10,9 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import block_pb2, quota_service_pb2, source_service_pb2, turn_pb2
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall
 from memgpt.memory.v1 import shared_block_service_pb2 as shared
-from memgpt_memory.agents import MAX_BLOCKS, _cache
+from memgpt_memory.agents import MAX_BLOCKS, TurnStart, _cache
+from memgpt_memory.messages import NewMessage, Role
+from memgpt_memory.turns import Grant, TurnRequest
 from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import NOT_FOUND, PRECONDITION, UNAVAILABLE, refused
@@ -253,3 +255,20 @@ async def test_forgetting_reads_the_messages_after_one_that_was_taken_back_once(
         request = recall.ForgetMessagesRequest(agent_id=agent_id, sequences=range(21))
         assert (await memory.recall.ForgetMessages(request)).forgotten_count == 21
         assert read == 21
+
+
+async def test_a_turn_begins_that_another_made_way_for_while_its_caller_read_its_place(
+    serve: Serve, milvus_lite_uri: str
+) -> None:
+    async with serve(milvus_lite_uri, lease_seconds=600.0) as memory:
+        agent = await memory.agent()
+        first = await memory.begin(agent.agent_id, "r0", "x")
+        core = memory.core()
+        live = await core.agents.get(memory.tenant, agent.agent_id)
+        start = TurnStart([NewMessage(Role.USER, "y")])
+        events = core.turns.begin(live, TurnRequest("r1", start))
+        assert await anext(events) == 1
+        await memory.end(agent.agent_id, first.lease)
+        async with asyncio.timeout(_SECONDS):
+            assert isinstance(granted := [event async for event in events][-1], Grant)
+        assert granted.turn.request_id == "r1"

@@ -137,6 +137,7 @@ class TurnQueue:
                 if ahead != told:
                     told = ahead
                     yield ahead
+                    continue  # what changed while the caller had it would wake nobody
                 await _next_change(live, waiting.waiter, left)
             refund = None
         finally:
