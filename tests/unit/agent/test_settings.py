@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from memgpt.config import ConfigError, load_config
 from memgpt_agent.config import AgentSettings
+from memgpt_agent.domain import Step, Turn, TurnState
 from memgpt_agent.loop.event_stream import EventStream
 from memgpt_agent.loop.turn_registry import TurnRegistry
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.rpc import agent_names
 from memgpt_runtime import errors
 
+from tests.support.waiting import until
 from tests.unit.agent.fakes import FakeMemory, ScriptedModel, answered, make_loop, request, say
 
 
@@ -91,6 +96,20 @@ async def test_a_bug_ends_the_stream_and_frees_the_agent() -> None:
     await asyncio.sleep(0)
     assert not memory.turns["r1"].held
     assert await events(sessions.open(request()))
+
+
+async def test_readers_of_a_turn_that_has_not_ended_here_are_told_to_ask_again() -> None:
+    class Stale(FakeMemory):
+        async def read_turn(self, *arguments: Any, **options: Any) -> AsyncIterator[Step | Turn]:
+            async for item in super().read_turn(*arguments, **options):
+                yield replace(item, state=TurnState.RUNNING) if isinstance(item, Turn) else item
+
+    memory = Stale(answered())
+    sessions = TurnRegistry(make_loop(memory, ScriptedModel(say("Once."))))
+    assert await events(sessions.open(request()))
+    await until(lambda: not len(sessions))
+    with pytest.raises(errors.Unavailable, match="same request again"):
+        await events(sessions.open(request()))
 
 
 async def test_stopping_fails_the_readers_with_a_way_out() -> None:

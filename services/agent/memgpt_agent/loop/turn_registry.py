@@ -121,6 +121,10 @@ class TurnRegistry:
         with context.background("turn"), tracing.span("invoke_agent", attributes) as span:
             try:
                 await self._loop.run(request, stream)
+                if not stream.ended:
+                    raise reasons.service_unavailable(
+                        "the turn has not ended; send the same request again", service="agent"
+                    )
             except ServiceError as error:
                 span.fail(str(error.reason))
                 _log.info("turn_suspended", agent_id=request.agent_id, reason=error.reason, message=error.message)
