@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
 from memgpt_loader.formats.pdf.layout import TextRun, row_text
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
+from pypdf import PdfReader, PdfWriter
+from pypdf.annotations import Link
 
 from tests.support import pdfs
 from tests.unit.loader.kinds import read, read_bytes
@@ -185,3 +189,73 @@ def test_words_from_right_to_left_within_a_line_are_in_reading_order() -> None:
     assert row_text([run("English with םולש inside")]) == "English with שלום inside"
     assert row_text([run("English with םלוע םולש (שא) 12 inside")]) == "English with שלום עולם (אש) 12 inside"
     assert row_text([run("םלוע םולש is a greeting")]) == "שלום עולם is a greeting"
+
+
+def linked(text: str, *links: tuple[tuple[float, float, float, float], str]) -> bytes:
+    """A page with links, each with its area."""
+    writer = PdfWriter(io.BytesIO(pdfs.pdf([text])))
+    for area, address in links:
+        writer.add_annotation(0, Link(rect=area, url=address))
+    target = io.BytesIO()
+    writer.write(target)
+    return target.getvalue()
+
+
+def test_addresses_of_links_follow_their_words() -> None:
+    text = "Register here or call.\nOr write here to us\ntoday.\nSee www.example.org/a for more."
+    data = linked(
+        text,
+        ((117, 703, 141, 717), "mailto:crew@example.org"),
+        ((120, 717, 144, 731), "https://example.org/register?a=1"),
+        ((144, 703, 300, 717), "https://example.org/two lines"),
+        ((72, 689, 300, 703), "https://example.org/two lines"),
+        ((96.5, 675, 203, 689), "http://www.example.org/a/"),
+        ((300, 300, 400, 400), "https://example.org/picture"),
+        ((300, 300, 400, 400), "https://example.org/picture"),
+        ((72, 600, 100, 610), "javascript:alert(1)"),
+    )
+    assert read_bytes(data, "a.pdf").text == (
+        "Register [here](https://example.org/register?a=1) or call.\n"
+        "Or write [here](mailto:crew@example.org) [to us\ntoday.](https://example.org/twolines)\n"
+        "See www.example.org/a for more.\nhttps://example.org/picture"
+    )
+
+
+def test_a_linked_title_stays_on_every_page() -> None:
+    writer = PdfWriter()
+    for number in range(1, 6):
+        lines = "".join(f"(Line {n} of page {number} says something of its own.) Tj T* " for n in range(6))
+        drawn = f"BT 72 700 Td 30 TL /F1 24 Tf (Results) Tj T* /F1 12 Tf {lines} ET".encode()
+        one = PdfReader(io.BytesIO(pdfs.with_contents(drawn, b"", b"<< /Font 2 0 R >>")))
+        writer.add_page(one.pages[0])
+        writer.add_annotation(number - 1, Link(rect=(60, 690, 300, 730), url="https://example.org/"))
+    target = io.BytesIO()
+    writer.write(target)
+    found = read_bytes(target.getvalue(), "a.pdf").pages
+    assert [page.split("\n")[0] for page in found] == ["[Results](https://example.org/)"] * 5
+
+
+@pytest.mark.parametrize("state", [b"/OFF [7 0 R]", b"/BaseState /OFF /ON [6 0 R]"])
+def test_layers_that_are_off_are_left_out_and_noted(state: bytes) -> None:
+    drawn = (
+        b"BT /F1 12 Tf 72 700 Td (Always) Tj ET /OC /A BDC BT /F1 12 Tf 72 680 Td (English) Tj ET EMC "
+        b"/OC /B BDC BT /F1 12 Tf 72 660 Td (Deutsch) Tj ET EMC /X Do"
+    )
+    inner = b"/OC /B BDC BT /F1 12 Tf 72 640 Td (Drinnen) Tj ET EMC BT /F1 12 Tf 72 620 Td (Inside) Tj ET"
+    data = pdfs.plain(
+        [
+            b"<< /Type /Catalog /Pages 5 0 R /OCProperties << /OCGs [6 0 R 7 0 R] /D << %b >> >> >>" % state,
+            b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> /Properties << /A 6 0 R "
+            b"/B 7 0 R >> /XObject << /X 8 0 R >> >>",
+            pdfs.stream_object(drawn, b""),
+            b"<< /Type /Page /Parent 5 0 R /MediaBox [0 0 612 792] /Resources 2 0 R /Contents 3 0 R >>",
+            b"<< /Type /Pages /Count 1 /Kids [4 0 R] >>",
+            b"<< /Type /OCG /Name (English) >>",
+            b"<< /Type /OCG /Name (Deutsch) >>",
+            pdfs.stream_object(inner, b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources 2 0 R"),
+        ]
+    )
+    found = read_bytes(data, "a.pdf")
+    assert found.text == "Always\nEnglish\nInside"
+    assert found.notes == {NoteKind.HIDDEN: 1}
+    assert found.wheres == ["page 1, layer Deutsch"]

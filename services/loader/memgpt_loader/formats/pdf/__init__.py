@@ -27,10 +27,11 @@ FORMAT = Format(
     name="PDF",
     media_types={PDF: (".pdf",)},
     parse=_parse,
-    reads="text in reading order without running headers and page numbers, form fields, text annotations, "
-    "attached files; scanned pages and pages whose fonts cannot be decoded, if `loader.ocr_languages` is set",
+    reads="text in reading order without running headers and page numbers, addresses of links, form fields, text "
+    "annotations, attached files; scanned pages and pages whose fonts cannot be decoded, if `loader.ocr_languages` is "
+    "set",
     omits="scanned pages and pages whose fonts cannot be decoded, unless their text is recognized; pictures on other "
-    "pages; attached files of unsupported formats",
+    "pages; hidden layers; attached files of unsupported formats",
     pages="pages",
     signature=_signature,
     first_bytes=b"%PDF-",

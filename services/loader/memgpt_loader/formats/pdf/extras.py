@@ -1,4 +1,4 @@
-"""Form fields and attached files of a PDF, read with pypdf within its limits."""
+"""Form fields, attached files and hidden layers of a PDF, read with pypdf within its limits."""
 
 from __future__ import annotations
 
@@ -118,6 +118,24 @@ def page_attachments(page: DictionaryObject) -> list[AttachedFile]:
         if isinstance(annotation, DictionaryObject) and annotation.get("/Subtype") == "/FileAttachment":
             _gather([_dictionary(annotation.get("/FS"))], found)
     return list(found.values())
+
+
+def hidden_layers(reader: PdfReader) -> frozenset[str]:
+    """Return the names of the layers that are not shown; a name that a shown layer has too is not among them."""
+    root = cast("DictionaryObject", reader.trailer["/Root"].get_object())
+    properties = _dictionary(root.get("/OCProperties"))
+    state = _dictionary(properties.get("/D")) if properties is not None else None
+    if properties is None or state is None:
+        return frozenset()
+    off = {id(each) for each in _items(state.get("/OFF"))[:_MOST_NODES]}
+    if state.get("/BaseState") == "/OFF":
+        shown = {id(each) for each in _items(state.get("/ON"))[:_MOST_NODES]}
+        off |= {id(each) for each in _items(properties.get("/OCGs"))[:_MOST_NODES]} - shown
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for each in _items(properties.get("/OCGs"))[:_MOST_NODES]:
+        if isinstance(each, DictionaryObject):
+            names[id(each) in off].add(str(each.get("/Name", "")))
+    return frozenset(names[True] - names[False] - {""})
 
 
 def _gather(specifications: list[Any], found: dict[int, AttachedFile]) -> None:

@@ -23,7 +23,9 @@ from memgpt_loader.formats.pdf.glyphs import (
     skewed_lines,
     upright,
 )
+from memgpt_loader.formats.pdf.layers import hide_layers
 from memgpt_loader.formats.pdf.layout import TextRun
+from memgpt_loader.formats.pdf.links import page_links, with_addresses
 from memgpt_loader.formats.spec import File
 from memgpt_loader.text_recognition import MOST_PIXELS
 
@@ -86,13 +88,22 @@ class DrawnPage:
     """Whether it has form fields."""
     has_attachments: bool = False
     """Whether it has attachment annotations."""
+    hidden: frozenset[str] = frozenset()
+    """Names of the layers on it that are not shown, and whose content is left out."""
 
 
 class PdfiumTexts:
     """A PDF opened with PDFium; a context manager."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, hidden_layers: frozenset[str] = frozenset()) -> None:
+        """Prepare to read; the file is opened with the first page.
+
+        Args:
+            file: The PDF.
+            hidden_layers: Names of layers that are not shown.
+        """
         self._file = file
+        self._hidden_layers = hidden_layers
         self._document: PdfDocument | None = None
         self._pages_left = 0
 
@@ -110,7 +121,9 @@ class PdfiumTexts:
         except (PdfiumError, IndexError):
             return None
         try:
+            hidden = hide_layers(page, self._hidden_layers)
             drawn = _drawn(page)
+            drawn.hidden = hidden
             _annotate(page, drawn)
             return drawn
         except PdfiumError:
@@ -165,18 +178,30 @@ class PdfiumTexts:
 def _drawn(page: PdfPage) -> DrawnPage:
     text_page = page.get_textpage()
     try:
-        text = str(text_page.get_text_range())
-        count = raw.FPDFText_CountChars(text_page)
-        boxes = _boxes(text_page)
-        if count <= _MOST_GLYPHS:
-            if _is_turned(page, text_page, text, count, boxes):
-                return _laid_out(text_page, from_top=True)
-            if _needs_care(text_page, text, count) or _interleaves_columns(text_page, boxes):
-                return _laid_out(text_page, from_top=False)
-        text = _with_superscripts(text_page, text, boxes).replace(_BROKEN_OFF, "-\n")
-        return DrawnPage(text, _titles(text_page, text, count))
+        drawn = _in_reading_order(page, text_page)
+        if links := page_links(page, text_page):
+            text = with_addresses(drawn.text, links)
+            changed = zip(
+                *(map(" ".join, map(str.split, each.splitlines())) for each in (drawn.text, text)), strict=False
+            )
+            drawn.titles |= {after for before, after in changed if before in drawn.titles}
+            drawn.text = text
+        return drawn
     finally:
         text_page.close()
+
+
+def _in_reading_order(page: PdfPage, text_page: Any) -> DrawnPage:
+    text = str(text_page.get_text_range())
+    count = raw.FPDFText_CountChars(text_page)
+    boxes = _boxes(text_page)
+    if count <= _MOST_GLYPHS:
+        if _is_turned(page, text_page, text, count, boxes):
+            return _laid_out(text_page, from_top=True)
+        if _needs_care(text_page, text, count) or _interleaves_columns(text_page, boxes):
+            return _laid_out(text_page, from_top=False)
+    text = _with_superscripts(text_page, text, boxes).replace(_BROKEN_OFF, "-\n")
+    return DrawnPage(text, _titles(text_page, text, count))
 
 
 def _boxes(text_page: Any) -> list[TextRun]:

@@ -17,7 +17,7 @@ from pypdf.generic import DictionaryObject, IndirectObject, NumberObject, Stream
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.extras import AttachedFile, attachments, field_lines, page_attachments
+from memgpt_loader.formats.pdf.extras import AttachedFile, attachments, field_lines, hidden_layers, page_attachments
 from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 from memgpt_loader.formats.spec import File, FileLimits, PageText, Parsed, closing, encrypted, too_many_pages
@@ -112,7 +112,7 @@ class _Texts:
 
     def read(self) -> Iterator[str]:
         """Yield the texts page by page."""
-        with PdfiumTexts(self._file) as texts:
+        with PdfiumTexts(self._file, hidden_layers(self._reader)) as texts:
             for number in range(1, self._pages + 1):
                 try:
                     page = self._reader.pages[number - 1]
@@ -163,6 +163,8 @@ class _Texts:
         ]
         if beside := "\n\n".join(filter(None, ("\n".join(lines), *drawn.comments, *attached))):
             self.beside[number] = beside
+        for layer in sorted(drawn.hidden):
+            self._notes.add(NoteKind.HIDDEN, f"layer {layer}", page=number)
         if drawn.drawings:
             self._notes.add(NoteKind.ANNOTATION, page=number, count=drawn.drawings)
 

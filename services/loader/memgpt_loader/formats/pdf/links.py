@@ -1,0 +1,125 @@
+"""Addresses of the links on a page of a PDF, whose text alone is drawn."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pypdfium2 import PdfPage, raw
+
+from memgpt_loader.markup import link, one_line
+
+_MOST_LINKS = 500
+_MOST_ADDRESS = 2_000
+_SCHEME = re.compile(r"^(?:https?://|mailto:)(?:www\.)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PageLink:
+    """A link to an address.
+
+    Attributes:
+        address: Where it leads.
+        words: The text in its area, with white space collapsed; empty over a picture.
+        at: Where the words are in the page's text, roughly; -1 if unknown.
+    """
+
+    address: str
+    words: str
+    at: int
+
+
+def page_links(page: PdfPage, text_page: Any) -> list[PageLink]:
+    """Return the links on a page that lead out of the document, in the order of the file."""
+    found: list[PageLink] = []
+    position, annotation = ctypes.c_int(0), raw.FPDF_LINK()
+    while len(found) < _MOST_LINKS and raw.FPDFLink_Enumerate(page, position, annotation):
+        address = _address(page, annotation)
+        if not address:
+            continue
+        for left, bottom, right, top in _areas(annotation):
+            words = one_line(str(text_page.get_text_bounded(left, bottom, right, top)).replace("\ufffe", "-"))
+            index = raw.FPDFText_GetCharIndexAtPos(text_page, left + 1, (bottom + top) / 2, 4, 4)
+            at = raw.FPDFText_GetTextIndexFromCharIndex(text_page, index) if index >= 0 else -1
+            found.append(PageLink(address, words, at))
+    return found
+
+
+def _address(page: PdfPage, annotation: Any) -> str:
+    action = raw.FPDFLink_GetAction(annotation)
+    if not action or raw.FPDFAction_GetType(action) != raw.PDFACTION_URI:
+        return ""
+    size = raw.FPDFAction_GetURIPath(page.pdf, action, None, 0)
+    if not 1 < size <= _MOST_ADDRESS:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    raw.FPDFAction_GetURIPath(page.pdf, action, buffer, size)
+    address = "".join(buffer.value.decode("utf-8", "replace").split())
+    return address if _SCHEME.match(address) else ""
+
+
+def _areas(annotation: Any) -> list[tuple[float, float, float, float]]:
+    """Return the areas of a link: one for each line, if the file says so."""
+    areas: list[tuple[float, float, float, float]] = []
+    for index in range(min(raw.FPDFLink_CountQuadPoints(annotation), _MOST_LINKS)):
+        quad = raw.FS_QUADPOINTSF()
+        if raw.FPDFLink_GetQuadPoints(annotation, index, quad):
+            across, down = (quad.x1, quad.x2, quad.x3, quad.x4), (quad.y1, quad.y2, quad.y3, quad.y4)
+            areas.append((min(across), min(down), max(across), max(down)))
+    area = raw.FS_RECTF()
+    if not areas and raw.FPDFLink_GetAnnotRect(annotation, area):
+        areas.append((area.left, area.bottom, area.right, area.top))
+    return areas
+
+
+def with_addresses(text: str, links: Iterable[PageLink]) -> str:
+    """Write the addresses of links behind their words, as in Markdown; those of pictures after the text."""
+    changes: list[tuple[int, int, str]] = []
+    rest: list[str] = []
+    for each in _whole(text, dict.fromkeys(links)):
+        if _shows(each.words, each.address):
+            continue
+        free = [
+            found
+            for found in _places(text, each.words)
+            if not any(start < found.end() and found.start() < end for start, end, _ in changes)
+        ]
+        if free:
+            found = min(free, key=lambda place: abs(place.start() - each.at))
+            changes.append((found.start(), found.end(), link(found.group(), each.address)))
+        else:
+            rest.append(link(each.words, each.address))
+    for start, end, words in sorted(changes, reverse=True):
+        text = text[:start] + words + text[end:]
+    return "\n".join([text, *dict.fromkeys(rest)])
+
+
+def _whole(text: str, links: Iterable[PageLink]) -> Iterator[PageLink]:
+    """Join links that go on in the next line: many programs write one with the same address for each line."""
+    last: PageLink | None = None
+    for each in links:
+        if last is None:
+            last = each
+            continue
+        joined = replace(last, words=f"{last.words} {each.words}")
+        if last.address == each.address and last.words and each.words and any(_places(text, joined.words)):
+            last = joined
+        else:
+            yield last
+            last = each
+    if last is not None:
+        yield last
+
+
+def _shows(words: str, address: str) -> bool:
+    bare = _SCHEME.sub("", address).rstrip("/")
+    return not bare or bare.replace("-", "") in "".join(words.split()).replace("-", "")
+
+
+def _places(text: str, words: str) -> Iterator[re.Match[str]]:
+    """Yield where words are in a text, over the ends of lines too."""
+    if words:
+        yield from re.finditer(r"\s+".join(re.escape(word).replace(r"\-", r"-\s*") for word in words.split()), text)
