@@ -291,8 +291,8 @@ def test_pictures_in_a_book_are_noted_with_their_chapters() -> None:
     assert book.wheres == ["chapters 1, 3", "chapter 3"]
 
 
-def workbook(rows: str, comments: str = "", threads: str = "") -> bytes:
-    """A workbook with one sheet, of the XML of its rows."""
+def workbook(rows: str, comments: str = "", threads: str = "", shapes: str = "", drawing: str = "") -> bytes:
+    """A workbook with one sheet, of the XML of its rows, comments, threads, old and new drawings."""
     relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
     def related(**targets: str) -> str:
@@ -306,7 +306,11 @@ def workbook(rows: str, comments: str = "", threads: str = "") -> bytes:
             "xl/workbook.xml": f'<workbook xmlns:r="{relations}"><sheets><sheet name="S" r:id="worksheet"/></sheets></workbook>',
             "xl/_rels/workbook.xml.rels": related(worksheet="worksheets/sheet1.xml"),
             "xl/worksheets/sheet1.xml": f"<worksheet><sheetData>{rows}</sheetData></worksheet>",
-            "xl/worksheets/_rels/sheet1.xml.rels": related(comments="../c.xml", threadedComment="../t.xml"),
+            "xl/worksheets/_rels/sheet1.xml.rels": related(
+                drawing="../d.xml", comments="../c.xml", threadedComment="../t.xml", vmlDrawing="../v.vml"
+            ),
+            "xl/d.xml": f'<xdr:wsDr xmlns:xdr="urn:d" xmlns:a="urn:a">{drawing}</xdr:wsDr>',
+            "xl/v.vml": f'<xml xmlns:v="urn:v" xmlns:x="urn:x">{shapes}</xml>',
             "xl/c.xml": f"<comments>{comments}</comments>",
             "xl/t.xml": f"<ThreadedComments>{threads}</ThreadedComments>",
         }
@@ -323,6 +327,40 @@ def test_notes_beside_threads_of_comments_are_read() -> None:
     row = '<row r="1"><c r="A1" t="str"><v>x</v></c></row>'
     text = read_bytes(workbook(row, comments, thread), "a.xlsx").text
     assert text.endswith("x\nComment on B2 (Ada): Check this.\nComment on A1: Why?")
+
+
+def test_form_controls_on_a_sheet_are_read_once_with_their_state() -> None:
+    def control(kind: str, label: str = "", more: str = "") -> str:
+        box = f"<v:textbox><div><font>{label}</font></div></v:textbox>" if label else ""
+        return f'<v:shape id="s">{box}<x:ClientData ObjectType="{kind}">{more}</x:ClientData></v:shape>'
+
+    shapes = "".join(
+        [
+            control("Checkbox", "I accept", "<x:Checked>1</x:Checked>"),
+            control("Checkbox", "Send me news"),
+            control("Radio", "By post", "<x:Checked>1</x:Checked>"),
+            control("Drop", more="<x:FmlaRange>$A$1:$A$3</x:FmlaRange><x:Sel>2</x:Sel>"),
+            control("Spin", more="<x:Val>7</x:Val>"),
+            control("Button", "Order"),
+            control("Note", "A comment, read elsewhere"),
+            control("Pict"),
+        ]
+    )
+    anchor = "<xdr:sp><xdr:txBody><a:p><a:r><a:t>{}</a:t></a:r></a:p></xdr:txBody></xdr:sp>"
+    drawing = f"<xdr:a>{anchor.format('I accept')}</xdr:a><xdr:a>{anchor.format('A text box')}</xdr:a>"
+    row = '<row r="1"><c r="A1" t="str"><v>x</v></c></row>'
+    assert read_bytes(workbook(row, shapes=shapes, drawing=drawing), "a.xlsx").text.split("\n")[2:] == [
+        "x",
+        "Checkbox: I accept (checked)",
+        "Checkbox: Send me news (not checked)",
+        "Option button: By post (checked)",
+        "Drop-down: choice 2 of $A$1:$A$3",
+        "Spinner: 7",
+        "Button: Order",
+        "A text box",
+    ]
+    damaged = read_bytes(workbook(row, shapes="<v:shape><br></v:shape>"), "a.xlsx")
+    assert (damaged.text, damaged.notes) == ("# S\n\nx", {NoteKind.OBJECT: 1})
 
 
 def test_links_by_formulas_and_pictures_in_cells() -> None:

@@ -85,6 +85,7 @@ def test_a_line_that_begins_with_from_separates_no_messages() -> None:
         (r"{\b bold {\v a {\i b} c}} end\par", "bold  end", 1),
         (r"\v off\plain  on\par", "on", 1),
         (r"\viewkind4 No {\vern0 hidden} text\par", "No hidden text", 0),
+        (r"{\deleted old {\b words}}new \deleted away\deleted0  here\par", "new here", 2),
         (
             r'{\field{\*\fldinst HYPERLINK "https://a.org/x"}{\fldrslt the map}} now',
             "[the map](https://a.org/x) now",
@@ -111,6 +112,8 @@ def test_hidden_text_of_rtf_is_noted_and_links_are_kept(body: str, text: str, hi
         (r"{\shp{\*\shpinst\shpleft1{\sp{\sn fill}{\sv 1}}{\shptxt Fire exit\par}}{\shprslt{\*\do{\dptxbxtext Fire exit\par}}}}on", "Fire exit on"),
         (r"{\shp{\*\shpinst{\sp{\sn gtextUNICODE}{\sv DRAFT}}}}on", "DRAFT on"),
         (r"{\*\do\dobxpage{\*\dptxbxtext Old box\par}}on", "Old box on"),
+        (r"Then {\upr{ANSI}{\*\ud{\u26085?\u26412? \b x}}} and {\upr {\*\bkmkstart a}{\*\ud {\*\bkmkstart \u26085?}}}on", "Then 日本 x and on"),
+        (r"Only {\upr{ANSI}} here", "Only ANSI here"),
         (r"\trowd{\pard\intbl A\par}\cell{\pard\intbl B\par}\cell\row", "A|B|"),
     ],
 )  # fmt: skip

@@ -30,14 +30,16 @@ _BEFORE_RAISED = 200
 _END_IN_CELL = re.compile(rb"\\par(?![a-z])(?=[}\s]{0,10}\\cell(?![a-z]))")
 _OBJECT = re.compile(rb"\\objdata\b")
 _BINARY = re.compile(rb"\\bin\d")
-_HIDDEN = re.compile(rb"\\v1?(?![a-z0-9-])")
+_HIDDEN = re.compile(rb"\\(?:v|deleted)1?(?![a-z0-9-])")
 _CONTROL = re.compile(rb"\\(?:[a-z]{1,32}-?\d{0,10} ?|'[0-9a-fA-F]{2}|[^a-z])|[{}]")
-_SHOWN_AGAIN = (rb"\v0", rb"\plain")
+_SHOWN_AGAIN = (rb"\v0", rb"\deleted0", rb"\plain")
 _LINK = re.compile(
     rb'\\fldinst([^"\\{}]{0,200}\{?)[^"{}]{0,200}HYPERLINK\s+"([^"{}\\]{1,2000})"[^{}]{0,500}'
     rb"(\}{1,3}\s*\{\\fldrslt\b ?)"
 )
-_MOST_LINK_BYTES = 5_000
+_MOST_GROUP_BYTES = 5_000
+_BOTH_WAYS = re.compile(rb"\\upr(?![a-z0-9])\s*\{")
+_IN_UNICODE = re.compile(rb"\}\s*\{\\\*\\ud(?![a-z0-9]) ?")
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
@@ -84,7 +86,7 @@ def rtf_text(data: bytes, notes: Notes) -> str:
     try:
         # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
         body, hidden = (data, 0) if _BINARY.search(data) else _without_hidden(data)
-        source = _with_parts(_with_links(body)).decode("latin-1")
+        source = _with_parts(_with_links(_in_unicode(body))).decode("latin-1")
         words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
     except MemoryError:
         raise
@@ -121,7 +123,7 @@ def _without_hidden(data: bytes) -> tuple[bytes, int]:
             hidden = outer.pop() if outer else False
         elif _HIDDEN.fullmatch(word) or word in _SHOWN_AGAIN:
             hidden = word not in _SHOWN_AGAIN
-            kept.append(b"" if word == b"\\v0" or hidden else control.group())
+            kept.append(control.group() if word == b"\\plain" else b"")
             in_piece = in_piece and hidden
             continue
         if not hidden:
@@ -147,6 +149,22 @@ def _with_mark(match: re.Match[bytes]) -> bytes:
     return match.group() + b"^" if is_exponent else match.group()
 
 
+def _in_unicode(data: bytes) -> bytes:
+    """Keep only the Unicode of text that is written in both a code page and Unicode."""
+    pieces: list[bytes] = []
+    at = 0
+    for match in _BOTH_WAYS.finditer(data):
+        end = _end_of_group(data, match.end())
+        if match.start() < at:
+            continue
+        following = _IN_UNICODE.match(data, end) if end >= 0 else None
+        pieces.append(data[at : match.start()])
+        at = following.end() if following else match.end() - 1
+        if following:
+            pieces.append(b"{")
+    return b"".join([*pieces, data[at:]])
+
+
 def _with_links(data: bytes) -> bytes:
     """Write the targets of links behind their words, as in Markdown."""
     pieces: list[bytes] = []
@@ -167,7 +185,7 @@ def _with_links(data: bytes) -> bytes:
 def _end_of_group(data: bytes, start: int) -> int:
     """Return where the group ends that a position is in; -1 if it is too long."""
     depth = 0
-    for control in _CONTROL.finditer(data, start, start + _MOST_LINK_BYTES):
+    for control in _CONTROL.finditer(data, start, start + _MOST_GROUP_BYTES):
         if control.group() == b"{":
             depth += 1
         elif control.group() == b"}":
@@ -196,6 +214,6 @@ FORMAT = Format(
     media_types={RTF: (".rtf",)},
     parse=_parse,
     reads="paragraphs, numbered lists, tables, links, text boxes, footnotes, comments, headers and footers",
-    omits="hidden text, images and embedded objects",
+    omits="hidden and deleted text, images and embedded objects",
     signature=_signature,
 )

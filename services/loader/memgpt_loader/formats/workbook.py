@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from xml.etree.ElementTree import Element
 
+from memgpt_loader.formats.office.controls import control_lines
 from memgpt_loader.formats.office.drawings import Drawings, plain_text
 from memgpt_loader.formats.office.number_format import BUILT_IN, displayed
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
@@ -107,15 +108,19 @@ class WorkbookReader:
         around = self._around(sheet, related)
         yield from table_lines(self._rows(sheet, around))
         yield from around.printed
-        for each in related.values():
-            if each.target not in self._package.names:
-                continue
+        present = [each for each in related.values() if each.target in self._package.names]
+        controls: dict[str, str] = {}
+        for each in present:
+            if each.kind == "vmlDrawing":
+                controls |= control_lines(self._package, each.target, self._notes, f"sheet {sheet.name}")
+        yield from controls.values()
+        for each in present:
             if each.kind == "comments":
                 yield from self._comments(each.target)
             elif each.kind == "threadedComment":
                 yield from self._threads(each.target)
             elif each.kind == "drawing":
-                yield from self._drawing(each.target, sheet)
+                yield from self._drawing(each.target, sheet, controls)
 
     def _rows(self, sheet: Sheet, around: _Around) -> Iterator[TableRow]:
         going_down: list[tuple[_Merged, str]] = []
@@ -308,12 +313,12 @@ class WorkbookReader:
             if words:
                 yield f"Comment on {attribute(each, 'ref')}: {words}"
 
-    def _drawing(self, part: str, sheet: Sheet) -> Iterator[str]:
+    def _drawing(self, part: str, sheet: Sheet, controls: Container[str]) -> Iterator[str]:
         related = self._package.relationships(part)
         drawings = Drawings(self._package, related, self._notes, f"sheet {sheet.name}")
         for anchor in self._package.root(part):
             text = plain_text(anchor)
-            if text:
+            if text and one_line(text) not in controls:
                 yield text
             yield from drawings.lines(anchor)
 

@@ -54,8 +54,8 @@ FORMAT = Format(
     name="workbook",
     media_types={XLSX: (".xlsx", ".xlsm", ".xltx", ".xltm")},
     parse=_parse,
-    reads="rows as displayed, each cell with the name of its column; links, comments, text boxes, charts, "
-    "headers, footers and alternative texts",
+    reads="rows as displayed, each cell with the name of its column; links, comments, text boxes, form "
+    "controls, charts, headers, footers and alternative texts",
     omits="formulas without a stored result (their text is read), images without alternative text",
     pages="sheets",
     signature=lambda inspected: XLSX if inspected.is_office("xl/") else "",
