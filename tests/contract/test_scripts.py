@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tomllib
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.missing import missing_tool
+from tests.support.privileges import unprivileged
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ("setup", "uv", "demo")
@@ -165,7 +167,9 @@ class Checkout:
         cases = "\n".join(f"  *{argument}) echo '{answer}' ;;" for argument, answer in answers.items())
         self.program(self.bin / name, f'case "$*" in\n{cases}\n  *) exit 1 ;;\nesac')
 
-    def setup(self, what: str = "run", **environment: str) -> subprocess.CompletedProcess[str]:
+    def setup(
+        self, what: str = "run", begin: Sequence[str] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `scripts/setup` with nothing on the PATH but stand-ins and plain tools, of busybox if it is there."""
         for tool in ("dirname", "sed", "cmp", "cp", "cat", "mkdir", "rm", "env", "sh", "uname", "mktemp"):
             if not (self.bin / tool).exists():
@@ -173,7 +177,7 @@ class Checkout:
         for tool, path in (("bash", BASH), ("cksum", shutil.which("cksum"))):  # not in busybox
             (self.bin / tool).symlink_to(str(path))
         return subprocess.run(
-            [self.bin / "bash", self.root / "scripts" / "setup", what],
+            [*begin, self.bin / "bash", self.root / "scripts" / "setup", what],
             env={"PATH": str(self.bin), "HOME": str(self.home), **environment},
             capture_output=True,
             text=True,
@@ -358,6 +362,15 @@ def test_a_home_that_cannot_be_written_is_not_needed(checkout: Checkout) -> None
     checkout.home.touch()  # a folder's mode would not stop root
     assert checkout.setup().returncode == 0
     assert checkout.environment()["UV_CACHE_DIR"].endswith("/.cache")
+
+
+def test_a_cache_that_cannot_be_written_is_not_used(checkout: Checkout) -> None:
+    checkout.python("python3", (3, 12))
+    cache = checkout.home / ".cache" / "uv"
+    cache.mkdir(parents=True)
+    cache.chmod(0o555)
+    assert checkout.setup(begin=unprivileged()).returncode == 0
+    assert checkout.environment()["UV_CACHE_DIR"].endswith("/bin/../.cache")
 
 
 def test_line_ends_are_kept_in_a_clone_on_windows() -> None:

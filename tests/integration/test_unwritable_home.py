@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -15,7 +13,7 @@ from memgpt.cli import main
 
 from tests.support import chat_exports, letta_files, memgpt_home
 from tests.support.every_command import commands
-from tests.support.missing import missing_tool
+from tests.support.privileges import unprivileged
 from tests.support.processes import service_environment
 
 pytestmark = pytest.mark.linux("it takes the superuser's right to write everywhere")
@@ -94,15 +92,6 @@ ARGUMENTS = {
     "heartbeats cancel": "heartbeat_1 --agent a",
     "heartbeats limit": "--agent a",
 }
-
-
-def unprivileged() -> list[str]:
-    """Return what starts a program that modes of files hold for, also if this process is the superuser's."""
-    if os.geteuid():
-        return []
-    if not shutil.which("setpriv"):
-        missing_tool("setpriv is not installed; it is a part of util-linux")
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all"]
 
 
 def files_to_bring(folder: Path) -> None:
