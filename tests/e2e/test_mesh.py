@@ -13,6 +13,9 @@ from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.loader.v1 import load_pb2, loader_service_pb2
 from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
+from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
+from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
+from memgpt.memory.v1.message_pb2 import ROLE_USER, NewMessage
 
 from tests.support.envoy import Envoy
 from tests.support.processes import ServiceProcess
@@ -64,6 +67,26 @@ def test_a_turn_that_waits_outlives_the_proxy_before_memory(tmp_path: Path, scri
             assert said == ["Done."]
             assert [r.event.message.text for r in first if r.event.HasField("message")] == ["Done."]
             assert "cannot be reached" not in agent.log.read_text()
+
+
+def test_memory_shows_that_it_lives_while_a_turn_waits_and_is_followed(tmp_path: Path) -> None:
+    with (
+        ServiceProcess("memgpt_memory", tmp_path, MEMGPT_SERVER_KEEP_ALIVE_SECONDS="0.1") as memory,
+        grpc.insecure_channel(memory.wait_ready()) as channel,
+    ):
+        stub = AgentStateServiceStub(channel)
+        agent_id = stub.CreateAgent(state_pb.CreateAgentRequest(name="Ada")).agent.agent_id
+        hello = NewMessage(role=ROLE_USER, text="Hello")
+        running, waiting = (
+            stub.BeginTurn(state_pb.BeginTurnRequest(agent_id=agent_id, request_id=request_id, input=[hello]))
+            for request_id in ("running", "waiting")
+        )
+        assert next(running).HasField("granted")
+        followed = stub.ReadTurn(state_pb.ReadTurnRequest(agent_id=agent_id, request_id="running"))
+        for stream in (waiting, followed):
+            assert sum(next(stream).HasField("keep_alive") for _ in range(4)) >= 3, "after its first message"
+            stream.cancel()
+        running.cancel()
 
 
 def test_a_load_is_watched_through_a_proxy(tmp_path: Path) -> None:
