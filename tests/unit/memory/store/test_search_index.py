@@ -224,6 +224,18 @@ def test_files_are_bounded_in_number_and_hold_nothing_removed(tmp_path: Path, sm
     model.index.close()
 
 
+def test_rows_reach_files_though_each_was_searched_first(tmp_path: Path, small_files: None) -> None:
+    model = Model(tmp_path / "index", 4)
+    for start in range(0, 200, 5):
+        model.put(list(range(start, start + 5)))
+        assert model.index.count() == start + 5
+        model.index._background.submit(lambda: None).result()
+    in_memory = [part for parts in model.index._parts.values() for part in parts if not part.file]
+    assert sum(len(part.segment) for part in in_memory) < search_index.SEAL_ROWS
+    assert model.writes - json.loads((model.folder / "manifest.json").read_text())["covered"] < 8
+    model.index.close()
+
+
 def test_filling_replaces_and_removes(tmp_path: Path) -> None:
     model = Model(tmp_path / "index", 5)
     model.put([1, 2, 3])

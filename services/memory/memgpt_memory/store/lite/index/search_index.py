@@ -14,11 +14,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import structlog
@@ -46,7 +46,7 @@ FORMAT = 2
 """Raised by one when the files change or may be wrong; an index of another format is rebuilt."""
 
 SEAL_ROWS = 4_096
-"""Rows in memory that are written to files."""
+"""Rows since the last time that are written to files, whether searches have put them into segments or not."""
 
 MERGED_AT_A_TIME, LARGEST_MERGED_ROWS = 4, 65_536
 """Segments of similar size that are merged into one, up to this size: a search visits few, and a merge stays short."""
@@ -96,12 +96,8 @@ class _Part:
             self.changed = True
 
 
-@dataclass(slots=True)
-class _Pending:
-    """Writes that no segment has yet, in order."""
-
-    operations: list[tuple[str | None, Sequence[Row] | Sequence[str]]] = field(default_factory=list)
-    rows: int = 0
+_Operation: TypeAlias = tuple[str | None, Sequence[Row] | Sequence[str]]
+"""Rows that were added to a partition, or keys that were removed from one, or from all."""
 
 
 class SearchIndex:
@@ -125,7 +121,8 @@ class SearchIndex:
         self._damaged = threading.Event()
         self._file_numbers = count(1)
         self._maintaining = False
-        self._pending = _Pending()
+        self._pending: list[_Operation] = []  # in order; no segment has them yet
+        self._unwritten = 0  # rows that were noted since the last time that everything was written to files
         self._parts: dict[str, list[_Part]] = {}
         self.covered = self.flags_through = self._in_files = 0
         try:
@@ -241,10 +238,10 @@ class SearchIndex:
 
     def _note(self, partition: str | None, what: Sequence[Row] | Sequence[str], rows: int, last_write: int) -> None:
         with self._lock:
-            self._pending.operations.append((partition, what))
-            self._pending.rows += rows
+            self._pending.append((partition, what))
+            self._unwritten += rows
             self.covered = last_write
-            full = self._pending.rows >= SEAL_ROWS and not self._maintaining
+            full = self._unwritten >= SEAL_ROWS and not self._maintaining
             self._maintaining = self._maintaining or full
         if full and not self._closed:
             self._background.submit(self._maintain).add_done_callback(self._report)
@@ -266,7 +263,7 @@ class SearchIndex:
     def _checkpoint(self) -> None:
         with self._lock:
             self._absorb()
-            covered = self.covered
+            covered, self._unwritten = self.covered, 0
         for partition in list(self._parts):
             self._replace(partition, lambda parts: [part for part in parts if not part.file])
         with self._lock:
@@ -275,7 +272,7 @@ class SearchIndex:
 
     def _clear(self) -> None:
         with self._lock:
-            self._parts, self._pending = {}, _Pending()
+            self._parts, self._pending, self._unwritten = {}, [], 0
             self.covered = self.flags_through = self._in_files = 0
             self._damaged.clear()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -329,7 +326,7 @@ class SearchIndex:
 
     def _absorb(self) -> None:
         """Put pending writes into segments; call it with the lock held."""
-        operations, self._pending = self._pending.operations, _Pending()
+        operations, self._pending = self._pending, []
         if not operations:
             return
         fresh: dict[str, dict[str, Row]] = defaultdict(dict)
