@@ -296,6 +296,25 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     index.close(keep=False)
 
 
+def test_a_flipped_bit_of_a_removal_is_noticed(tmp_path: Path) -> None:
+    model = Model(tmp_path / "index", 2)
+    model.put(list(range(50)))
+    model.index.checkpoint()
+    partition = next(name for name in PARTITIONS if model.rows[name])
+    model.index.delete(partition, ["n7"], 2)
+    model.index.close()
+    (part,) = model.index._parts[partition]
+    path = model.folder / part.flags_file
+    data = bytearray(path.read_bytes())
+    first = data.index(bytes([1] * 5))  # the flags of the rows are 1 or 0
+    data[first + 3] ^= 1
+    path.write_bytes(data)
+    index = SearchIndex(model.folder, COLLECTION)
+    index._background.submit(lambda: None).result()
+    assert index.damaged or index.covered == 0
+    index.close(keep=False)
+
+
 def test_searches_during_writes_and_merges_are_consistent(tmp_path: Path, small_files: None) -> None:
     index = SearchIndex(tmp_path / "index", COLLECTION)
     model = Model(tmp_path / "other", 6)

@@ -374,7 +374,9 @@ class SearchIndex:
 
     def _verify(self) -> None:
         """Look for damage in the files, as a background task: reading all of them takes a while."""
-        for part in [part for parts in self._parts.values() for part in parts]:
+        with self._lock:
+            every = [part for parts in self._parts.values() for part in parts]
+        for part in every:
             if self._closed:
                 return
             if part.file and not (is_intact(self._folder / part.file) or part.file not in self._files()):
@@ -402,6 +404,8 @@ class SearchIndex:
         segment = Segment.read(self._folder / file, self._collection)
         alive = np.ones(len(segment), np.bool_)
         if flags_file:
+            if not is_intact(self._folder / flags_file):  # at once: it is small, and hides or shows rows
+                raise DamagedFileError(flags_file)
             # Copied, since every file that stays mapped keeps a descriptor.
             alive = cast("Flags", read_arrays(self._folder / flags_file)["alive"].copy())
         return _Part(segment, alive, file, flags_file)
