@@ -37,6 +37,9 @@ class Meaning(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     """More tokens are requested than the model may write."""
 
+    OUT_OF_ROOM = "out_of_room"
+    """The model used up its tokens by reasoning before it had answered."""
+
     RATE_LIMITED = "rate_limited"
     OUT_OF_BALANCE = "out_of_balance"
     BAD_KEY = "bad_key"
@@ -244,6 +247,7 @@ _IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
     (Meaning.OUT_OF_BALANCE, _out_of_balance),
     (Meaning.RATE_LIMITED, _said(wordings.PER_TIME, unless=(401, 404))),
     (Meaning.NO_TOOLS, _said(wordings.NO_TOOLS, unless=(401, 403, 429))),
+    (Meaning.OUT_OF_ROOM, _said(wordings.OUT_OF_ROOM)),
     (Meaning.TOO_LONG, _too_long),
     (Meaning.OUTPUT_LIMIT, _output_limit),
     (Meaning.BAD_KEY, _said(wordings.BAD_KEY, only=(200, 400, 401, 403))),

@@ -26,6 +26,7 @@ PER_TIME = _any(
     r"resource[_ ]exhausted",
     r"slow (?:down|your requests)|too many open requests|request limit (?:reached|exceeded)",
     r"(?:tokens?|requests?)\b.{0,12}\bper \d+ ?(?:s\b|seconds?|minutes?|hours?)|(?:hourly|daily|weekly)\b.{0,20}\b(?:limit|quota)",
+    r"usage limit (?:reached|exceeded)|call volume quota",
     r"(?:please )?wait before (?:trying|retrying|sending)|exhausted your capacity|(?<!cache )(?<!context )(?<!memory )capacity (?:limit )?exceeded|no capacity|quota will reset",
     r"速率|频率|频繁|頻繁|限流|请求过多|請求過多|并发|每\s*(?:秒|分钟|分鐘|小时|小時|天|日)|(?:请求|請求|调用|调用次数|次数).{0,8}(?:上限|超限)",
     r"リクエスト.{0,20}(?:上限|多すぎ|制限)|レート制限|요청.{0,12}(?:한도|너무 많|제한)",
@@ -40,17 +41,19 @@ NAMES_A_SHORT_TIME = _any(
 )
 """Words that make a quota one of requests or tokens in a short time, and not one of money."""
 
-ABOUT_MONEY = _any(r"insufficient|balance|credits?\b|funds|arrear|overdue|余额|餘額|欠费|充值|令牌")
+ABOUT_MONEY = _any(r"insufficient|balance|credits?\b|funds|arrear|overdue|set inference limit|余额|餘額|欠费|充值|令牌")
 """Words for money, which make even a quota that names a time one of money."""
 
 OUT_OF_BALANCE = _any(
     r"insufficient[ _-]?(?:account[ _-]?)?(?:balance|quota|credit|funds)",
     r"(?:not enough|no|out of|run out of|requires? more|exhausted (?:your|all)?) ?(?:balance|credits?|funds)",
     r"credit balance|balance (?:is )?(?:insufficient|too low|not enough)",
-    r"exceeded your current quota",
+    r"exceeded (?:your )?current[ _]quota",
+    r"(?:does not|doesn'?t) have any credits|free tier (?:of the model )?(?:has been |is )?exhausted|free[ _-]?tier[ _-]?only",
+    r"reached the set inference limit|specified API usage limits?",
     r"billing[ _-](?:hard[ _-]limit|not[ _-]active|details)",
     r"payment[ _-](?:is )?required|(?:spend(?:ing)?|(?<!thinking[ _-])(?<!reasoning[ _-])(?<!token[ _-])budget)[ _-]limit",
-    r"monthly\b.{0,20}\b(?:limit|quota|budget)|spend(?:ing)? cap|\bkey limit exceeded",
+    r"(?:monthly|this month'?s)\b.{0,20}\b(?:limit|quota|budget)|spend(?:ing)? cap|\bkey limit exceeded",
     r"(?<!thinking[ _-])(?<!reasoning[ _-])(?<!token[ _-])budget[ _-](?:has been |was )?exceeded|purchase more|recharge|\btop[ -]up\b",
     r"arrear|overdue",
     r"account is (?:not active|deactivated|suspended)",
@@ -63,7 +66,8 @@ BAD_KEY = _any(
     r"(?:invalid|incorrect|wrong|missing|expired|no|malformed|revoked)[ _-](?:api[ _-]?|authentication[ _-]?|authorization[ _-]?|access[ _-]?)?(?:key|token|credentials?)\b(?!.{0,20}count)",
     r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired|not found|required)",
     r"authentication (?:fails?|failed|error|required)",
-    r"(?:token|key|credentials?) (?:is|are|has) (?:invalid|expired|revoked)|missing authentication",
+    r"(?:token|key|credentials?) (?:included in the request )?(?:is|are|has|was reported as) (?:invalid|expired|revoked|leaked)|missing authentication",
+    r"(?:missing|invalid) (?:or (?:missing|invalid) )?authorization",
     r"authentication (?:parameter |header )?(?:is |was )?(?:missing|not received)",
     r"unauthori[sz]ed|unauthenticated|invalid authentication|log[ -]?in fail",
     r"令牌|密钥|鉴权|身份验证",
@@ -103,6 +107,7 @@ GENERATION_FAILED = _any(
     r"(?:generated|output|answer)\b.{0,40}\bcould not be (?:parsed|read|decoded)|failed to parse input at pos",
     r"generated json does not match|output is not a valid",
     r"error parsing tool call|unexpected_tool_call",
+    r"XML syntax error|produced invalid sequence as part of tool",
 )
 """The model wrote something that its endpoint could not read: a retry may succeed."""
 
@@ -121,7 +126,8 @@ NO_TOOLS = _any(
 TEMPLATE = _any(
     r"jinja|minja|chat[ _-]?template|template (?:error|render|parse|rais)",
     r"raise_exception",
-    r"roles? must alternate|must alternate between",
+    r"roles? must alternate|must alternate between|should alternate with",
+    r"value is not callable|\bat row \d+, column \d+",
     r"(?:system|tool|assistant|user) role (?:is )?not supported",
     r"(?:failed|error|unable) .{0,30}(?:apply|render|format)\w* .{0,20}template",
     r"unexpected role|after role|system message must be|no user query found|cannot put tools in",
@@ -133,6 +139,7 @@ CRASHED = _any(
     r"(?:model|runner|engine|worker|process|server)\b.{0,40}\b(?:crashed|terminated|stopped|died|is dead|has exited|killed|aborted)",
     r"engine ?dead|engine ?core|model (?:is |was |has been )?unloaded",
     r"\b(?:cuda|hip|metal|gpu|vulkan)\b.{0,40}\b(?:error|out of memory|fail)",
+    r"requires more (?:system )?memory|degraded function|\boperation cancell?ed",
     r"out ?of ?memory|\boom\b|(?:failed|unable) to allocate|insufficient memory",
     r"segmentation fault|exit (?:code|status)|signal: ",
 )
@@ -149,7 +156,8 @@ UNKNOWN_MODEL = _any(
     r"(?:model|deployment|engine)s?\b.{0,80}\b(?:(?:does|do) not exist|(?:is |was |be )?not (?:found|exist|available|supported|loaded|recogni[sz]ed|a valid|allowed)|unknown|invalid|could not be found)",
     r"(?:unknown|invalid|no such|unsupported|unrecogni[sz]ed|non-?existent|not a valid) model\b",
     r"no models? (?:is |are )?(?:loaded|found|available)|try pulling it|not have access to (?:the |it|model)",
-    r"model\b.{0,80}\b(?:decommissioned|retired|no longer (?:supported|available|served)|not enabled for)",
+    r"model\b.{0,80}\b(?:decommissioned|retired|no longer (?:supported|available|served)|not enabled for|requires terms acceptance|blocked at the)",
+    r"model id\b.{0,80}\bthroughput isn'?t supported|does not support (?:chat|embeddings|generate)\b(?! (?:template|with))|无权访问",
     r"deployment\w*[ _-]?not[ _-]?found",
     r"no (?:allowed providers|endpoints?) (?:are |is )?(?:found|available)(?! that)",
     r"模型(?:不存在|未找到)",
@@ -170,7 +178,7 @@ EXCESS = _any(
 """Something exceeds a limit."""
 
 TOO_LONG_CODES = _any(
-    r"context[ _-]?length[ _-]?exceeded",
+    r"context[ _-]?length[ _-]?exceeded|exceeds model context|\b1039 token limit|splited_prompt_len|supports a context of up to",
     r"exceed_?context_?size",
     r"tokens_limit_reached",
     r"max_prompt_tokens_exceeded",
@@ -194,12 +202,16 @@ ABOUT_LENGTH = _any(
 """The text refers to the length of the prompt. With `EXCESS`: it is longer than the model's window."""
 
 OUTPUT_LIMIT = _any(
-    r"max_(?:completion_|new_|output_)?tokens\b['\"`]?.{0,40}(?:too large|(?:must|should|needs to|has to|can) (?:not |only )?(?:be|exceed)|exceeds?|at most|invalid|out of range|range|less than|greater than|not in|maximum)",
+    r"max_(?:completion_|new_|output_)?tokens\b['\"`]?.{0,40}(?:取值范围|参数非法|too large|(?:must|should|needs to|has to|can) (?:not |only )?(?:be|exceed)|exceeds?|at most|invalid|out of range|range|less than|greater than|not in|maximum)",
     r"(?:range of|invalid|maximum (?:allowed )?(?:value )?(?:of|for)|value for|the) ['\"`]?max_(?:completion_|new_|output_)?tokens\b",
     r"supports at most \d+ (?:completion|output) tokens|fewer max_tokens",
     r"(?:maximum|max) (?:number of )?(?:output|completion) tokens",
+    r"maximum tokens you requested exceeds the model limit",
 )
 """More tokens are requested for the answer than the model can write; a number next to it is the model's limit."""
+
+OUT_OF_ROOM = _any(r"could not finish the message because max_tokens")
+"""The model used up its tokens by reasoning before it had answered."""
 
 INPUT_AND_OUTPUT = _any(
     r"(?:input|prompt|message|context).{0,60}(?:\+|and|plus).{0,20}(?:max_|output|completion|generat)",

@@ -242,6 +242,8 @@ class OpenAIModel:
                 refusal = error.refusal
             if (rescued := _rescued(request, refusal)) is not None:
                 return self._counted(request, rescued)
+            if refusal.meaning is Meaning.OUT_OF_ROOM:
+                return self._counted(request, Answer(finish=LENGTH))
             _log.warning(
                 "model_call_failed",
                 endpoint=self._address.shown, model=name, meaning=refusal.meaning.value, status=refusal.status,

@@ -344,6 +344,19 @@ async def test_more_room_than_the_model_has(scripted_llm: Start, words: str) -> 
     assert calls(answer) == HELLO
 
 
+async def test_reasoning_without_room_is_refused(scripted_llm: Start) -> None:
+    """OpenAI's answer to a model that spent its tokens before it had written anything is an error."""
+
+    def openai(request: Request) -> Reply:
+        given = request.json.get("max_tokens") or 0
+        words = "Could not finish the message because max_tokens or model output limit was reached. Please try again with higher max_tokens."
+        return GREETING if given > 3000 else Status(400, words)
+
+    answer, _, llm = await asked(scripted_llm, openai)
+    assert calls(answer) == HELLO
+    assert "max_tokens" in llm.requests[-1].json
+
+
 async def test_an_account_that_pays_for_fewer_tokens(scripted_llm: Start) -> None:
     """OpenRouter refuses the room for an answer, not the request."""
 
