@@ -387,3 +387,17 @@ func TestErrorsTellTheirReason(t *testing.T) {
 		t.Error("an unknown reason must keep its metadata")
 	}
 }
+
+func TestTheTimeForRetriesRunsFromTheFirstFailure(t *testing.T) {
+	err := status.Error(codes.Unavailable, "ping timeout")
+	b := newBackoff(time.Second)
+	b.reset()
+	time.Sleep(1100 * time.Millisecond) // a connection that hangs takes longer to fail
+	if !b.wait(context.Background(), err) {
+		t.Fatal("gave up at the first failure")
+	}
+	b.since = b.since.Add(-time.Second)
+	if b.wait(context.Background(), err) {
+		t.Fatal("went on after the time was used up")
+	}
+}

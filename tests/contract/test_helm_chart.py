@@ -15,6 +15,7 @@ from memgpt.config import ServiceSection, load_config
 from memgpt_agent.config import AgentSettings
 from memgpt_loader.config import LoaderSettings
 from memgpt_memory.config import MemorySettings
+from memgpt_runtime.server.http_endpoint import LIVE_SECONDS
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "memgpt"
 EXAMPLES = [None, *sorted((CHART / "ci").glob("*-values.yaml"))]
@@ -150,6 +151,8 @@ def test_pods_are_restricted_and_drain_in_time(chart: Chart, example: Path | Non
         stopping = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
         stopping += float(environment["MEMGPT_SERVER_DRAIN_PAUSE"]) + float(environment["MEMGPT_SERVER_DRAIN_GRACE"])
         assert pod["terminationGracePeriodSeconds"] >= stopping + 7
+        for probe in ("startupProbe", "livenessProbe"):
+            assert container[probe]["timeoutSeconds"] > LIVE_SECONDS, "the service says itself that it hangs"
 
 
 @pytest.mark.parametrize(("options", "resource"), [((), "requests.cpu"), (("agent", "memory", "loader"), "limits.cpu")])

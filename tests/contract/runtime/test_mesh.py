@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from memgpt_runtime.channel import open_channel, open_memory_channel
 from memgpt_runtime.errors import PermissionDenied, Reason, ServiceError, Unavailable
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
-from memgpt_runtime.server import server_options
+from memgpt_runtime.server import http_endpoint, server_options
 from memgpt_runtime.status import DETAILS_KEY, from_rpc_error
 
 from tests.contract.runtime.probe import PREFIX, Probe, Running, Start
@@ -325,6 +326,18 @@ async def test_the_http_port_answers_its_own_paths_only(start: Start, unused_tcp
             "/other": 404,
             "/metrics/x": 404,
         }
+
+
+async def test_a_server_that_hangs_is_not_live(
+    start: Start, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_endpoint, "LIVE_SECONDS", 0.2)
+    url = f"http://127.0.0.1:{unused_tcp_port}/livez"
+    with ThreadPoolExecutor(1) as threads:
+        async with start(Probe(str).add_to, service_metrics_port=unused_tcp_port):
+            status, text = threads.submit(fetch, url).result(60)  # nothing else runs in this event loop until then
+            assert (status, text) == (503, "the event loop does not respond\n")
+            assert (await asyncio.to_thread(fetch, url))[0] == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]"])

@@ -155,6 +155,7 @@ spec:
           startupProbe:
             httpGet: {path: /livez, port: metrics}
             periodSeconds: 5
+            timeoutSeconds: 5
             failureThreshold: 36
           livenessProbe:
             httpGet: {path: /livez, port: metrics}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -14,6 +15,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
+LIVE_SECONDS = 4.0
+"""Seconds within which the server's event loop must respond, or it counts as hanging."""
+
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - recognized, not bound
 
 
@@ -25,7 +29,7 @@ class HttpEndpoint:
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
-        """Start serving.
+        """Start serving, inside the event loop whose life ``/livez`` reports.
 
         Args:
             host: Address to listen on, with or without brackets; ``0.0.0.0`` or ``::`` for all interfaces of both
@@ -40,7 +44,13 @@ class HttpEndpoint:
         host = host.strip("[]")
         server_class = _server_class(host)
         address = "::" if server_class.address_family is socket.AF_INET6 and host in _ANY_ADDRESS else host
-        self._server = make_server(address, port, _app(registry, ready), server_class, handler_class=_QuietHandler)
+        self._server = make_server(
+            address,
+            port,
+            _app(registry, ready, _live(asyncio.get_running_loop())),
+            server_class,
+            handler_class=_QuietHandler,
+        )
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
@@ -86,7 +96,21 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _app(registry: CollectorRegistry, ready: Callable[[], bool]) -> WsgiApp:
+def _live(loop: asyncio.AbstractEventLoop) -> Callable[[], bool]:
+    """Return a function for other threads, which returns whether an event loop responds."""
+
+    def live() -> bool:
+        responded = threading.Event()
+        try:
+            loop.call_soon_threadsafe(responded.set)
+        except RuntimeError:  # closed
+            return False
+        return responded.wait(LIVE_SECONDS)
+
+    return live
+
+
+def _app(registry: CollectorRegistry, ready: Callable[[], bool], live: Callable[[], bool]) -> WsgiApp:
     metrics: WsgiApp = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -94,7 +118,9 @@ def _app(registry: CollectorRegistry, ready: Callable[[], bool]) -> WsgiApp:
             case "/metrics":
                 return metrics(environ, start_response)
             case "/livez":
-                return _text(start_response, "200 OK", "live")
+                if live():
+                    return _text(start_response, "200 OK", "live")
+                return _text(start_response, "503 Service Unavailable", "the event loop does not respond")
             case "/readyz":
                 if ready():
                     return _text(start_response, "200 OK", "ready")
