@@ -459,3 +459,31 @@ def form(**field: str) -> str:
 )
 def test_a_field_shows_what_its_value_stands_for(field: dict[str, str], shown: str) -> None:
     assert form(T="(Field)", **field).endswith(f"Field: {shown}")
+
+
+def test_notes_of_a_book_outside_of_its_reading_order_are_read_last() -> None:
+    container = '<container><rootfiles><rootfile full-path="book.opf"/></rootfiles></container>'
+    kind = 'media-type="application/xhtml+xml"'
+    items = "".join(f'<item id="{n}" href="{n}.xhtml" {kind}/>' for n in ("cover", "one", "notes", "toc"))
+    guide = '<reference type="toc" href="toc.xhtml"/><reference type="notes" href="notes.xhtml#n1"/>'
+    nav = f'<item id="nav" href="nav.xhtml" {kind} properties="nav"/>'
+    data = archive(
+        {
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": container,
+            "book.opf": f"<package><manifest>{items}{nav}</manifest><spine><itemref idref='one'/><itemref idref='cover'/>"
+            f"</spine><guide>{guide}</guide></package>",
+            **{
+                f"{n}.xhtml": f"<html><body><p>Of {n}.</p></body></html>"
+                for n in ("cover", "one", "notes", "toc", "nav")
+            },
+        }
+    )
+    assert read_bytes(data, "a.epub").pages == ["Of one.", "Of cover.", "Of notes."]
+
+
+def test_whole_numbers_of_sheets_keep_all_digits() -> None:
+    cells = "".join(
+        f'<c r="{at}1"><v>{value}</v></c>' for at, value in zip("ABC", ("4111111111111111", "1e20", "0.1"), strict=True)
+    )
+    assert read_bytes(workbook(f'<row r="1">{cells}</row>'), "a.xlsx").text.endswith("4111111111111111 | 1e+20 | 0.1")

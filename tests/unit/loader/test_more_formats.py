@@ -296,3 +296,30 @@ def test_charts_of_a_legacy_workbook_are_noted() -> None:
     assert not read_bytes(plain, "a.xls").notes
     chart = bytes.fromhex("0908100000062000")
     assert read_bytes(plain + chart + b"\0" * 504, "a.xls").notes == {NoteKind.OBJECT: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "text"),
+    [
+        ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}<i>Cast</i> off\\Nnow\n", "Cast off now"),
+        ("a.sbv", "0:00:01.000,0:00:02.000\nCast off[br]now\n", "Cast off now"),
+        ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\n<ruby>船<rt>ふね</rt></ruby>だ\n", "船だ"),
+        ("a.sub", "{1}{25}{y:i}Cast off|now\n{26}{50}Aye\n", "Cast off now\nAye"),
+        ("a.sub", "00:00:01.00,00:00:02.00\nCast off[br]now\n", "Cast off now"),
+        ("a.lrc", "[ti:Shanty]\n[length: 02:00]\n[00:01.00][00:09.00]Cast <00:01.50>off\n[00:02]Aye\n", "Shanty\nCast off\nAye"),
+        (
+            "a.smi",
+            "<SAMI><HEAD><STYLE>P {color: red}</STYLE></HEAD><BODY><SYNC Start=1><P Class=EN>Cast off<br>now"
+            "<SYNC Start=2><P Class=EN>&nbsp;<SYNC Start=3><P Class=EN>Aye &amp; off</BODY></SAMI>",
+            "Cast off now\nAye & off",
+        ),
+        (
+            "a.ttml",
+            '<?xml version="1.0" encoding="UTF-8"?><tt xmlns="http://www.w3.org/ns/ttml"><head><styling/></head><body>'
+            "<div><p begin='1s'>Cast <span>off <span>the</span> rope</span><br/>now</p><p>1 &lt; 2</p></div></body></tt>",
+            "Cast off the rope now\n1 < 2",
+        ),
+    ],
+)  # fmt: skip
+def test_rarer_subtitles(name: str, source: str, text: str) -> None:
+    assert read_bytes(source.encode(), name).text == text

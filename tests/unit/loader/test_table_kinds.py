@@ -152,3 +152,19 @@ def test_headers_and_exponents_of_a_workbook_are_read() -> None:
     footer.center.text = "Page &P of &N"
     book.save(buffer)
     assert read_bytes(buffer.getvalue(), "a.xlsx").text == "# Sheet\n\n10^6 on the 5th\nHeader: Warehouse 7 & yard"
+
+
+@pytest.mark.parametrize(
+    ("source", "rows"),
+    [
+        ("a^b\n1^2\n3^4\n", "a | b\na: 1 | b: 2\na: 3 | b: 4"),
+        ("a~b\n1~2\n", "a | b\na: 1 | b: 2"),
+        ("name\xa6price\nRope\xa610\n", "name | price\nname: Rope | price: 10"),
+        ("city,far\nRome,~5\nOslo,~6,x\n", "city | far\ncity: Rome | far: ~5\ncity: Oslo | far: ~6 | x"),
+        ("# made by a program\n# in May\nname,price\nRope,10\n", "# made by a program\n# in May\nname | price\nname: Rope | price: 10"),
+        ("name,price\n'Rope, thick',10\n'It''s tar',6\n", "name | price\nname: Rope, thick | price: 10\nname: It's tar | price: 6"),
+        ("it's,a\ndon't,b\n", "it's | a\nit's: don't | a: b"),
+    ],
+)  # fmt: skip
+def test_rarer_separators_quotes_and_comments(source: str, rows: str) -> None:
+    assert read_bytes(source.encode(), "a.csv").text == rows

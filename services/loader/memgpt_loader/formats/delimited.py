@@ -15,7 +15,8 @@ from memgpt_loader.tables import table_lines
 CSV = "text/csv"
 TSV = "text/tab-separated-values"
 
-_SEPARATORS = ",;\t|"
+_SEPARATORS = (",;\t|", "^~\xa6")
+"""Usual separators, and those to try if none of them fits."""
 _SAMPLE_CHARS = 16 * 1024
 _MOST_CELL_CHARS = 10_000_000
 _MOST_CELL_LINES = 500
@@ -56,9 +57,9 @@ def _rows(file: File, notes: Notes) -> Iterator[list[str]]:
         separator = declared[1]
         next(lines)
     sample = first[:_SAMPLE_CHARS]
-    dialect = _Dialect(
-        separator or _separator(sample), escapes='""' not in sample and bool(_ESCAPED_QUOTE.search(sample))
-    )
+    separator = separator or _separator(sample)
+    quote = "'" if '"' not in sample and _quotes_singly(sample, separator) else '"'
+    dialect = _Dialect(separator, quote, escapes='""' not in sample and bool(_ESCAPED_QUOTE.search(sample)))
     number = 0
     for row, count, whole in dialect.rows(lines):
         number += 1
@@ -71,8 +72,9 @@ def _rows(file: File, notes: Notes) -> Iterator[list[str]]:
 
 
 class _Dialect:
-    def __init__(self, separator: str, *, escapes: bool) -> None:
+    def __init__(self, separator: str, quote: str, *, escapes: bool) -> None:
         self._separator = separator
+        self._quote = quote
         self._escapes = escapes
 
     def rows(self, lines: Iterator[str]) -> Iterator[tuple[list[str] | None, int, bool]]:
@@ -105,6 +107,7 @@ class _Dialect:
                 csv.reader(
                     record,
                     delimiter=self._separator,
+                    quotechar=self._quote,
                     escapechar=escape,
                     doublequote=not self._escapes,
                     quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
@@ -116,17 +119,17 @@ class _Dialect:
 
     def _ends_open(self, line: str, *, within: bool) -> bool:
         """Whether a line ends within quotes; `within` says whether it begins within quotes."""
-        if '"' not in line:
+        if self._quote not in line:
             return within
-        if line.count('"') % 2 == 0 and not within and not self._escapes:
+        if line.count(self._quote) % 2 == 0 and not within and not self._escapes:
             return False
         at = -1
-        while (at := line.find('"', at + 1)) >= 0:
+        while (at := line.find(self._quote, at + 1)) >= 0:
             if not within:
                 within = at == 0 or line[at - 1] == self._separator
             elif self._escapes:
                 within = line[at - 1] == "\\" and at > 0
-            elif line[at + 1 : at + 2] == '"':
+            elif line[at + 1 : at + 2] == self._quote:
                 at += 1
             else:
                 within = False
@@ -146,10 +149,22 @@ def _lines(blocks: Iterator[str]) -> Iterator[str]:
 def _separator(sample: str) -> str:
     """Return the separator that splits the most lines into the same number of cells; ties go to more cells."""
     lines = [line for line in sample.split("\n")[:30] if line.strip()]
-    if len(lines) > 1:
+    if len(lines) > 1 and len(sample) == _SAMPLE_CHARS:
         lines = lines[:-1]  # it may be cut off
-    counts = {mark: [len(row) for row in csv.reader(lines, delimiter=mark)] for mark in _SEPARATORS}
-    return max(_SEPARATORS, key=lambda mark: _evenness(counts[mark]))
+    for separators in _SEPARATORS:
+        found = {mark: _evenness([len(row) for row in csv.reader(lines, delimiter=mark)]) for mark in separators}
+        best = max(separators, key=lambda mark: found[mark])
+        if found[best][0]:
+            return best
+    return _SEPARATORS[0][0]
+
+
+def _quotes_singly(sample: str, separator: str) -> bool:
+    """Whether a cell in single quotes contains the separator."""
+    mark = re.escape(separator)
+    return bool(
+        re.search(rf"(?:^|{mark})'[^'\n{mark}]{{0,999}}{mark}[^'\n]{{0,999}}'(?={mark}|\r?$)", sample, re.MULTILINE)
+    )
 
 
 def _evenness(cells: list[int]) -> tuple[bool, float, int]:

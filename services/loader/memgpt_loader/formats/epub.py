@@ -15,6 +15,7 @@ from memgpt_loader.notes import NoteKind, Notes
 
 EPUB = "application/epub+zip"
 
+_XHTML = "application/xhtml+xml"
 _WHAT = "the book"
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
@@ -89,7 +90,20 @@ def _chapters(package: Package, notes: Notes) -> list[str]:
             notes.add(NoteKind.PICTURE if item.get("media-type", "").startswith("image/") else NoteKind.OBJECT, name)
         elif name not in found[-1:]:  # a file may be listed once for each of its sections
             found.append(name)
-    return found
+    return [*found, *_beside(package, contents[0], opf, set(found))]
+
+
+def _beside(package: Package, book: str, opf: Element, chapters: set[str]) -> Iterator[str]:
+    """Yield the names of the texts outside of the reading order, such as notes, which links lead to."""
+    listed = (each for each in opf.iter() if local(each) == "reference" and each.get("type") in ("toc", "cover"))
+    references = {each.get("href", "").partition("#")[0] for each in listed}
+    for item in opf.iter():
+        name = resolve(book, unquote(item.get("href", "").partition("#")[0]))
+        is_chapter = local(item) == "item" and item.get("media-type") == _XHTML and name in package.names
+        is_shown_otherwise = "nav" in (item.get("properties") or "").split() or item.get("href", "") in references
+        if is_chapter and name not in chapters and not is_shown_otherwise:
+            chapters.add(name)
+            yield name
 
 
 def _is_readable(item: Element) -> bool:
@@ -110,7 +124,7 @@ FORMAT = Format(
     name="book",
     media_types={EPUB: (".epub",)},
     parse=parse,
-    reads="chapters in reading order",
+    reads="chapters in reading order, then texts outside of it, such as notes",
     omits="chapters missing from the book, chapters that are images, pictures without alternative text, sounds and "
     "videos",
     pages="chapters",

@@ -49,9 +49,9 @@ def displayed(value: float, code: str, *, from_1904: bool = False) -> str:
 
 
 def general(value: float) -> str:
-    """Return a number as the format "General" displays it."""
+    """Return a number as the format "General" displays it, but whole ones with all of their digits."""
     value = float(value)
-    if value.is_integer() and abs(value) < 1e15:
+    if value.is_integer() and abs(value) < 1e17:
         return str(int(value))
     return f"{value:.12g}"
 
