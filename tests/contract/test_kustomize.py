@@ -148,6 +148,17 @@ def test_the_mesh_repeats_no_calls_between_services() -> None:
     assert "headers" not in route, "Agent and Loader name the caller"
 
 
+def test_the_mesh_knows_every_name_of_a_service(kustomize: Path) -> None:
+    """Istio's default retries hold for a name without a VirtualService."""
+    services = {each["metadata"]["name"] for each in build(kustomize, TARGET / "base") if each["kind"] == "Service"}
+    hosts = {
+        host
+        for name in ("agent", "loader", "memory")
+        for host in mesh(f"memgpt-{name}", "VirtualService")["spec"]["hosts"]
+    }
+    assert hosts == services
+
+
 def test_only_the_services_reach_memory_in_the_mesh(kustomize: Path) -> None:
     (account,) = (each for each in build(kustomize, TARGET / "base") if each["kind"] == "ServiceAccount")
     rule, metrics = mesh("memgpt-memory", "AuthorizationPolicy")["spec"]["rules"]

@@ -136,6 +136,23 @@ def test_sigterm_finishes_calls_then_closes_resources(launch: Launch, tmp_path: 
     assert events == ["serving", "draining", "rpc", "stopped"]
 
 
+def test_sigterm_ends_a_start_that_waits(launch: Launch, tmp_path: Path) -> None:
+    """What was opened until then is closed."""
+    process = launch(MEMGPT_MEMORY_HANG="true")
+    process.until("bound")
+    process.popen.send_signal(signal.SIGTERM)
+    code, out, err = process.finish()
+    assert (code, out) == (0, "")
+    assert (tmp_path / "closed").exists()
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["stopped_while_starting"]
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_host_is_announced_in_brackets(launch: Launch, host: str) -> None:
+    process = launch(MEMGPT_MEMORY_HOST=host)
+    assert {process.until(state)["host"] for state in ("bound", "serving")} == {"[::1]"}
+
+
 def test_sigterm_is_not_serving_during_the_pause_and_a_second_ends_it(launch: Launch) -> None:
     process = launch(MEMGPT_SERVER_DRAIN_PAUSE="600")
     unary = process.connect()
