@@ -78,6 +78,7 @@ ACCEPTED = {
     "memory deployment-replicas": "Memory holds its store alone",
     "memory deployment-strategy": "a second Memory on the same store is refused",
     "loader deployment-replicas": "one Loader is enough for a start",
+    "production networkpolicy-targets-pod": "Milvus is not part of the chart",
     "openshift pod-networkpolicy": "the example has none",
     "openshift container-security-context-user-group-id": "OpenShift chooses the user ids",
 }
@@ -211,9 +212,22 @@ def test_only_the_services_reach_memory(chart: Chart) -> None:
     assert grpc_rule["ports"] == [{"port": "grpc"}]
 
 
+def test_only_memory_reaches_milvus(chart: Chart) -> None:
+    manifests = chart.render(CHART / "ci" / "production-values.yaml")
+    (policy,) = (each for each in manifests if each["metadata"]["namespace"] == "milvus")
+    grpc_rule, metrics = policy["spec"]["ingress"]
+    own, memory = grpc_rule["from"]
+    assert own["podSelector"] == policy["spec"]["podSelector"]
+    assert memory["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "default"}
+    pods = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in deployments(manifests).items()}
+    selected = memory["podSelector"]["matchLabels"].items()
+    assert [name for name, labels in pods.items() if selected <= labels.items()] == ["memory"]
+    assert metrics == {"ports": [{"port": 9091}]}
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_every_variant_has_policies_budgets_and_headless_services(chart: Chart, example: Path | None) -> None:
-    manifests = chart.render(example)
+    manifests = [each for each in chart.render(example) if each["metadata"]["namespace"] != "milvus"]
     pods = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in deployments(manifests).items()}
 
     def selecting(kind: str, *path: str) -> dict[str, Manifest]:

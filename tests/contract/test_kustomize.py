@@ -120,6 +120,18 @@ def test_certificates_have_the_names_of_all_services(kustomize: Path, tmp_path: 
     assert set(certificate["dnsNames"]) == services | {f"{name}.memgpt.svc" for name in services}
 
 
+def test_the_policy_for_milvus_is_the_charts(helm: Path, kustomize: Path) -> None:
+    built = build(kustomize, TARGET / "milvus-policy")
+    rendered = [
+        each
+        for each in render({"networkPolicy.milvus.namespace": "milvus"})
+        if each["metadata"]["namespace"] == "milvus"
+    ]
+    assert built == rendered
+    for version in VERSIONS:
+        kubernetes_validate.validate(built[0], version, strict=True)
+
+
 def mesh(name: str, kind: str) -> Manifest:
     found: list[Manifest] = []
     for path in (TARGET / "components" / "mesh").glob("*.yaml"):
