@@ -243,13 +243,26 @@ def writable(text: str) -> str:
 def _plain(piece: str, line_break: str) -> str:
     if "\x1b" in piece:
         piece = without_terminal_codes(piece)
-    if "\b" in piece:
-        piece = _OVERSTRUCK.sub("", piece)
+    if "\b" in piece and "\b" in (piece := _OVERSTRUCK.sub("", piece)):
+        piece = "\n".join(map(_typed_over, piece.split("\n")))
     piece = _BREAKS.sub(line_break, piece)
     controls = len(_CONTROLS.findall(piece)) - piece.count("\x00")  # a log has many of these where a machine crashed
     if controls > _MOST_CONTROLS * len(piece) or ("\x00" in piece and _NUL_IN_LINE.search(piece)):
         raise _binary()
     return writable(piece)
+
+
+def _typed_over(line: str) -> str:
+    """Return what is left of a line after its backspaces, which programs write to show their progress in place."""
+    if "\b" not in line:
+        return line
+    kept: list[str] = []
+    for char in line:
+        if char != "\b":
+            kept.append(char)
+        elif kept:
+            kept.pop()
+    return "".join(kept)
 
 
 def _cut(text: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.office.drawings import chart_lines
 
-from tests.support.documents import archive, epub
+from tests.support.documents import archive, docx, epub, paragraph
 from tests.unit.loader.kinds import Read, read_bytes
 
 MAIL = (
@@ -487,3 +487,27 @@ def test_whole_numbers_of_sheets_keep_all_digits() -> None:
         f'<c r="{at}1"><v>{value}</v></c>' for at, value in zip("ABC", ("4111111111111111", "1e20", "0.1"), strict=True)
     )
     assert read_bytes(workbook(f'<row r="1">{cells}</row>'), "a.xlsx").text.endswith("4111111111111111 | 1e+20 | 0.1")
+
+
+def test_documents_that_a_master_document_refers_to_are_noted() -> None:
+    body = f'{paragraph("Part one")}<w:p><w:subDoc r:id="rId9"/></w:p>'
+    found = read_bytes(docx(body, links={"rId9": "part%20two.docx"}), "a.docx")
+    assert (found.text, found.wheres) == ("Part one", ["part two.docx"])
+    assert found.notes == {NoteKind.MISSING_PART: 1}
+
+
+def test_hidden_sections_of_a_text_document_are_noted() -> None:
+    page = '<text:p>Seen</text:p><text:section text:display="none"><text:p>Hidden</text:p></text:section>'
+    found = opendocument("text", f"{page}<text:section><text:p>Also</text:p></text:section>")
+    assert (found.text, found.notes) == ("Seen\n\nAlso", {NoteKind.HIDDEN: 1})
+
+
+def test_escapes_of_properties_are_letters() -> None:
+    source = "caf\\u00e9=\\u4e2d\\u6587 \\ud83e\\uded6 \\\\u0041 \\ud83e!\n"
+    assert read_bytes(source.encode(), "a.properties").text == "café=中文 🫖 \\\\u0041 \ufffd!\n"
+    assert read_bytes(source.encode(), "a.txt").text == source
+
+
+def test_progress_that_was_typed_over_is_gone() -> None:
+    log = " 10%\b\b\b\b 99%\b\b\b\b100%\n\b\bN\bNA\bA_\bx\n"
+    assert read_bytes(log.encode(), "a.log").text == "100%\nNAx\n"

@@ -21,6 +21,8 @@ _SETTINGS = ".cfg .conf .env .ini .properties .toml .yaml .yml"
 # Encoding declarations of XML, Python, Emacs and CSS in the first lines.
 _DECLARED = re.compile(rb"(?:coding\s*[:=]\s*[\"']?|@charset\s+\"|\\inputenc\w*\[)([-\w.]{2,40})")
 _DECLARED_WITHIN = 200
+_ESCAPED = re.compile(r"(?<!\\)(?:\\u[0-9A-Fa-f]{4})+")
+"""Letters beyond Latin-1 in Java's files of properties."""
 
 
 def parse(file: File, limits: FileLimits) -> Parsed:
@@ -35,7 +37,11 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
     stream.seek(0)
     encoding = declared[1].decode("ascii") if declared else ""
     for block in decoding.blocks(stream, encoding, notes, line_break="\n"):
-        yield PageText(0, block)
+        yield PageText(0, _ESCAPED.sub(_letters, block) if file.name.lower().endswith(".properties") else block)
+
+
+def _letters(match: re.Match[str]) -> str:
+    return bytes.fromhex(match.group().replace("\\u", "")).decode("utf-16-be", "replace")
 
 
 FORMAT = Format(

@@ -176,6 +176,8 @@ class OpenDocumentReader:
                 self._blocks.paragraph(self._controls.get(attribute(element, "control"), ""))
             case "annotation":
                 self._blocks.paragraph(self._comment(element))
+            case "section" if attribute(element, "display") == "none":
+                self._notes.add(NoteKind.HIDDEN, "hidden section")
             case name if name not in _NOT_SHOWN:
                 self._children(element)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.failures import FileFailure
@@ -243,6 +244,9 @@ class WordReader:
                 self._waiting.append(self._comments.get(attribute(child, "id"), ""))
             case "txbxContent":
                 self._waiting.append(child)
+            case "subDoc":
+                target = self._links.get(relationship_id(child))
+                self._notes.add(NoteKind.MISSING_PART, unquote(target.target) if target else "subdocument")
             case _ if name not in _NOT_SHOWN:
                 text = _text_of_mark(name, child)
                 return self._inline(child) if text is None else text
