@@ -246,7 +246,7 @@ class WordReader:
                 self._waiting.append(child)
             case "subDoc":
                 target = self._links.get(relationship_id(child))
-                self._notes.add(NoteKind.MISSING_PART, unquote(target.target) if target else "subdocument")
+                self._notes.add(NoteKind.MISSING_PART, unquote(target.target).rpartition("/")[2] if target else "")
             case _ if name not in _NOT_SHOWN:
                 text = _text_of_mark(name, child)
                 return self._inline(child) if text is None else text
