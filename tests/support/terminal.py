@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -77,6 +78,16 @@ class Terminal:
     def text(self) -> str:
         """Return the screen as one text."""
         return "\n".join(self.lines())
+
+    def highlighted(self) -> list[str]:
+        """Return the pieces of the screen in bold and in color, in order."""
+        pieces = []
+        for y in range(self._screen.lines):
+            row = [self._screen.buffer[y][x] for x in range(self._screen.columns)]
+            for style, cells in groupby(row, lambda cell: (cell.bold, cell.fg)):
+                if style[0] and style[1] != "default":
+                    pieces.append("".join(cell.data for cell in cells))
+        return pieces
 
     def send(self, keys: str) -> None:
         """Type keys."""

@@ -121,5 +121,19 @@ def test_a_hit_is_shortened_around_what_matches() -> None:
     assert shown.startswith("…")
     assert shown.endswith("…")
     assert len(shown) <= 122
-    styled = highlighted("Tea steeps, 绿茶也一样", query_words("steeping 绿茶"))
-    assert [styled.plain[span.start : span.end] for span in styled.spans] == ["steeps", "绿茶也一样"]
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "marked"),
+    [
+        ("steeping 绿茶", "Tea steeps, 绿茶也一样", ["steeps", "绿茶"]),
+        ("绿茶怎么泡", "绿茶用八十度的水泡，不要问怎么泡红茶。", ["绿茶", "怎么泡"]),
+        ("茶", "绿茶和红茶", ["茶", "茶"]),
+        ("iPhone手机 là gì", "新iphone手机多少钱? Là gì?", ["iphone", "手机", "Là", "gì"]),
+        ("김치 레시피", "김치 담그는 레시피", ["김치", "레시피"]),
+        ("is it on", "It is on the table", []),
+    ],
+)
+def test_matches_are_highlighted(query: str, text: str, marked: list[str]) -> None:
+    styled = highlighted(text, query_words(query))
+    assert [styled.plain[span.start : span.end] for span in styled.spans] == marked

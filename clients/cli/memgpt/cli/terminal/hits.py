@@ -9,22 +9,33 @@ from rich.text import Text
 EXCERPT_CHARACTERS = 360
 """Maximum characters of an excerpt."""
 
-_WORD = re.compile(r"\w+")
+_UNSPACED = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Scripts without blanks between words: Thai, Kana, Han."""
+
+_WORD = re.compile(rf"[{_UNSPACED}]+|(?:(?![{_UNSPACED}])\w)+")
 _SHORT = 3
 """Minimum characters of a highlighted word; shorter ones match too much."""
 
 
 def query_words(query: str) -> frozenset[str]:
-    """Return the words of a query to highlight, in lower case and without inflectional endings."""
-    words = (word.lower() for word in _WORD.findall(query))
-    return frozenset(_stem(word) for word in words if len(word) >= _SHORT or not word.isascii())
+    """Return what to highlight for a query, in lower case: words without inflectional endings.
+
+    In scripts without blanks between words, these are pairs of characters.
+    """
+    words: set[str] = set()
+    for word in _WORD.findall(query.lower()):
+        if re.match(f"[{_UNSPACED}]", word):
+            words.update(word[place : place + 2] for place in range(max(1, len(word) - 1)))
+        elif len(word) >= _SHORT or not word.isascii():
+            words.add(_stem(word))
+    return frozenset(words)
 
 
 def excerpt(text: str, words: frozenset[str], limit: int = EXCERPT_CHARACTERS) -> str:
     """Return the excerpt of a text with the most matches, cut between words."""
     if len(text) <= limit:
         return text
-    places = [match.start() for match in _WORD.finditer(text) if _matches(match[0], words)]
+    places = [start for start, _ in _matches(text, words)]
     best, most = 0, 0
     for place in places:
         found = sum(place <= other < place + limit for other in places)
@@ -44,18 +55,31 @@ def excerpt(text: str, words: frozenset[str], limit: int = EXCERPT_CHARACTERS) -
 def highlighted(text: str, words: frozenset[str]) -> Text:
     """Return a text with its matches highlighted."""
     shown = Text(text)
-    for match in _WORD.finditer(text):
-        if _matches(match[0], words):
-            shown.stylize("bold yellow", match.start(), match.end())
+    for start, end in _matches(text, words):
+        shown.stylize("bold yellow", start, end)
     return shown
 
 
-def _matches(word: str, words: frozenset[str]) -> bool:
-    lower = word.lower()
-    if _stem(lower) in words:
-        return True
-    # In scripts without blanks, a "word" is a whole sentence.
-    return not word.isascii() and any(each in lower for each in words if not each.isascii())
+def _matches(text: str, words: frozenset[str]) -> list[tuple[int, int]]:
+    """Return where a text matches, in order; neighboring matches of one script without blanks are one."""
+    found: list[tuple[int, int]] = []
+    for match in _WORD.finditer(text):
+        start, word = match.start(), match[0].lower()
+        if not re.match(f"[{_UNSPACED}]", word):
+            if _stem(word) in words:
+                found.append(match.span())
+            continue
+        end = 0
+        for place in range(len(word)):
+            size = 2 if word[place : place + 2] in words else int(word[place] in words)
+            if not size:
+                continue
+            if place < end:
+                found[-1] = (found[-1][0], start + place + size)
+            else:
+                found.append((start + place, start + place + size))
+            end = place + size
+    return found
 
 
 def _stem(word: str) -> str:
