@@ -10,9 +10,9 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import block_pb2, quota_service_pb2, source_service_pb2, turn_pb2
 from memgpt.memory.v1 import recall_memory_service_pb2 as recall
 from memgpt.memory.v1 import shared_block_service_pb2 as shared
-from memgpt_memory.agents import MAX_BLOCKS, TurnStart, _cache
+from memgpt_memory.agents import MAX_BLOCKS, TurnRow, TurnStart, TurnState, _cache
 from memgpt_memory.messages import NewMessage, Role
-from memgpt_memory.turns import Grant, TurnRequest
+from memgpt_memory.turns import Grant, Step, TurnRequest
 from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import NOT_FOUND, PRECONDITION, UNAVAILABLE, refused
@@ -272,3 +272,22 @@ async def test_a_turn_begins_that_another_made_way_for_while_its_caller_read_its
         async with asyncio.timeout(_SECONDS):
             assert isinstance(granted := [event async for event in events][-1], Grant)
         assert granted.turn.request_id == "r1"
+
+
+async def test_the_end_of_a_turn_is_read_though_the_next_began_while_its_steps_were(
+    serve: Serve, milvus_lite_uri: str
+) -> None:
+    async with serve(milvus_lite_uri, lease_seconds=600.0) as memory:
+        agent = await memory.agent()
+        first = await memory.begin(agent.agent_id, "r0", "x")
+        await memory.commit(agent.agent_id, first.lease, 1, "a thought")
+        core = memory.core()
+        live = await core.agents.get(memory.tenant, agent.agent_id)
+        events = core.turns.read(live, "r0", 0, follow=True)
+        step = await anext(events)
+        assert isinstance(step, Step)
+        await memory.end(agent.agent_id, first.lease)
+        await memory.begin(agent.agent_id, "r1", "y")
+        async with asyncio.timeout(_SECONDS):
+            rest = [event async for event in events]
+        assert [event.state for event in rest if isinstance(event, TurnRow)] == [TurnState.COMPLETED]

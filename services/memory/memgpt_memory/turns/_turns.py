@@ -180,9 +180,14 @@ class Turns:
                 return
             if live.row.deleting:
                 raise unknown_turn(request_id)
-            current = live.row.turn
-            if current is None or current.key != key or (current.steps == turn.steps and not current.state.ended):
+            if turn.state is TurnState.QUEUED or self._is_as_read(live, turn, key):
                 await live.changed(self._lease_seconds)
+
+    @staticmethod
+    def _is_as_read(live: LiveAgent, turn: TurnRow, key: str) -> bool:
+        """Whether a running turn is still as it was read; while its steps were, it may have ended and another begun."""
+        running = live.running
+        return running is not None and running.key == key and running.steps == turn.steps
 
     async def list(self, live: LiveAgent, size: int, after: str) -> Page[TurnRow]:
         """Return a page of the agent's turns, the latest first; see `TurnHistory.list`."""
