@@ -291,3 +291,13 @@ async def test_the_end_of_a_turn_is_read_though_the_next_began_while_its_steps_w
         async with asyncio.timeout(_SECONDS):
             rest = [event async for event in events]
         assert [event.state for event in rest if isinstance(event, TurnRow)] == [TurnState.COMPLETED]
+
+
+async def test_agents_that_were_created_leave_the_cache(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cache, "_MAX_AGENTS", 8)
+    async with serve(milvus_lite_uri) as memory:
+        created = [(await memory.agent()).agent_id for _ in range(24)]
+        assert len(memory.core().agents._cache._recent) <= 8
+        assert [agent.agent_id for agent in await memory.listed()] == created

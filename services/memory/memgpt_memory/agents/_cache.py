@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from weakref import WeakValueDictionary
 
 from memgpt_memory.agents._live_agent import LiveAgent
@@ -55,7 +56,7 @@ class AgentCache:
         held = self._agents.get(live.id)
         if held is not None and not held.row.deleting:
             return held
-        self._agents[live.id] = self._recent[live.id] = live
+        self._remember(live)
         return live
 
     def remove(self, agent_id: str) -> None:
@@ -72,11 +73,15 @@ class AgentCache:
         held = self._agents.get(agent_id)
         if held is not None:
             return held
-        live = self._agents[agent_id] = self._recent[agent_id] = LiveAgent(state)
+        live = LiveAgent(state)
         # A lease that was held when this process started may still be in use, so it gets its full duration.
         live.lease_ends = self._leases_end
-        if len(self._recent) > _MAX_AGENTS:
-            for id_ in [id_ for id_, old in list(self._recent.items())[: _MAX_AGENTS // 8] if old.idle]:
-                if id_ != agent_id:
-                    del self._recent[id_]
+        self._remember(live)
         return live
+
+    def _remember(self, live: LiveAgent) -> None:
+        """Add an agent; where there are too many, drop some of those that were not used for longest."""
+        self._agents[live.id] = self._recent[live.id] = live
+        if len(self._recent) > _MAX_AGENTS:
+            for old in [old for old in islice(self._recent.values(), _MAX_AGENTS // 8) if old.idle and old is not live]:
+                del self._recent[old.id]
