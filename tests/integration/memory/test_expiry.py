@@ -168,6 +168,19 @@ async def test_what_nobody_reads_goes_too(serve: Serve, milvus_uri: str, clock: 
         assert live.state.message_count == 0
 
 
+async def test_a_clock_that_was_ahead_keeps_nothing_longer(serve: Serve, milvus_lite_uri: str, clock: Clock) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        agent = await memory.agent()
+        await keep(memory, agent.agent_id, message_ttl=HOUR)
+        clock.pass_(timedelta(days=30))
+        assert await memory.history(agent.agent_id) == []
+        clock.pass_(-timedelta(days=30))
+        await memory.turn(agent.agent_id, "hello")
+        assert await memory.history(agent.agent_id)
+        clock.pass_(HOUR + MINUTE)
+        assert await memory.history(agent.agent_id) == []
+
+
 async def test_page_tokens_stay_valid(serve: Serve, milvus_uri: str, clock: Clock) -> None:
     async with serve(milvus_uri) as memory:
         agent_id = (await memory.agent(message_ttl=duration(HOUR), note_ttl=duration(HOUR))).agent_id

@@ -52,11 +52,17 @@ class _Look:
 
     Attributes:
         lifetimes: The agent's times to live at that time.
-        due: When something may expire next, in microseconds since 1970.
+        time: When it was, in microseconds since 1970.
+        due: When something may expire next.
     """
 
     lifetimes: tuple[int, int]
+    time: int
     due: int
+
+    def is_due(self, time: int) -> bool:
+        """Whether something may have expired by a time: also if the clock was set back since."""
+        return not self.time <= time < self.due
 
 
 class Expiry:
@@ -137,7 +143,7 @@ class Expiry:
             self._unremoved.update(await self._agents.with_lifetimes())
             self._found_all = True
         time = now()
-        due = {agent_id for agent_id, look in self._looks.items() if look.due <= time}
+        due = {agent_id for agent_id, look in self._looks.items() if look.is_due(time)}
         for agent_id in sorted(due | self._unremoved):
             unremoved = agent_id in self._unremoved
             self._unremoved.discard(agent_id)
@@ -161,7 +167,7 @@ class Expiry:
             self._looks.pop(live.id, None)
             return False
         look = self._looks.get(live.id)
-        return look is None or look.lifetimes != lifetimes or look.due <= now()
+        return look is None or look.lifetimes != lifetimes or look.is_due(now())
 
     async def _hide(self, live: LiveAgent) -> None:
         # Readers at the same time wait for the first, whatever the number of rows that it looks at.
@@ -203,7 +209,7 @@ class Expiry:
             await self._agents.repository.commit(live, Expire(old_messages, old_notes))
             self._unremoved.add(live.id)
             self._wake.set()
-        self._looks[live.id] = _Look((row.message_ttl, row.note_ttl), min(next_message, next_note, horizon))
+        self._looks[live.id] = _Look((row.message_ttl, row.note_ttl), time, min(next_message, next_note, horizon))
 
     async def _expired_messages(self, live: LiveAgent, rows: Sequence[RowTime], time: int) -> tuple[set[int], int]:
         """Return the sequences of messages that expired, and when the next may expire."""
