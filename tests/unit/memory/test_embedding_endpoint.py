@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -156,6 +157,17 @@ ONE, TWO = embed("a", 256), embed("b", 256)
         json.dumps({"embeddings": {"float": [ONE, TWO]}}),
         json.dumps([ONE, TWO]),
         json.dumps([{"index": 0, "embedding": [ONE]}, {"index": 1, "embedding": [TWO]}]),
+        # Counted from 1, in floats or texts, or without the zero, as of Go.
+        json.dumps({"data": [{"index": 2, "embedding": TWO}, {"index": 1, "embedding": ONE}]}),
+        json.dumps({"data": [{"index": 1.0, "embedding": TWO}, {"index": "0", "embedding": ONE}]}),
+        json.dumps({"data": [{"index": 1, "embedding": TWO}, {"embedding": ONE}]}),
+        response([json.dumps(ONE), json.dumps(TWO)]),
+        json.dumps({"data": [{"vector": ONE}, {"vector": TWO}]}),
+        json.dumps({"result": {"shape": [2, 256], "data": [ONE, TWO]}, "success": True}),
+        json.dumps({"predictions": [{"embeddings": {"values": ONE}}, {"embeddings": {"values": TWO}}]}),
+        json.dumps(
+            {"output": {"embeddings": [{"text_index": 1, "embedding": TWO}, {"text_index": 0, "embedding": ONE}]}}
+        ),
     ],
 )
 async def test_shapes_of_responses(scripted_llm: Start, body: str) -> None:
@@ -165,12 +177,14 @@ async def test_shapes_of_responses(scripted_llm: Start, body: str) -> None:
         assert np.array_equal(await model.embed(["a", "b"]), expected(["a", "b"]))
 
 
-async def test_base64_although_float_was_asked_for(scripted_llm: Start) -> None:
+@pytest.mark.parametrize(
+    "encode", [base64.b64encode, base64.encodebytes, lambda data: base64.b64encode(data).rstrip(b"=")]
+)
+async def test_base64_although_float_was_asked_for(scripted_llm: Start, encode: Callable[[bytes], bytes]) -> None:
+    """Also with line breaks, and without padding."""
     packed = [np.array(vector, dtype="<f4").tobytes() for vector in (ONE, TWO)]
-    import base64
-
     llm = scripted_llm()
-    llm.fail_embeddings(Raw(response([base64.b64encode(one).decode() for one in packed])))
+    llm.fail_embeddings(Raw(response([encode(one).decode() for one in packed])))
     async with embedder(llm) as model:
         assert np.allclose(await model.embed(["a", "b"]), expected(["a", "b"]), atol=1e-3)
 

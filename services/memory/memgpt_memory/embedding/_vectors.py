@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_ENVELOPES = ("result", "output", "response", "body")
+"""Fields in which gateways pass on the whole response."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -32,8 +36,11 @@ def vectors_in(response: object, count: int) -> list[Numbers]:
 def _items(response: object) -> list[Any]:
     """Return the items of a response: OpenAI's ``data``, or what some servers send in its place."""
     if isinstance(response, Mapping):
-        for key in ("data", "embeddings", "embedding", "results"):
+        response = next((response[key] for key in _ENVELOPES if isinstance(response.get(key), Mapping)), response)
+        for key in ("data", "embeddings", "embedding", "results", "predictions"):
             value = response.get(key)
+            if isinstance(value, Mapping) and "embedding" in value:
+                return [value]
             if isinstance(value, Mapping):
                 value = next((one for one in value.values() if isinstance(one, list)), None)
             if isinstance(value, list):
@@ -46,17 +53,30 @@ def _items(response: object) -> list[Any]:
 
 def _in_order(items: Sequence[Any]) -> Sequence[Any]:
     """Return the items in order of index, or as they came if they have no distinct indexes."""
-    indices = [item.get("index") if isinstance(item, Mapping) else None for item in items]
+    indices = [_index(item) for item in items]
     if len(set(indices)) == 1:
         return items
-    if sorted(str(index) for index in indices) != sorted(str(index) for index in range(len(items))):
+    if indices.count(None) == 1:  # some servers leave out what is zero
+        indices[indices.index(None)] = 0
+    known = [index for index in indices if index is not None]
+    if sorted(known) not in (list(range(len(items))), list(range(1, len(items) + 1))):
         raise UnusableResponseError("returned vectors whose indices are missing or repeated")
-    return sorted(items, key=lambda item: int(item["index"]))
+    return [item for _, item in sorted(zip(known, items, strict=True), key=lambda pair: pair[0])]
+
+
+def _index(item: object) -> int | None:
+    if not isinstance(item, Mapping):
+        return None
+    index = item.get("index", item.get("text_index"))
+    try:
+        return int(index) if index is not None and float(index).is_integer() else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _embedding(item: object) -> object:
     if isinstance(item, Mapping):
-        item = item.get("embedding", item.get("values"))
+        item = next((item[key] for key in ("embedding", "embeddings", "vector", "values") if key in item), None)
     if isinstance(item, Mapping):
         item = next(iter(item.values()), None)
     return item
@@ -81,7 +101,11 @@ def _vector(value: object) -> Numbers:
 
 
 def _from_base64(text: str) -> object:
+    """Return the numbers in base64, which may have line breaks and no padding, or in JSON."""
+    plain = "".join(text.split())
     try:
-        return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
-    except (binascii.Error, ValueError):
+        if plain.startswith("["):
+            return json.loads(plain)
+        return np.frombuffer(base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True), dtype="<f4")
+    except (binascii.Error, ValueError, RecursionError):
         raise UnusableResponseError("returned a vector that is not base64") from None
