@@ -930,6 +930,21 @@ async def test_further_calls_of_an_answer_are_steps_of_their_own() -> None:
     assert called == ["archival_memory_insert", "core_memory_append", "send_message"]
 
 
+async def test_a_message_that_an_answer_has_twice_is_sent_once() -> None:
+    memory = FakeMemory(answered())
+    model = ScriptedModel(calls_of(say("Noted."), say("Noted."), say("And more.")))
+    feed = await run(make_loop(memory, model), request("I like tea."))
+    assert [b.text for b in await bodies(feed) if isinstance(b, AssistantMessage)] == ["Noted.", "And more."]
+
+
+async def test_a_tool_that_an_answer_calls_twice_is_called_twice() -> None:
+    memory, tools = FakeMemory(with_tool()), FakeTools(ToolResult(True, "six"), ToolResult(True, "six"))
+    roll = call("roll", request_heartbeat=False)
+    model = ScriptedModel(calls_of(roll, roll, say("Two.")))
+    await run(make_loop(memory, model, tools), request())
+    assert len(tools.calls) == 2
+
+
 async def test_further_calls_do_not_swallow_a_heartbeat_and_stop_at_a_failure() -> None:
     memory = FakeMemory(answered())
     search = call("archival_memory_search", query="x", request_heartbeat=True)

@@ -19,7 +19,18 @@ from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.memory_pressure import ContextView
 from memgpt_agent.context_window.window import WindowTooSmallError
-from memgpt_agent.domain import NO_USAGE, Context, Message, NewStep, Outcome, PlanEdit, Role, TurnState, Usage
+from memgpt_agent.domain import (
+    NO_USAGE,
+    Context,
+    FunctionCall,
+    Message,
+    NewStep,
+    Outcome,
+    PlanEdit,
+    Role,
+    TurnState,
+    Usage,
+)
 from memgpt_agent.functions import BUILT_IN_BY_NAME, MemorySearch
 from memgpt_agent.loop import boot, final_reply, summary
 from memgpt_agent.loop.answer_check import (
@@ -140,7 +151,7 @@ class StepRunner:
             words = self._last_words(context, outcome.state)
             return NewStep(turn.next_step, words, outcome=outcome), None
         view, completion = await self._answer(turn, context)
-        turn.further_calls.extend(completion.further[:_MAX_FURTHER])
+        turn.further_calls.extend(_further(completion))
         result = await self._executor.act(view.context, completion)
         return self._new_step(turn, view, result, completion.usage), completion.usage
 
@@ -271,6 +282,18 @@ def refusal(view: ContextView) -> str:
     return (
         f"the model refuses even {view.window.tokens} tokens as too long; set agent.context_window to the model's own"
     )
+
+
+def _further(completion: Completion) -> list[FunctionCall]:
+    """Return the further calls of an answer, without repetitions of its calls of built-in functions."""
+    seen = {(call.name, call.arguments) for call in [completion.call] if call is not None}
+    kept: list[FunctionCall] = []
+    for call in completion.further[:_MAX_FURTHER]:
+        if call.name in BUILT_IN_BY_NAME and (call.name, call.arguments) in seen:
+            continue
+        seen.add((call.name, call.arguments))
+        kept.append(call)
+    return kept
 
 
 def _writes(result: StepResult) -> bool:

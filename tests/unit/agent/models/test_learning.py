@@ -40,7 +40,7 @@ def test_facts_are_saved_before_the_call_beside_them_is_made() -> None:
     assert json.loads(found.calls[0].arguments) == {"name": "human", "content": "The user's name is Ada."}
 
 
-@pytest.mark.parametrize("nothing", ["", "  ", None, 7, ["x"]])
+@pytest.mark.parametrize("nothing", ["", "  ", None, 7, ["x"], "None", "n/a", "(nothing new)", "无。"])
 def test_nothing_is_saved_if_there_is_no_fact(nothing: object) -> None:
     found = calls_in(json.dumps(answer(new_about_user=nothing)), NAMES)
     assert [call.name for call in found.calls] == ["send_message"]

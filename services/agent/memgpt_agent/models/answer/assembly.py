@@ -14,7 +14,7 @@ from typing import Any
 from memgpt_agent import envelopes
 from memgpt_agent.models.answer.answer import RawCall
 from memgpt_agent.models.answer.function_names import FunctionNames
-from memgpt_agent.models.answer.lenient_json import decode
+from memgpt_agent.models.answer.lenient_json import decode, read_object
 from memgpt_agent.models.answer.surrogates import SurrogateJoiner, whole
 
 _MAX_CALLS = 32
@@ -61,13 +61,18 @@ class CallAssembly:
 
     def _add(self, entry: dict[str, Any]) -> _Open | None:
         function = entry.get("function") or entry.get("custom")
+        if isinstance(function, str):  # the name, or everything as JSON
+            function = read_object(function) or {**entry, "name": function}
         function = function if isinstance(function, dict) else entry
         name = function.get("name")
         name = name if isinstance(name, str) else ""
         arguments = arguments_of(function)
+        call_id = str(entry.get("id") or "")
+        if not name.strip() and not any(call.call_id == call_id for call in self._calls):
+            name = self._names.known(call_id)  # such as functions.send_message:0
         if not name.strip() and not arguments and not self._calls:
             return None
-        call = self._target(_index(entry.get("index")), str(entry.get("id") or ""), name)
+        call = self._target(_index(entry.get("index")), call_id, name)
         if call is None:
             return None
         self._touched.append(call)
@@ -80,7 +85,7 @@ class CallAssembly:
     def calls(self) -> tuple[RawCall, ...]:
         """Return the calls so far, without nameless ones and repetitions of a name without arguments."""
         named = [call for call in self._calls if call.name.strip()]
-        names = [self._names.spelled(whole(call.name)) for call in named]
+        names = [self._names.spelled(whole(call.name), bare=not call.arguments.strip()) for call in named]
         return tuple(
             RawCall(name, whole(call.arguments), call.extra or None)
             for place, (name, call) in enumerate(zip(names, named, strict=True))
@@ -138,7 +143,7 @@ class CallAssembly:
 
 def arguments_of(function: Mapping[str, Any]) -> str:
     """Return the text of the arguments in a part of a call, which some servers send as an object."""
-    given = next((function[key] for key in ("arguments", "input", "parameters") if function.get(key)), "")
+    given = next((function[key] for key in ("arguments", "input", "parameters", "args") if function.get(key)), "")
     return given if isinstance(given, str) else envelopes.dumps(given) if isinstance(given, dict | list) else ""
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, new_call_id
-from memgpt_agent.functions.function import INNER_THOUGHTS
+from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
+from memgpt_agent.functions.function import ABOUT_USER, INNER_THOUGHTS
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.answer.answer import Answer, MalformedError, RawCall
 from memgpt_agent.models.answer.function_names import FunctionNames
@@ -15,9 +17,10 @@ from memgpt_agent.models.answer.lenient_json import read_object
 from memgpt_agent.models.answer.partial_json import Path, StringReader
 from memgpt_agent.models.answer.reasoning import spoken
 from memgpt_agent.models.answer.surrogates import whole
-from memgpt_agent.models.answer.text_calls import calls_in, looks_like_a_call
+from memgpt_agent.models.answer.text_calls import TextCalls, calls_in, looks_like_a_call, unfold
 from memgpt_agent.models.base import Completion, ModelRequest
 
+_CALL_IN_REASONING = re.compile(r"<tool_call>|<function=|<invoke |\[TOOL_CALLS\]|<\|tool_call")
 _SHOWN, _REPAIR_TOKENS = 200, 128
 """Characters of an unusable answer that the model is shown again: it may be long, and is not an example to follow. Then
 the tokens that they take, with their note, from the room for the answer."""
@@ -37,13 +40,47 @@ def completion(answer: Answer, request: ModelRequest, *, as_json: bool) -> Compl
         return Completion(answer.refusal.strip(), usage=answer.usage)
     try:
         if answer.calls:
-            return _made(answer.text, answer.calls, answer, request)
+            unfolded = [TextCalls((raw,)) if answer.cut_off else unfold(raw, names) for raw in answer.calls]
+            thought = "\n".join(filter(None, (answer.text.strip(), *(one.thought for one in unfolded))))
+            return _made(thought, [call for one in unfolded for call in one.calls], answer, request)
         written = calls_in(answer.text, names, contiguous=as_json)
+        if not written.calls and not answer.text.strip() and not answer.cut_off:
+            written = calls_in(_tail_of_reasoning(answer.reasoning), names, contiguous=as_json)
         if written.calls:
-            return _made(written.thought, written.calls, answer, request)
+            return _made(written.thought, _without_copies(written.calls, answer, request), answer, request)
     except RecursionError:  # a value that could be read may be too deep to be written
         raise MalformedError("it is nested too deeply", answer) from None
     return _thought(answer, names, as_json=as_json)
+
+
+def is_whole(answer: Answer, request: ModelRequest, *, as_json: bool) -> bool:
+    """Whether an answer without a mark at its end holds complete calls; a text may have been cut off anywhere."""
+    if answer.calls:
+        return all(not raw.arguments.strip() or read_object(raw.arguments) is not None for raw in answer.calls)
+    return bool(calls_in(answer.text, FunctionNames(request.functions), contiguous=as_json).calls)
+
+
+def _tail_of_reasoning(reasoning: str) -> str:
+    """Return the call at the end of reasoning: parsers of servers take an answer without marks for reasoning."""
+    begun = reasoning.lstrip()
+    mark = _CALL_IN_REASONING.search(reasoning)
+    return begun if begun.startswith("{") else reasoning[mark.start() :] if mark else ""
+
+
+def _without_copies(calls: Sequence[RawCall], answer: Answer, request: ModelRequest) -> Sequence[RawCall]:
+    """Leave out a fact about the user that no one asked for, and that was copied from an earlier answer.
+
+    Endpoints without schemas do not keep models from it, and the fact may have been corrected since.
+    """
+    if request.learns or ABOUT_USER not in answer.text:
+        return calls
+    earlier = [message.function_call for message in request.messages if message.function_call is not None]
+    known = {_content(call.arguments) for call in earlier if call.name == CORE_MEMORY_APPEND.name}
+    return [c for c in calls if c.name != CORE_MEMORY_APPEND.name or _content(c.arguments) not in known]
+
+
+def _content(arguments: str) -> str:
+    return str(envelopes.parse(arguments).get("content", "")).strip()
 
 
 def _thought(answer: Answer, names: FunctionNames, *, as_json: bool) -> Completion:

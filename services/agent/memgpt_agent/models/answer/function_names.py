@@ -10,6 +10,8 @@ from memgpt_agent.functions import Function
 MAX_NAME = 64
 _SUFFIX = re.compile(r"(?::\d+|\(\)|<\|.*|\s.*)\Z", re.DOTALL)
 _PREFIX = re.compile(r".*[.:/]")
+_WORD = re.compile(r"\w+")
+_FAMILY = re.compile(r"(?:\w+__|(?:functions?|tools?|default_api|api|call)_)(?=\w)")
 _ODD = re.compile(r"[^a-z0-9]")
 
 
@@ -35,9 +37,22 @@ class FunctionNames:
                 return found
         return ""
 
-    def spelled(self, written: str) -> str:
-        """Return the name of the function that is meant, else the name as it was written, cut to a bound."""
-        return self.known(written) or written.strip()[:MAX_NAME]
+    def spelled(self, written: str, *, bare: bool = False) -> str:
+        """Return the name of the function that is meant, else the name as it was written, cut to a bound.
+
+        Args:
+            written: The name.
+            bare: Whether the call has no arguments: they may be in the name, which then stays whole.
+        """
+        if bare and not self.known(written) and any(mark in written for mark in "({"):
+            return written
+        return self.known(written) or self._inside(written) or written.strip()[:MAX_NAME]
+
+    def _inside(self, written: str) -> str:
+        """Return the only function that a text names, perhaps after a prefix; empty if there is none."""
+        words = [word for text in _WORD.findall(written) for word in (text, _FAMILY.sub("", text))]
+        found = set(filter(None, map(self.known, words)))
+        return found.pop() if len(found) == 1 else ""
 
 
 def _plain(name: str) -> str:

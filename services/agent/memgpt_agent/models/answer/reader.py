@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from memgpt_agent import envelopes
 from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
 from memgpt_agent.models.answer.assembly import CallAssembly
 from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.lenient_json import decode
 from memgpt_agent.models.answer.partial_json import PartialCall
 from memgpt_agent.models.answer.reasoning import ReasoningFilter, join_blocks, without_reasoning
 from memgpt_agent.models.answer.repetition import RepetitionDetector
@@ -32,6 +34,9 @@ _MARKUP_BEGINS = re.compile(
 _BLOCKS = ("reasoning_details", "thinking_blocks")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
+_CALLS = ("tool_calls", "function_call", "tool_call", "toolCalls", "functionCall")
+_WRAPPERS = ("data", "result", "output", "response", "body")
+"""Fields in which gateways pass on the whole answer."""
 
 
 class AnswerReader:
@@ -73,35 +78,47 @@ class AnswerReader:
         Raises:
             MalformedError: The answer is too long, or repeats itself.
         """
+        if isinstance(chunk, list):
+            for one in chunk:
+                self.chunk(one)
         if not isinstance(chunk, dict):
             return
+        chunk = _unwrapped(chunk)
         self._usage = self._usage.larger(read_usage(chunk))
         self._reasoning_tokens = reasoning_tokens(chunk) or self._reasoning_tokens
         choices = chunk.get("choices")
+        choices = [choices] if isinstance(choices, dict) else choices
         given = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
         if not given:
             self._native(chunk)
         # One answer is requested; some endpoints spread it over several choices.
         for choice in given:
             self._choice(choice)
+        if given and "tool_calls" in chunk:
+            self._add_calls(_entries(chunk["tool_calls"]))
 
     def _choice(self, choice: dict[str, object]) -> None:
-        if choice.get("finish_reason"):
-            self._finish = finish_of(choice["finish_reason"])
         delta, message = choice.get("delta"), choice.get("message")
+        reason = choice.get("finish_reason") or (delta.get("finish_reason") if isinstance(delta, dict) else None)
+        if reason:
+            self._finish = finish_of(reason)
         if isinstance(delta, dict) and any(delta.values()):
             self._delta(delta)
         elif isinstance(message, dict):
             self._message(message)
         elif isinstance(text := choice.get("text"), str):
             self._write(text)
+        if "tool_calls" in choice:
+            self._add_calls(_entries(choice["tool_calls"]))
 
     def _native(self, chunk: dict[str, object]) -> None:
         """Add a chunk in Ollama's own form, in which each has a ``message`` with the next piece."""
         if isinstance(message := chunk.get("message"), dict):
             self._delta(message)
+        elif any(key in chunk for key in ("tool_calls", "content")):
+            self._delta(chunk)
         if chunk.get("done") is True:
-            self._finish = finish_of(chunk.get("done_reason"))
+            self._finish = finish_of(chunk.get("done_reason") or "stop")
 
     def answer(self) -> Answer:
         """Return the answer, after its last chunk."""
@@ -130,7 +147,7 @@ class AnswerReader:
         if known and text.startswith(known.strip()):
             message = {**message, "content": text[len(known.strip()) :]}
         if self._calls.calls():
-            message = {key: value for key, value in message.items() if key not in ("tool_calls", "function_call")}
+            message = {key: value for key, value in message.items() if key not in _CALLS}
         self._delta({key: value for key, value in message.items() if key not in self._blocks})
 
     def _delta(self, delta: dict[str, object]) -> None:
@@ -141,6 +158,10 @@ class AnswerReader:
                 join_blocks(self._blocks.setdefault(key, []), given)
                 self.size += 1
         content = delta.get("content")
+        if not content and isinstance(delta.get("parsed"), dict):
+            content = delta["parsed"]
+        if isinstance(content, dict) and not {"type", "text", "content"} & content.keys():
+            content = envelopes.dumps(content)  # the answer in JSON, which the server has decoded
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
         for part in parts:
             self._reason(part.get("thinking") or part.get("reasoning"))
@@ -149,9 +170,8 @@ class AnswerReader:
             self._write(text)
         if isinstance(refusal := delta.get("refusal"), str):
             self._refuse(refusal)
-        calls = delta.get("tool_calls") or delta.get("function_call")
-        if calls:
-            self._add_calls(calls if isinstance(calls, list) else [calls])
+        calls = next((delta[key] for key in _CALLS if delta.get(key)), None)
+        self._add_calls([*_entries(calls), *filter(None, map(_call_in, parts))])
 
     def _reason(self, value: object) -> None:
         for text in _texts(value):
@@ -190,8 +210,8 @@ class AnswerReader:
             begun.startswith(f"{name}(") or name.startswith(begun) for name in self._names.by_name
         )
 
-    def _add_calls(self, entries: list[object]) -> None:
-        self.size += 1
+    def _add_calls(self, entries: Sequence[object]) -> None:
+        self.size += bool(entries)
         for name, new, shown in self._calls.add(entries):
             self._grow(new)
             if shown:
@@ -204,6 +224,35 @@ class AnswerReader:
             raise MalformedError(answer.cut_off, answer, at_fault=not answer.text.strip() and not answer.calls)
         self.size += len(text)
         self._circles = self._repetition.feed(text) or self._circles
+
+
+def _unwrapped(chunk: dict[str, object]) -> dict[str, object]:
+    """Return the answer inside a gateway's envelope."""
+    if "choices" in chunk or "message" in chunk:
+        return chunk
+    inside = (chunk[key] for key in _WRAPPERS if isinstance(chunk.get(key), dict))
+    found = next(
+        (one for one in inside if isinstance(one, dict) and {"choices", "message", "tool_calls"} & one.keys()), None
+    )
+    return chunk if found is None else {**chunk, **found}
+
+
+def _entries(calls: object) -> list[object]:
+    """Return the calls in a field, which may be one call, several, or their JSON."""
+    if isinstance(calls, str) and calls.lstrip()[:1] in ("{", "["):
+        try:
+            calls, _ = decode(calls)
+        except ValueError:
+            return []
+    return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []
+
+
+def _call_in(part: dict[str, object]) -> object:
+    """Return the call in a part of a content; None for other parts."""
+    for key in ("function_call", "functionCall", "tool_call", "function"):
+        if isinstance(part.get(key), dict):
+            return part[key]
+    return part if str(part.get("type")) in ("tool_use", "tool_call", "function_call") else None
 
 
 def _texts(content: object) -> Iterator[str]:

@@ -12,7 +12,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from memgpt_agent import envelopes
@@ -21,7 +21,7 @@ from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
 from memgpt_agent.functions.function import ABOUT_USER, HUMAN, INNER_THOUGHTS, Function
 from memgpt_agent.models.answer.answer import RawCall
 from memgpt_agent.models.answer.function_names import MAX_NAME, FunctionNames
-from memgpt_agent.models.answer.lenient_json import decode
+from memgpt_agent.models.answer.lenient_json import decode, read_object
 
 _MAX_TEXT = 200_000
 _MAX_CALLS = 32
@@ -36,6 +36,13 @@ _ARGUMENT_KEYS = (
 _CALL_KEYS = ("call", "function_call", "tool_call", "tool_calls", "function_calls", "calls", "tool_uses", "actions")
 _THOUGHT_KEYS = (INNER_THOUGHTS, "thought", "thoughts", "reasoning", "thinking")
 _OTHER_KEYS = ("id", "type", "index")
+_NOTHING = re.compile(
+    r"\W*(?:(?:none|null|nil|undefined|n/?a|no|nothing|unknown|empty)(?: new)?(?: facts?)?|无|沒有|没有|)\W*",
+    re.IGNORECASE,
+)
+"""What models write in place of no fact."""
+
+_NO_PLAIN_TEXT = ("{", "[", "'", '"', "`", "<", "(")
 
 _TAG = re.compile(
     r"<[\w｜|:]*?(?:function|invoke|tool)(?:=|\s+name\s*=\s*|:)\s*[\"']?(?P<name>[\w.\-]{1,80})[\"']?\s*>"
@@ -108,7 +115,7 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
         contiguous: Whether to stop at the first prose after a call: unconstrained models continue with invented results
             and calls.
     """
-    text = _spelled(text[:_MAX_TEXT])
+    text = _spelled(_unquoted(text[:_MAX_TEXT]))
     calls: list[RawCall] = []
     thoughts: list[str] = []
     around: list[str] = []
@@ -131,6 +138,44 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
     return TextCalls(
         tuple(calls[:_MAX_CALLS]), "\n".join(filter(None, (*thoughts, beside if _PROSE.search(beside) else "")))
     )
+
+
+def unfold(raw: RawCall, names: FunctionNames) -> TextCalls:
+    """Return the calls that a call wraps, in its name or in its arguments; else the call itself.
+
+    Some servers also wrap the JSON of a constrained answer in the call of a function of their own.
+    """
+    function = names.by_name.get(raw.name)
+    value = read_object(raw.arguments) or {}
+    if function is None:
+        written = TextCalls(*interpret(value, names)) if raw.arguments.strip() else calls_in(raw.name, names)
+        return written if written.calls else TextCalls((replace(raw, name=raw.name[:MAX_NAME]),))
+    own = frozenset(cast(Mapping[str, Any], parameters_schema(function, inner_thoughts=True)["properties"]))
+    inner = next((value[key] for key in _ARGUMENT_KEYS if key not in own and isinstance(value.get(key), dict)), None)
+    if inner and inner.keys() <= own and value.keys() <= {*_ARGUMENT_KEYS, *_NAME_KEYS, *_OTHER_KEYS, *own}:
+        beside = {key: given for key, given in value.items() if key in own - set(_NAME_KEYS)}
+        return TextCalls((replace(raw, arguments=envelopes.dumps({**beside, **inner})),))
+    text, plain = sole_text(function), raw.arguments.strip()
+    if text and not value and not plain.startswith((*_NO_PLAIN_TEXT, text)) and not _NOTHING.fullmatch(plain):
+        return TextCalls((replace(raw, arguments=envelopes.dumps({text: plain})),))
+    return TextCalls((raw,))
+
+
+def sole_text(function: Function) -> str:
+    """Return the only argument that a function requires, if it is a text: it may stand without its name."""
+    required = [parameter for parameter in function.parameters if parameter.required]
+    return required[0].name if len(required) == 1 and required[0].type == "string" else ""
+
+
+def _unquoted(text: str) -> str:
+    """Return the text that a JSON string holds: servers encode an answer twice."""
+    if text.lstrip()[:1] != '"':
+        return text
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, str) else text
 
 
 def _spelled(text: str) -> str:
@@ -272,8 +317,11 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
         return (), ""
     thought = next((str(value[key]) for key in _THOUGHT_KEYS if isinstance(value.get(key), str)), "")
     for key in _CALL_KEYS:
-        if isinstance(value.get(key), dict | list):
-            calls, inner = interpret(value[key], names, depth + 1)
+        given = value.get(key)
+        if isinstance(given, str) and (written := calls_in(given, names)).calls:
+            return (*_learned(value), *written.calls), thought
+        if isinstance(given, dict | list):
+            calls, inner = interpret(given, names, depth + 1)
             if calls:
                 return (*_learned(value), *calls), "\n".join(filter(None, (thought, inner)))
     if isinstance(value.get("function"), dict):
@@ -285,15 +333,17 @@ def interpret(value: object, names: FunctionNames, depth: int = 0) -> tuple[tupl
             # A name alone is not a call of a function that needs arguments.
             complete = arguments or not any(parameter.required for parameter in names.by_name[name].parameters)
             return ((RawCall(name, envelopes.dumps(arguments)),), thought) if complete else ((), "")
-    named = [(names.known(key), given) for key, given in value.items() if isinstance(given, dict)]
-    calls = tuple(RawCall(name, envelopes.dumps(given)) for name, given in named if name)
+    named = [(names.known(key), given) for key, given in value.items() if isinstance(given, dict | str)]
+    texts = {name: sole_text(names.by_name[name]) for name, given in named if name and isinstance(given, str)}
+    given_by_name = [(name, {texts[name]: given} if texts.get(name) else given) for name, given in named if name]
+    calls = tuple(RawCall(name, envelopes.dumps(given)) for name, given in given_by_name if isinstance(given, dict))
     return calls, thought if calls else ""
 
 
 def _learned(value: Mapping[str, Any]) -> tuple[RawCall, ...]:
     """Return the call that saves the facts about the user beside a call; see ``schemas.json_schema``."""
     line = value.get(ABOUT_USER)
-    if not isinstance(line, str) or not line.strip():
+    if not isinstance(line, str) or _NOTHING.fullmatch(line.strip()):
         return ()
     return (RawCall(CORE_MEMORY_APPEND.name, envelopes.dumps({"name": HUMAN, "content": line.strip()})),)
 
@@ -308,6 +358,8 @@ def _arguments(value: Mapping[str, Any], name_key: str, function: Function) -> M
                 given, _ = decode(given, given.index("{"))
             except ValueError:
                 continue
+        if isinstance(given, str) and key not in own and given.strip() and (text := sole_text(function)):
+            given = {text: given}
         if isinstance(given, dict):
             # Arguments that were written beside the object, such as request_heartbeat.
             own_names = own.keys() - {name_key, key, *_OTHER_KEYS}

@@ -1,0 +1,157 @@
+"""Calls that gateways and servers put in other places or forms than OpenAI's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from memgpt_agent import envelopes
+from memgpt_agent.domain import FunctionCall, Message, Role
+from memgpt_agent.functions import BUILT_IN, Function, Parameter
+from memgpt_agent.models.answer.answer import MalformedError
+from memgpt_agent.models.answer.completion import completion
+from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.reader import AnswerReader
+from memgpt_agent.models.base import Completion, ModelRequest
+
+from tests.unit.agent.models.asking import Sink, calls, question
+
+HELLO = [("send_message", {"message": "Hello."})]
+ARGUMENTS = {"message": "Hello."}
+TEXT = json.dumps(ARGUMENTS)
+ANSWER = {"inner_thoughts": "I greet.", "call": {"function": "send_message", "arguments": ARGUMENTS}}
+
+
+def read(chunks: list[Any], request: ModelRequest | None = None, *, as_json: bool = False) -> Completion:
+    """Read an answer as it comes from the connection."""
+    request = request or question()
+    reader = AnswerReader(Sink(), FunctionNames(request.functions), as_json=as_json)
+    for chunk in chunks:
+        reader.chunk(chunk)
+    return completion(reader.answer(), request, as_json=as_json)
+
+
+def delta(finish: str | None = None, **fields: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
+
+
+def made(name: object = "send_message", arguments: object = TEXT, **more: object) -> dict[str, object]:
+    return {"index": 0, "id": "a", "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+PLACES: dict[str, Any] = {
+    "beside the delta": {"choices": [{"index": 0, "tool_calls": [made()], "delta": {}}]},
+    "beside the message": {"choices": [{"tool_calls": [made()], "message": {"content": "I greet."}}]},
+    "beside the choices": {"choices": [{"delta": {"content": ""}}], "tool_calls": [made()]},
+    "one call in place of a list": delta(tool_calls=made()),
+    "a list as JSON": delta(tool_calls=json.dumps([made()])),
+    "tool_call": delta(tool_call=made()),
+    "toolCalls": delta(toolCalls=[made()]),
+    "a part tool_use": delta(content=[{"type": "tool_use", "id": "x", "name": "send_message", "input": ARGUMENTS}]),
+    "a part tool_call": delta(content=[{"type": "tool_call", "name": "send_message", "arguments": ARGUMENTS}]),
+    "a part function_call": delta(content=[{"function_call": {"name": "send_message", "arguments": TEXT}}]),
+    "a part functionCall": delta(content=[{"functionCall": {"name": "send_message", "args": ARGUMENTS}}]),
+    "one choice in place of a list": {"choices": {"index": 0, "delta": {"tool_calls": [made()]}}},
+    "an envelope data": {"code": 0, "data": {"choices": [{"message": {"tool_calls": [made()]}}]}},
+    "an envelope result": {
+        "success": True,
+        "result": {"response": "", "tool_calls": [{"name": "send_message", "arguments": ARGUMENTS}]},
+    },
+    "an envelope output": {"output": {"choices": [{"message": {"tool_calls": [made()]}}]}, "request_id": "x"},
+    "a list around the chunk": [delta(tool_calls=[made()])],
+    "the finish in the delta": delta(tool_calls=[made()], finish_reason="tool_calls"),
+}
+
+FORMS: dict[str, dict[str, object]] = {
+    "the function as its name": {"index": 0, "function": "send_message", "arguments": TEXT},
+    "the function as JSON": {"index": 0, "function": json.dumps({"name": "send_message", "arguments": TEXT})},
+    "args": {"name": "send_message", "args": ARGUMENTS, "id": "x"},
+    "the name in the id": made(None, id="functions.send_message:0"),
+    "arguments in arguments": made(arguments=json.dumps({"arguments": ARGUMENTS})),
+    "parameters in arguments": made(arguments=json.dumps({"parameters": ARGUMENTS})),
+    "the whole call in arguments": made(arguments=json.dumps({"name": "send_message", "arguments": ARGUMENTS})),
+    "a plain text": made(arguments="Hello."),
+    "the arguments in the name": made(f"send_message({TEXT})", ""),
+    "the name as JSON": made('{"name": "send_message"}'),
+    "the header in the name": made("assistant<|channel|>analysis to=functions.send_message"),
+    "a family before the name": made("functions_send_message"),
+    "a server before the name": made("mcp__memgpt__send_message"),
+    "the constrained answer as a call": made("json_tool_call", json.dumps(ANSWER)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_call_in_an_odd_place(place: str) -> None:
+    assert calls(read([PLACES[place]])) == HELLO
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_call_in_an_odd_form(form: str) -> None:
+    assert calls(read([delta(tool_calls=[FORMS[form]]), delta("tool_calls")])) == HELLO
+
+
+JSON: dict[str, object] = {
+    "decoded by the server": delta(content=ANSWER),
+    "decoded beside the content": {"choices": [{"message": {"content": None, "parsed": ANSWER}}]},
+    "encoded twice": delta(content=json.dumps(json.dumps(ANSWER))),
+    "in the reasoning": delta("stop", reasoning_content=json.dumps(ANSWER)),
+    "as in Python": delta(content=json.dumps({**ANSWER, "call": "send_message(message='Hello.')"})),
+    "arguments as a text": delta(content=json.dumps({"call": {"function": "send_message", "arguments": "Hello."}})),
+    "the text under the name": delta(content=json.dumps({"call": {"send_message": "Hello."}})),
+}
+
+
+@pytest.mark.parametrize("form", JSON)
+def test_an_answer_in_json_in_an_odd_form(form: str) -> None:
+    assert calls(read([JSON[form]], as_json=True)) == HELLO
+
+
+def test_a_call_that_a_server_took_for_reasoning() -> None:
+    written = f'I greet.\n<tool_call>\n{{"name": "send_message", "arguments": {TEXT}}}\n</tool_call>'
+    assert calls(read([delta(reasoning_content=written), delta("stop")])) == HELLO
+    with pytest.raises(MalformedError):
+        read([delta(reasoning_content=written), delta("length")])  # perhaps a draft
+
+
+def test_what_is_no_message_is_not_sent() -> None:
+    for arguments in ('{"message": "Hel', "null", "message=Hello", "('Hello')", "undefined"):
+        found = read([delta("tool_calls", tool_calls=[made(arguments=arguments)])])
+        assert found.call is not None
+        assert "message" not in envelopes.parse(found.call.arguments), arguments
+
+
+def test_a_text_that_was_cut_off_is_not_a_whole_message() -> None:
+    with pytest.raises(MalformedError, match="cut off"):
+        read([delta("length", tool_calls=[made(arguments="Hello, I")])])
+
+
+def test_arguments_of_their_own_are_not_unwrapped() -> None:
+    lookup = Function("look_up", "", (Parameter("input", "string", ""), Parameter("query", "string", "")))
+    arguments = {"input": {"query": "a"}, "query": "b"}
+    given = question(functions=(*BUILT_IN, lookup))
+    assert calls(read([delta(tool_calls=[made("look_up", json.dumps(arguments))])], given)) == [("look_up", arguments)]
+
+
+def saved(line: str) -> list[Message]:
+    call = FunctionCall("c1", "core_memory_append", json.dumps({"name": "human", "content": line}))
+    return [Message(Role.ASSISTANT, "", function_call=call), Message(Role.TOOL, "{}", call_id="c1")]
+
+
+@pytest.mark.parametrize("line", ["The user lives in Berlin.", "The user lives in Paris."])
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_fact_that_was_copied_from_an_earlier_answer_is_not_saved_again(line: str, learns: bool) -> None:
+    """Endpoints without schemas let models copy the place of the facts; the fact may have been corrected since."""
+    messages = [Message(Role.SYSTEM, ""), Message(Role.USER, "Hello?"), *saved("The user lives in Berlin.")]
+    request = ModelRequest(messages, BUILT_IN, learns=learns)
+    found = read([delta(content=json.dumps({"new_about_user": line, **ANSWER}))], request, as_json=True)
+    copied = not learns and "Berlin" in line
+    assert [name for name, _ in calls(found)] == ["core_memory_append"] * (not copied) + ["send_message"]
+
+
+def test_the_only_call_of_an_answer_stays_if_the_fact_is_known() -> None:
+    """Only what stands beside another call is left out."""
+    request = ModelRequest([Message(Role.SYSTEM, ""), *saved("The user lives in Berlin.")], BUILT_IN)
+    arguments = {"name": "human", "content": "The user lives in Berlin."}
+    found = read([delta(tool_calls=[made("core_memory_append", json.dumps(arguments))])], request)
+    assert calls(found) == [("core_memory_append", arguments)]
