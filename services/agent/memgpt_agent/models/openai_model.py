@@ -25,7 +25,7 @@ from memgpt_agent.context_window.window import raw_function_tokens, raw_size
 from memgpt_agent.domain import NO_USAGE, Usage
 from memgpt_agent.models import refusal_errors
 from memgpt_agent.models.answer.answer import FILTERED, LENGTH, Answer, MalformedError
-from memgpt_agent.models.answer.completion import completion, cut_short, repair
+from memgpt_agent.models.answer.completion import completion, cut_short, is_whole, repair
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
 from memgpt_agent.models.answer.text_calls import calls_in
@@ -33,7 +33,7 @@ from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflow
 from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.modes import Modes
 from memgpt_agent.models.request.dialect import Dialect
-from memgpt_agent.models.transport import EndpointError, Transport
+from memgpt_agent.models.transport import END, EndpointError, Transport
 
 _log = structlog.get_logger(__name__)
 
@@ -276,24 +276,28 @@ class OpenAIModel:
                 as_json=mode is CallMode.JSON_SCHEMA and bool(request.functions),
             )
             try:
-                answer = await self._read(body, dialect.path, reader)
+                answer, marked = await self._read(body, dialect.path, reader)
             except EndpointError as error:
                 changed = dialect.adapt(body, error.refusal, changes)
                 if not changed:
                     raise
                 _log.info("model_request_adapted", model=name, change=changed, quote=error.refusal.quote)
                 continue
+            whole = is_whole(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
+            if not dialect.believes(marked=marked or bool(answer.finish), whole=whole):
+                raise EndpointError(Refusal(Meaning.UNAVAILABLE, 200, "", "half of an answer"))
             return self._counted(request, answer)
         raise EndpointError(Refusal(Meaning.REFUSED, 400, "", "every option of the request"))
 
-    async def _read(self, body: dict[str, object], path: str, reader: AnswerReader) -> Answer:
-        """Read one answer to its end; fail if nothing comes for too long."""
-        silence = self._settings.timeout
+    async def _read(self, body: dict[str, object], path: str, reader: AnswerReader) -> tuple[Answer, bool]:
+        """Return one answer, and whether its end was marked; fail if nothing comes for too long."""
+        silence, marked = self._settings.timeout, False
         try:
             async with asyncio.timeout(context.remaining(silence)) as limit:
                 async for chunk in self._transport.chunks(body, path):
                     before = reader.size
                     reader.chunk(chunk)
+                    marked = marked or chunk == END
                     if reader.size > before:
                         limit.reschedule(asyncio.get_running_loop().time() + (context.remaining(silence) or silence))
         except TimeoutError as error:
@@ -302,7 +306,7 @@ class OpenAIModel:
                 " agent.model_timeout",
                 model=str(body.get("model", self._settings.model)),
             ) from error
-        return reader.answer()
+        return reader.answer(), marked
 
     def _counted(self, request: ModelRequest, answer: Answer) -> Answer:
         """Return the answer with its usage, and correct the token counts by it."""

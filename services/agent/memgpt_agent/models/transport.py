@@ -21,6 +21,9 @@ _MAX_EVENT_LINES = 1000
 _RAW = {"X-Stainless-Raw-Response": "stream"}
 _JSON_BEGINS = ("{", "[", '"')
 
+END = "[DONE]"
+"""Comes after the last chunk of an answer that certainly is whole."""
+
 
 class EndpointError(Exception):
     """The endpoint returned no answer. ``refusal`` says why."""
@@ -59,7 +62,7 @@ class Transport:
         await self._client.close()
 
     async def chunks(self, body: Mapping[str, object], path: str) -> AsyncIterator[object]:
-        """Send a request, and yield the chunks of its answer as decoded JSON.
+        """Send a request, and yield the chunks of its answer as decoded JSON, then `END` if its end was marked.
 
         An answer that was not streamed is one chunk.
 
@@ -100,6 +103,8 @@ class Transport:
             yield self._checked(data, status, headers)
         if not reader.events and not reader.done:
             yield self._whole(reader.rest, status, headers)
+        if reader.done or reader.whole:
+            yield END
 
     def _checked(self, data: str, status: int, headers: Mapping[str, str]) -> object:
         """Return the JSON of one event."""
@@ -154,11 +159,16 @@ class _EventReader:
     """
 
     def __init__(self) -> None:
-        self.events = 0
+        self.events = self._fields = 0
         self.done = False
         self.rest = ""
         self._buffer = bytearray()
         self._data: list[str] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether the body was one JSON text rather than a stream."""
+        return self.events < 2 and not self._fields
 
     async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
         """Yield the data of each event, until the end or ``[DONE]``."""
@@ -170,14 +180,14 @@ class _EventReader:
                 del self._buffer[: end + 1]
                 searched = 0
                 for data in self._line(line):
-                    if data == "[DONE]":
+                    if data == END:
                         self.done = True
                         return
                     yield data
             if len(self._buffer) > _MAX_LINE or len(self.rest) > _MAX_BODY:
                 raise _endless()
         for data in (*self._line(bytes(self._buffer)), *self._line(b"")):
-            if data == "[DONE]":
+            if data == END:
                 self.done = True
                 return
             yield data
@@ -189,6 +199,7 @@ class _EventReader:
             # The blank line between two events is missing sometimes.
             ended = self._flush() if self._data and _is_json("\n".join(self._data)) else []
             self._data.append(text[5:].strip())
+            self._fields += 1
             if len(self._data) > _MAX_EVENT_LINES or sum(map(len, self._data)) > _MAX_LINE:
                 raise _endless()
             return ended
@@ -218,7 +229,7 @@ def _is_json(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
-        return text == "[DONE]"
+        return text == END
     return True
 
 

@@ -120,7 +120,8 @@ async def test_arguments_with_quotation_marks_and_line_breaks(scripted_llm: Star
 
 
 async def test_half_of_the_arguments_is_not_completed(scripted_llm: Start) -> None:
-    answer, _, _ = await ask(scripted_llm, Stream((chunk(tool_calls=[entry('{"message": "Hi, half', index=0)]),)))
+    half = chunk(tool_calls=[entry('{"message": "Hi, half', index=0)])
+    answer, _, _ = await ask(scripted_llm, Stream((half, chunk("tool_calls"))))
     assert answer.call is not None
     assert answer.call.arguments == '{"message": "Hi, half'  # told to the model as a failed call
 

@@ -47,6 +47,7 @@ class Dialect:
         self._paths = ["/chat/completions"] + ([] if address.versioned else ["/v1/chat/completions"])
         self._dropped: frozenset[str] = frozenset()
         self._unconstrained = 0
+        self._marks_ends: bool | None = None
         self.most_tokens = 0
         self.changes = 0
         self.quirks = Quirks()
@@ -81,6 +82,23 @@ class Dialect:
             if self._takes("parallel_tool_calls"):
                 body["parallel_tool_calls"] = False
         return body
+
+    def believes(self, *, marked: bool, whole: bool) -> bool:
+        """Whether to take an answer for whole, or for one whose connection broke off without an error.
+
+        An endpoint that has never marked the end of an answer is believed from its second such answer on.
+
+        Args:
+            marked: Whether its end was marked.
+            whole: Whether it seems whole without a mark.
+        """
+        if marked or whole:
+            self._marks_ends = self._marks_ends or marked
+            return True
+        believed = self._marks_ends is False
+        if self._marks_ends is None:
+            self._marks_ends = False
+        return believed
 
     def adapt(self, body: Body, refusal: Refusal, since: int) -> str:
         """Change one thing for the next request, unless another call has changed something in the meantime.

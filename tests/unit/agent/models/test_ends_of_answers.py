@@ -1,0 +1,89 @@
+"""Answers whose connection ends without an error before they are whole, and endpoints that never mark an end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from memgpt_agent.domain import Message, Role
+from memgpt_agent.models.base import ModelRequest
+from memgpt_agent.models.endpoint import CallMode
+from memgpt_runtime import errors
+
+from tests.support.scripted_llm import Raw, ScriptedLLM, Stream, chunk
+from tests.unit.agent.models.asking import Sink, calls, model_at, question
+
+Start = Callable[..., ScriptedLLM]
+HELLO = [("send_message", {"message": "Hello."})]
+CALL = {"index": 0, "id": "a", "function": {"name": "send_message", "arguments": '{"message": "Hello."}'}}
+WHOLE = Stream((chunk(tool_calls=[CALL]), "[DONE]"))
+HALF_CALL = Stream(
+    (chunk(tool_calls=[{**CALL, "function": {"name": "send_message", "arguments": '{"message": "He'}}]),)
+)
+HALF_TEXT = Stream((chunk(content="I should first look up what the"),))
+HALVES = {"a call": HALF_CALL, "a text": HALF_TEXT, "nothing": Stream((chunk(role="assistant"),))}
+SUMMARIZE = ModelRequest([Message(Role.SYSTEM, "Summarize."), Message(Role.USER, "Hello.")])
+
+
+@pytest.mark.parametrize("half", HALVES)
+async def test_half_of_an_answer_is_asked_again(scripted_llm: Start, half: str) -> None:
+    llm, sink = scripted_llm([HALVES[half], WHOLE]), Sink()
+    async with model_at(llm) as model:
+        assert calls(await model.complete(question(), sink)) == HELLO
+    assert len(llm.requests) == 2
+    assert "broke off" in sink.restarts[0]
+    assert "look up" not in sink.text.values()
+
+
+async def test_half_of_an_answer_in_json_is_asked_again(scripted_llm: Start) -> None:
+    text = json.dumps({"inner_thoughts": "", "call": {"function": "send_message", "arguments": {"message": "Hello."}}})
+    llm = scripted_llm([Stream((chunk(content=text[:40]),)), Stream((chunk(content=text), chunk("stop")))])
+    async with model_at(llm, CallMode.JSON_SCHEMA) as model:
+        assert calls(await model.complete(question(), Sink())) == HELLO
+
+
+async def test_half_of_a_summary_is_asked_again(scripted_llm: Start) -> None:
+    llm = scripted_llm([HALF_TEXT, Stream((chunk(content="We talked about tea."), chunk("stop")))])
+    async with model_at(llm) as model:
+        assert (await model.complete(SUMMARIZE, Sink())).text == "We talked about tea."
+
+
+async def test_an_endpoint_that_always_breaks_off_is_an_error(scripted_llm: Start) -> None:
+    llm = scripted_llm([WHOLE, HALF_TEXT, HALF_TEXT, HALF_TEXT])
+    async with model_at(llm) as model:
+        await model.complete(question(), Sink())
+        with pytest.raises(errors.Unavailable, match="half of an answer"):
+            await model.complete(question(), Sink())
+
+
+@pytest.mark.parametrize("begins_with_a_call", [True, False])
+async def test_an_endpoint_that_never_marks_an_end_is_believed(scripted_llm: Start, begins_with_a_call: bool) -> None:
+    """Only its first answer costs another request, and only if that is no complete call."""
+    text = Stream((chunk(content="I think about tea."),))
+    llm = scripted_llm([Stream((chunk(tool_calls=[CALL]),))] * begins_with_a_call + [text] * 3)
+    async with model_at(llm) as model:
+        if begins_with_a_call:
+            assert calls(await model.complete(question(), Sink())) == HELLO
+        for _ in range(2):
+            assert (await model.complete(SUMMARIZE, Sink())).text == "I think about tea."
+    assert len(llm.requests) == 3
+
+
+async def test_what_was_not_streamed_is_whole(scripted_llm: Start) -> None:
+    body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "We talked about tea."}}]})
+    llm = scripted_llm([Raw(body)])
+    async with model_at(llm) as model:
+        assert (await model.complete(SUMMARIZE, Sink())).text == "We talked about tea."
+    assert len(llm.requests) == 1
+
+
+async def test_the_end_of_a_native_stream_of_ollama_is_marked(scripted_llm: Start) -> None:
+    lines = [
+        {"message": {"content": "We talked about "}, "done": False},
+        {"message": {"content": "tea."}, "done": True},
+    ]
+    llm = scripted_llm([Raw("\n".join(map(json.dumps, lines)))])
+    async with model_at(llm) as model:
+        assert (await model.complete(SUMMARIZE, Sink())).text == "We talked about tea."
+    assert len(llm.requests) == 1
