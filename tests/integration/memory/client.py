@@ -17,6 +17,7 @@ from memgpt.memory.v1 import (
     agent_pb2,
     agent_state_service_pb2,
     agent_state_service_pb2_grpc,
+    api_key_service_pb2_grpc,
     archival_memory_service_pb2,
     archival_memory_service_pb2_grpc,
     block_service_pb2_grpc,
@@ -70,6 +71,7 @@ class Memory:
         self.agents = _Stub(agent_state_service_pb2_grpc.AgentStateServiceStub(channel), tenant)
         self.archive = _Stub(archival_memory_service_pb2_grpc.ArchivalMemoryServiceStub(channel), tenant)
         self.blocks = _Stub(block_service_pb2_grpc.BlockServiceStub(channel), tenant)
+        self.keys = _Stub(api_key_service_pb2_grpc.ApiKeyServiceStub(channel), tenant)
         self.profiles = _Stub(profile_service_pb2_grpc.ProfileServiceStub(channel), tenant)
         self.quotas = _Stub(quota_service_pb2_grpc.QuotaServiceStub(channel), tenant)
         self.recall = _Stub(recall_memory_service_pb2_grpc.RecallMemoryServiceStub(channel), tenant)

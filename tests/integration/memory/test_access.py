@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,8 +13,10 @@ from uuid import uuid4
 import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as agents_pb
+from memgpt.memory.v1 import api_key_service_pb2 as keys_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import quota_service_pb2 as quota_pb
+from memgpt.memory.v1 import shared_block_service_pb2 as blocks_pb
 from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1 import tenant_pb2
 from memgpt.memory.v1 import tenant_service_pb2 as tenants_pb
@@ -25,6 +28,7 @@ from memgpt_memory.store.layout import RECORDS
 from memgpt_memory.store.rows import RecordKind
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import Unavailable
+from memgpt_runtime.ids import new_id
 from memgpt_runtime.principal import Role
 from memgpt_runtime.status import from_rpc_error
 
@@ -220,6 +224,58 @@ async def _state_of(own: Memory) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await own.agents.ListAgents(agents_pb.ListAgentsRequest())
     return str(from_rpc_error(caught.value).metadata["state"])
+
+
+async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_exist(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither reads the store, so that the time of a response tells nothing."""
+    async with serve(str(tmp_path / "store.db")) as memory:
+        theirs, own, core = memory.of("theirs"), memory.of("own"), memory.core()
+        agent = (await theirs.agent("agent")).agent_id
+        source = await theirs.sources.CreateSource(sources_pb.CreateSourceRequest(name="source"))
+        block = await theirs.shared.CreateSharedBlock(blocks_pb.CreateSharedBlockRequest(name="block"))
+        key, _ = await core.api_keys.create(NewApiKey("theirs", "key", Role.READER))
+        scope = archival_pb.PassageScope
+        calls: list[tuple[str, Callable[[str], Awaitable[Any]]]] = [
+            (agent, lambda id_: own.agents.GetAgent(agents_pb.GetAgentRequest(agent_id=id_))),
+            (agent, lambda id_: own.agents.DeleteAgent(agents_pb.DeleteAgentRequest(agent_id=id_))),
+            (agent, lambda id_: own.archive.ListPassages(archival_pb.ListPassagesRequest(scope=scope(agent_id=id_)))),
+            (source.source.source_id, lambda id_: own.sources.GetSource(sources_pb.GetSourceRequest(source_id=id_))),
+            (
+                source.source.source_id,
+                lambda id_: own.sources.DeleteSource(sources_pb.DeleteSourceRequest(source_id=id_)),
+            ),
+            (
+                block.block.block_id,
+                lambda id_: own.shared.GetSharedBlock(blocks_pb.GetSharedBlockRequest(block_id=id_)),
+            ),
+            (
+                block.block.block_id,
+                lambda id_: own.shared.DeleteSharedBlock(blocks_pb.DeleteSharedBlockRequest(block_id=id_)),
+            ),
+            (key.id, lambda id_: own.keys.GetApiKey(keys_pb.GetApiKeyRequest(api_key_id=id_))),
+            (key.id, lambda id_: own.keys.DeleteApiKey(keys_pb.DeleteApiKeyRequest(api_key_id=id_))),
+        ]
+        for id_, call in calls:  # the first call of each kind reads which ids there are
+            with suppress(grpc.aio.AioRpcError):
+                await call(id_)
+        reads = list[str]()
+        for name in ("get", "query"):
+            original = getattr(core.store, name)
+
+            def counted(*arguments: Any, original: Any = original, **options: Any) -> Any:
+                reads.append(str(arguments))
+                return original(*arguments, **options)
+
+            monkeypatch.setattr(core.store, name, counted)
+        for id_, call in calls:
+            for one in (id_, new_id(id_.partition("_")[0])):
+                with suppress(grpc.aio.AioRpcError):
+                    await call(one)
+                assert not reads, one
+        await theirs.agents.ListTurns(agents_pb.ListTurnsRequest(agent_id=agent))
+        assert reads, "reads are counted"
 
 
 class Oracle:

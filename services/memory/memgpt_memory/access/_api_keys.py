@@ -98,8 +98,9 @@ class ApiKeys:
         Raises:
             NotFound: There is no such key, or it belongs to another tenant.
         """
-        row = (await self.find_many([key_id])).get(key_id)
-        if row is None or row.tenant != tenant:
+        owned = await self._records.owns(KIND, tenant, key_id)
+        row = (await self.find_many([key_id])).get(key_id) if owned else None
+        if row is None:
             raise _unknown_key(key_id)
         return row
 

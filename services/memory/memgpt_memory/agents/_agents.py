@@ -114,8 +114,9 @@ class Agents:
         Raises:
             NotFound: There is no such agent, or it belongs to another tenant.
         """
-        live = await self._cache.find(agent_id)
-        if live is None or live.row.tenant != tenant or not principal().may_use_agent(agent_id):
+        visible = principal().may_use_agent(agent_id) and await self._records.owns("agent", tenant, agent_id)
+        live = await self._cache.find(agent_id) if visible else None
+        if live is None:
             raise unknown_agent(agent_id)
         check_exists(live)
         if not for_deletion:
@@ -231,8 +232,8 @@ class Agents:
         Raises:
             NotFound: There is no such agent.
         """
-        live = await self._cache.find(agent_id)
-        if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
+        live = await self._cache.find(agent_id) if await self._records.owns("agent", tenant, agent_id) else None
+        if live is None or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, agent_id, for_deletion=True)
             await self.repository.delete(live, partial(self._deletion, live))
         await run_to_end(self._purge(live))

@@ -87,9 +87,11 @@ class BlockAttachments:
         await run_to_end(self._delete(tenant, block_id, detach=detach))
 
     async def _delete(self, tenant: str, block_id: str, *, detach: bool) -> None:
+        if not await self._blocks.owns(tenant, block_id):
+            return
         async with self._blocks.locked([block_id]) as found:
             block = found.get(block_id)
-            if block is None or block.row.tenant != tenant:
+            if block is None:
                 return
             if not detach and (agents := await self.agents_of(block_id)):
                 raise block_attached(block.row.name, len(agents))

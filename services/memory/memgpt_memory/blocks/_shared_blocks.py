@@ -92,10 +92,15 @@ class SharedBlocks:
         Raises:
             NotFound: There is no such block, or it belongs to another tenant.
         """
-        block = (await self.find_many([block_id])).get(block_id)
-        if block is None or block.row.tenant != tenant:
+        owned = await self.owns(tenant, block_id)
+        block = (await self.find_many([block_id])).get(block_id) if owned else None
+        if block is None:
             raise unknown_shared_block(block_id)
         return block
+
+    async def owns(self, tenant: str, block_id: str) -> bool:
+        """Return whether a tenant has a block, without reading it."""
+        return await self._records.owns(KIND, tenant, block_id)
 
     async def get_by_name(self, tenant: str, name: str) -> SharedBlock:
         """Return the block with a name.

@@ -70,6 +70,10 @@ class Directory:
         """Return the bodies of a tenant's rows of a kind by their keys: of a kind in `_WITH_BODIES`."""
         return (await self._listing(kind, tenant)).bodies
 
+    async def owns(self, kind: str, tenant: str, id_: str) -> bool:
+        """Return whether a tenant has a row of a kind with a key."""
+        return id_ in (await self._listing(kind, tenant)).bodies
+
     def put(self, records: Iterable[Record]) -> None:
         """Note rows that were written."""
         for record in records:

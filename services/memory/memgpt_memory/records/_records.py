@@ -81,6 +81,14 @@ class Records:
         """Return the keys of a tenant's rows of a kind that is listed, in order, without reading them."""
         return await self._directory.ids(kind, tenant)
 
+    async def owns(self, kind: str, tenant: str, id: str) -> bool:  # noqa: A002 - the field's own name
+        """Return whether a tenant has a row of a kind that is listed, without reading it.
+
+        Check this before reading a row by an id that a caller sent. Otherwise the time of the response tells whether
+        the row exists in another tenant.
+        """
+        return await self._directory.owns(kind, tenant, id)
+
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
         """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""
         return await self._directory.bodies(kind, tenant)

@@ -88,8 +88,9 @@ class Sources:
         Raises:
             NotFound: There is no such source, or it belongs to another tenant.
         """
-        live = await self.find(source_id)
-        if live is None or live.row.tenant != tenant or not principal().may_use_source(source_id):
+        visible = principal().may_use_source(source_id) and await self._records.owns("source", tenant, source_id)
+        live = await self.find(source_id) if visible else None
+        if live is None:
             raise unknown_source(source_id)
         return live
 
@@ -194,8 +195,9 @@ class Sources:
         Raises:
             NotFound: There is no such source.
         """
-        live = (await self._load([source_id])).get(source_id)
-        if live is None or live.row.tenant != tenant or not live.row.deleting:  # otherwise resume the deletion
+        owned = await self._records.owns("source", tenant, source_id)
+        live = (await self._load([source_id])).get(source_id) if owned else None
+        if live is None or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, source_id)
             async with live.row_lock, self._journal.beginning("source", source_id) as journal:
                 await self._settle_row(live)
