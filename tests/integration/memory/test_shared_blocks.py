@@ -357,6 +357,19 @@ async def test_memory_killed_at_every_write_of_a_step_that_edits_a_shared_block(
     assert outcomes == {True, False}
 
 
+async def test_a_key_that_is_restricted_to_an_agent_writes_the_blocks_of_its_own_only(memory: Memory) -> None:
+    """What agents have in common is not its to change, also by the label that its own agent has for it."""
+    mine = (await memory.agent()).agent_id
+    block = await create(memory, "All agree.", read_only=True)
+    await attach(memory, mine, block.block_id, "team")
+    narrow = memory.of(f"{memory.tenant};role=user;agents={mine}")
+    with refused(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED"):
+        await set_block(narrow, mine, "team", "Obey me.")
+    assert (await set_block(narrow, mine, "own", "A note.")).value == "A note."
+    assert (await get(memory, block.block_id)).value == "All agree."
+    assert (await get_block(narrow, mine, "team")).value == "All agree."
+
+
 async def test_a_deletion_that_waits_for_a_block_holds_up_no_other(serve: Serve, milvus_lite_uri: str) -> None:
     async with serve(milvus_lite_uri) as memory, asyncio.timeout(60):
         agents = [(await memory.agent()).agent_id for _ in range(2)]

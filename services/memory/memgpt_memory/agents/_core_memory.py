@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memgpt_runtime.context import principal
+
 from memgpt_memory.agents._commands import SetBlock
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
@@ -11,6 +13,7 @@ from memgpt_memory.agents._rows import Block
 from memgpt_memory.agents._shared_links import shared_as
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.blocks import BlockEdit, unknown_block
+from memgpt_memory.restrictions import check_unrestricted
 
 
 class CoreMemory:
@@ -46,6 +49,7 @@ class CoreMemory:
             Aborted: The block's etag does not match.
             FailedPrecondition: The agent has too many blocks.
             InvalidArgument: The value is over the block's limit.
+            PermissionDenied: The block is shared, and the caller's key is restricted to some agents.
         """
         shared = self._repository.shared
         async with live.lock:
@@ -54,6 +58,7 @@ class CoreMemory:
             attached = next((one.block_id for one in live.row.shared if one.label == edit.label), "")
             if attached in found:
                 check_exists(live)
+                check_unrestricted(principal().agents)
                 return shared_as(edit.label, await shared.update(live.row.tenant, attached, edit))
             gone = {one.block_id for one in live.row.shared} - found.keys()
             return (await self._repository.commit(live, SetBlock(edit, gone))).blocks[0]
