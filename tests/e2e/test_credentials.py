@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.agent.v1 import agent_service_pb2 as agent_pb
@@ -41,6 +42,9 @@ from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Hang, ScriptedLLM
 from tests.support.suite import Suite
 from tests.support.waiting import wait_until
+
+REVOKED_WITHIN = 5.0
+"""Seconds after which no server accepts a revoked key, nor keeps a stream open for it."""
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +242,26 @@ def test_a_key_is_rotated_without_a_refused_call(suite: GuardedSuite) -> None:
         )
 
 
+def test_a_secret_that_is_replaced_at_once_ends_its_open_streams(suite: GuardedSuite) -> None:
+    key_id, token = suite.create_key("leaked", "user", "acme")
+    loader = LoaderServiceStub(suite.channel("loader"))
+    manifest = load_pb.FileManifest(name="a.txt", size=1, sha256=bytes(32).hex())
+    wanted = loader_pb.CreateLoadRequest(source_name="leaked", files=[manifest])
+    load = loader.CreateLoad(wanted, metadata=bearer(token)).load
+    watch = loader_pb.WatchLoadRequest(load_id=load.load_id)
+    stream = loader.WatchLoad(watch, metadata=bearer(token), timeout=60)
+    next(stream)
+    rotate = keys_pb.RotateApiKeyRequest(api_key_id=key_id, tenant="acme", overlap=Duration())
+    newer = suite.keys.RotateApiKey(rotate, metadata=bearer(suite.operator)).token
+    rotated = time.monotonic()
+    going_on = loader.WatchLoad(watch, metadata=bearer(newer), timeout=60)
+    next(going_on)
+    assert _refused(lambda: list(stream)) == "CREDENTIAL_EXPIRED"
+    assert time.monotonic() - rotated < REVOKED_WITHIN
+    assert going_on.is_active()
+    going_on.cancel()
+
+
 def test_a_deleted_tenant_leaves_a_receipt_and_nothing_else(suite: GuardedSuite) -> None:
     suite.create_tenant("doomed")
     _, token = suite.create_key("key", "user", "doomed")
@@ -310,7 +334,9 @@ def test_a_revoked_key_ends_open_streams_on_every_replica(
         for stream in streams:
             next(stream)
         suite.keys.RevokeApiKey(keys_pb.RevokeApiKeyRequest(api_key_id=key_id), metadata=bearer(suite.operator))
+        revoked = time.monotonic()
         assert [_refused(lambda stream=stream: list(stream)) for stream in streams] == ["CREDENTIAL_REVOKED"] * 3  # type: ignore[misc]
+        assert time.monotonic() - revoked < REVOKED_WITHIN
         for channel in channels:
             assert (
                 _refused(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from urllib.parse import quote, unquote
 
@@ -65,6 +65,8 @@ class Principal:
         agents: The only agents that it may use; empty for all of the tenant.
         sources: The only sources that it may use; empty for all of the tenant.
         expires: When the credential expires, in seconds since 1970; None if it does not.
+        secret: Digest of the secret of the API key that the caller sent; empty for other credentials, and in services
+            that the call reaches later.
     """
 
     tenant: str = DEFAULT_TENANT
@@ -75,6 +77,7 @@ class Principal:
     agents: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     expires: float | None = None
+    secret: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def restricted(self) -> bool:

@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from memgpt_runtime import clock, reasons
@@ -80,12 +80,22 @@ class ApiKey:
     secrets: tuple[Secret, ...]
     revoked: bool = False
 
-    def refusal(self) -> Unauthenticated | None:
-        """Return why the key is not accepted now, whatever the secret; None if it is."""
+    def find(self, digest: bytes) -> Secret | None:
+        """Return the secret with a digest; compared in constant time."""
+        found = None
+        for secret in self.secrets:
+            if hmac.compare_digest(secret.digest, digest):
+                found = secret
+        return found
+
+    def refusal(self, secret: Secret | None) -> Unauthenticated | None:
+        """Return why the key is not accepted now with one of its secrets, or a former one (None); None if it is."""
         if self.revoked:
             return reasons.credential_revoked("the API key was revoked; use another one")
         if self.principal.expires is not None and self.principal.expires <= clock.seconds():
             return reasons.credential_expired("the API key has expired; use another one")
+        if secret is None or (secret.expires is not None and secret.expires <= clock.seconds()):
+            return reasons.credential_expired("this secret of the API key was replaced; use the new one")
         return None
 
 
@@ -195,12 +205,10 @@ class ApiKeyCache:
         if entry is None or entry.key is None or found is None:
             raise reasons.credential_unknown("unknown API key; check it, or create a new one")
         entry.used = True
-        refusal = entry.key.refusal()
-        if refusal is None and found.expires is not None and found.expires <= clock.seconds():
-            refusal = reasons.credential_expired("this secret of the API key was replaced; use the new one")
+        refusal = entry.key.refusal(found)
         if refusal is not None:
             raise refusal
-        return entry.key.principal
+        return replace(entry.key.principal, secret=digest)
 
     async def _entry(self, key_id: str) -> _Entry | None:
         """Return the cached or new entry of a key; None if the key does not exist."""
@@ -297,7 +305,8 @@ class ApiKeyCache:
             raise
         for key_id in ids:
             self._note(key_id, keys.get(key_id), asked)
-        self._evict(keep=ids)
+            self._end_refused(key_id, keys.get(key_id))
+        self._evict(keep={*ids, *self._streams.credential_ids(CredentialKind.API_KEY)})
 
     def _note(self, key_id: str, key: ApiKey | None, asked: float) -> None:
         entry = self._entries.get(key_id)
@@ -310,10 +319,14 @@ class ApiKeyCache:
             entry = self._entries[key_id] = _Entry(key, asked)
         entry.key, entry.checked = key, asked
         self._entries.move_to_end(key_id)
+
+    def _end_refused(self, key_id: str, key: ApiKey | None) -> None:
+        """End the streams that were opened with what is no longer accepted: a key, or one of its secrets."""
         gone = reasons.credential_revoked("the API key was deleted; use another one")
-        refusal = gone if key is None else key.refusal()
-        if refusal is not None:
-            self._streams.end(CredentialKind.API_KEY, key_id, refusal)
+        for stream in self._streams.of(CredentialKind.API_KEY, key_id):
+            refusal = gone if key is None else key.refusal(key.find(stream.secret))
+            if refusal is not None:
+                stream.end(refusal)
 
     def _evict(self, keep: Collection[str]) -> None:
         while len(self._unknown) > _MOST_UNKNOWN:
@@ -328,7 +341,8 @@ class ApiKeyCache:
                 unchecked = reasons.service_unavailable(
                     f"the API key could not be checked for {STALE_SECONDS:g} s; retry", service="memory"
                 )
-                self._streams.end(CredentialKind.API_KEY, key_id, unchecked)
+                for stream in self._streams.of(CredentialKind.API_KEY, key_id):
+                    stream.end(unchecked)
 
 
 def _usable(entry: _Entry) -> bool:
@@ -337,9 +351,5 @@ def _usable(entry: _Entry) -> bool:
 
 
 def _find(entry: _Entry | None, digest: bytes) -> Secret | None:
-    """Return the secret of a key with a digest; compared in constant time."""
-    found = None
-    for secret in entry.key.secrets if entry is not None and entry.key is not None else ():
-        if hmac.compare_digest(secret.digest, digest):
-            found = secret
-    return found
+    """Return the secret of a checked key with a digest."""
+    return entry.key.find(digest) if entry is not None and entry.key is not None else None

@@ -28,10 +28,9 @@ class OpenStreams:
         """Return the guard of a new stream, within which the stream runs."""
         return StreamGuard(self, principal)
 
-    def end(self, kind: CredentialKind, credential_id: str, error: ServiceError) -> None:
-        """End all streams of a credential with an error."""
-        for stream in list(self._streams.get((kind, credential_id), ())):
-            stream.end(error)
+    def of(self, kind: CredentialKind, credential_id: str) -> Sequence[StreamGuard]:
+        """Return the streams of a credential."""
+        return list(self._streams.get((kind, credential_id), ()))
 
     def add(self, stream: StreamGuard) -> None:
         """Note a stream that begins."""
@@ -49,11 +48,16 @@ class StreamGuard:
     """An asynchronous context manager that ends its block, when told to or when the credential expires.
 
     It works as `asyncio.timeout` does: it cancels the task, and turns this cancellation into the error.
+
+    Attributes:
+        credential: Kind and id of the credential.
+        secret: See `Principal.secret`.
     """
 
     def __init__(self, streams: OpenStreams, principal: Principal) -> None:
         self._streams = streams
         self.credential = principal.kind, principal.credential_id
+        self.secret = principal.secret
         self._expires = principal.expires
         self._error: ServiceError | None = None
         self._task: asyncio.Task[object] | None = None

@@ -16,6 +16,8 @@ from memgpt_runtime.errors import ResourceExhausted, Unauthenticated, Unavailabl
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.principal import CredentialKind, Principal, Role
 
+from tests.support.waiting import until
+
 
 class Source:
     """Keys by id, and how often they were asked for."""
@@ -232,6 +234,53 @@ async def test_streams_of_a_revoked_key_end(cache: ApiKeyCache, source: Source, 
     assert not streams.credential_ids(CredentialKind.API_KEY)
 
 
+@pytest.mark.parametrize("dropped", [False, True], ids=["expired", "replaced twice"])
+async def test_streams_of_a_replaced_secret_end_with_it(
+    cache: ApiKeyCache, source: Source, streams: OpenStreams, dropped: bool
+) -> None:
+    """A key is rotated because its secret is known to others: these must not go on listening."""
+    key_id, former = source.add()
+    newer, digest = new_token(key_id)
+
+    async def stream(token: str) -> None:
+        async with streams.guard(await cache.check(token)):
+            await asyncio.Event().wait()
+
+    old = asyncio.create_task(stream(former))
+    await until(lambda: streams.of(CredentialKind.API_KEY, key_id))
+    key = source.keys[key_id]
+    overlap = replace(key.secrets[0], expires=time.time() + 3600)
+    source.keys[key_id] = replace(key, secrets=(Secret(digest), overlap))
+    new = asyncio.create_task(stream(newer))
+    await until(lambda: len(streams.of(CredentialKind.API_KEY, key_id)) == 2)
+    await cache.refresh()
+    await asyncio.sleep(0)
+    assert not old.done(), "the former secret is still valid"
+    secrets = (Secret(digest),) if dropped else (Secret(digest), replace(overlap, expires=time.time() - 1))
+    source.keys[key_id] = replace(key, secrets=secrets)
+    await cache.refresh()
+    with pytest.raises(Unauthenticated, match="was replaced; use the new one") as caught:
+        await old
+    assert caught.value.reason == "CREDENTIAL_EXPIRED"
+    assert not new.done()
+    new.cancel()
+
+
+async def test_keys_with_open_streams_stay_known(
+    cache: ApiKeyCache, source: Source, streams: OpenStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else nobody would notice that they were revoked."""
+    monkeypatch.setattr(api_keys, "_MOST_ENTRIES", 3)
+    key_id, token = source.add()
+    with pytest.raises(Unauthenticated, match="revoked"):
+        async with streams.guard(await cache.check(token)):
+            for _ in range(10):
+                await cache.check(source.add()[1])
+            source.keys[key_id] = replace(source.keys[key_id], revoked=True)
+            await cache.refresh()
+            await asyncio.Event().wait()
+
+
 async def test_streams_of_a_token_whose_subject_is_the_id_of_a_revoked_key_go_on(
     cache: ApiKeyCache, source: Source, streams: OpenStreams
 ) -> None:
@@ -259,7 +308,8 @@ async def test_a_cancellation_by_somebody_else_stays_one(streams: OpenStreams) -
     task = asyncio.create_task(stream())
     await asyncio.sleep(0)
     task.cancel()
-    streams.end(CredentialKind.API_KEY, "key_1", reasons.credential_revoked("revoked"))
+    for one in streams.of(CredentialKind.API_KEY, "key_1"):
+        one.end(reasons.credential_revoked("revoked"))
     with pytest.raises(asyncio.CancelledError):
         await task
 
