@@ -136,7 +136,7 @@ def _parse(data: bytes) -> dict[str, IssuerKey]:
             continue
         try:
             key = IssuerKey(jwt.PyJWK(each).key, str(each.get("kty", "")), str(each.get("alg", "")))
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, TypeError, ValueError):  # the latter for members of other types than they should have
             continue
         keys.setdefault(str(each.get("kid", "")), key)
     if not keys:

@@ -25,6 +25,9 @@ VERIFIED_SECONDS = 60.0
 _MOST_VERIFIED = 4_096
 _MOST_CHARS = 8_192
 _MOST_NAME_CHARS = 200
+_LATEST = 253_402_300_799.0
+"""The end of the year 9999, in seconds since 1970; a Timestamp holds no later time."""
+
 _GRANTED = (Role.READER, Role.USER, Role.ADMIN, Role.OPERATOR)
 """Roles that a token can have: no token makes a service."""
 
@@ -88,7 +91,7 @@ class JwtTokens:
     def _decode(self, token: str, key: IssuerKey, *, last: bool = False) -> Mapping[str, Any]:
         settings = self._settings
         try:
-            claims: Mapping[str, Any] = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 key.key,
                 algorithms=[name for name in settings.jwt_algorithms if key.fits(name)],
@@ -97,12 +100,15 @@ class JwtTokens:
                 leeway=settings.jwt_leeway,
                 options={"require": ["exp", "iss", "aud"]},
             )
+            claims["exp"] = float(claims["exp"])
         except jwt.ExpiredSignatureError:
             raise reasons.credential_expired("the token has expired; get a new one") from None
         except jwt.PyJWTError as error:
             if isinstance(error, _BY_ANOTHER_KEY) and not last:
                 raise
             raise _rejected(error) from None
+        except (ArithmeticError, TypeError, ValueError):  # of claims that PyJWT accepts, or fails to read
+            raise reasons.credential_invalid("the token was rejected: it is invalid") from None
         return claims
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
@@ -123,7 +129,7 @@ class JwtTokens:
             CredentialKind.JWT,
             subject,
             _text(name),
-            expires=float(claims["exp"]) + settings.jwt_leeway,
+            expires=min(claims["exp"] + settings.jwt_leeway, _LATEST),
         )
 
 

@@ -272,13 +272,17 @@ async def test_keys_with_open_streams_stay_known(
     """Or else nobody would notice that they were revoked."""
     monkeypatch.setattr(api_keys, "_MOST_ENTRIES", 3)
     key_id, token = source.add()
-    with pytest.raises(Unauthenticated, match="revoked"):
+
+    async def stream() -> None:
         async with streams.guard(await cache.check(token)):
             for _ in range(10):
                 await cache.check(source.add()[1])
             source.keys[key_id] = replace(source.keys[key_id], revoked=True)
             await cache.refresh()
             await asyncio.Event().wait()
+
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await stream()
 
 
 async def test_streams_of_a_token_whose_subject_is_the_id_of_a_revoked_key_go_on(

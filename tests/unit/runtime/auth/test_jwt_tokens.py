@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import jwt
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.config import ConfigError, ServerSettings
 from memgpt_runtime.auth import jwks
 from memgpt_runtime.auth.jwks import Jwks
@@ -63,11 +66,20 @@ async def test_a_token_names_tenant_role_and_subject(provider: Issuer, tokens: J
     [
         ({"exp": time.time() - 3600}, "CREDENTIAL_EXPIRED"),
         ({"exp": None}, "CREDENTIAL_INVALID"),
+        ({"exp": float("inf")}, "CREDENTIAL_INVALID"),
+        ({"exp": 10**400}, "CREDENTIAL_INVALID"),
+        ({"exp": [1]}, "CREDENTIAL_INVALID"),
         ({"iss": "https://other.example"}, "CREDENTIAL_INVALID"),
         ({"iss": None}, "CREDENTIAL_INVALID"),
         ({"aud": "another"}, "CREDENTIAL_INVALID"),
         ({"aud": None}, "CREDENTIAL_INVALID"),
+        ({"aud": []}, "CREDENTIAL_INVALID"),
+        ({"aud": ["another", 5]}, "CREDENTIAL_INVALID"),
+        ({"aud": {AUDIENCE: True}}, "CREDENTIAL_INVALID"),
         ({"nbf": time.time() + 3600}, "CREDENTIAL_INVALID"),
+        ({"nbf": float("inf")}, "CREDENTIAL_INVALID"),
+        ({"iat": time.time() + 3600}, "CREDENTIAL_INVALID"),
+        ({"sub": ["alice"]}, "CREDENTIAL_INVALID"),
         ({"tenant": None}, "CREDENTIAL_INVALID"),
         ({"tenant": "../other"}, "CREDENTIAL_INVALID"),
         ({"tenant": ["acme"]}, "CREDENTIAL_INVALID"),
@@ -81,6 +93,28 @@ async def test_other_claims_are_refused(
     provider: Issuer, tokens: JwtTokens, claims: dict[str, Any], reason: str
 ) -> None:
     assert await _reason(tokens, provider.token("first", **claims)) == reason
+
+
+async def test_clocks_may_differ_by_the_leeway(provider: Issuer) -> None:
+    tokens = _tokens(provider, jwt_leeway=30.0)
+    now = time.time()
+    assert await tokens.check(provider.token("first", exp=now - 20, nbf=now + 20, iat=now + 20))
+    assert await _reason(tokens, provider.token("first", exp=now - 40)) == "CREDENTIAL_EXPIRED"
+    assert await _reason(tokens, provider.token("first", nbf=now + 40)) == "CREDENTIAL_INVALID"
+    await tokens.close()
+
+
+async def test_one_of_several_audiences_is_enough(provider: Issuer, tokens: JwtTokens) -> None:
+    assert await tokens.check(provider.token("first", aud=["another", AUDIENCE]))
+    several = _tokens(provider, jwt_audience=("first", AUDIENCE))
+    assert await several.check(provider.token("first"))
+    await several.close()
+
+
+async def test_an_expiry_beyond_all_times_is_the_latest_one(provider: Issuer, tokens: JwtTokens) -> None:
+    principal = await tokens.check(provider.token("first", exp=1e300))
+    assert principal.expires is not None
+    Timestamp().FromMicroseconds(int(principal.expires * 1_000_000))  # as `WhoAmI` shows it
 
 
 async def test_forged_tokens_are_refused(provider: Issuer, tokens: JwtTokens) -> None:
@@ -99,8 +133,12 @@ async def test_forged_tokens_are_refused(provider: Issuer, tokens: JwtTokens) ->
     }
     for what, token in forged.items():
         assert await _reason(tokens, token) in ("CREDENTIAL_INVALID", "CREDENTIAL_MALFORMED"), what
-    for malformed in ("a.b.c", "..", f"{head}", "é.é.é", "x" * 9000):
+    headers = (b"[" * 5000, b'{"a":' * 1000, b'{"alg":' + b"9" * 5000 + b"}", b"\xff\xfe", b"[]", b"null")
+    strange = [f"{base64.urlsafe_b64encode(header).rstrip(b'=').decode()}.{body}.{signature}" for header in headers]
+    for malformed in ("a.b.c", "..", f"{head}", "é.é.é", "x" * 9000, *strange):
         assert await _reason(tokens, malformed) == "CREDENTIAL_MALFORMED"
+    extended = provider.token("first", {"crit": ["x"], "x": 1})
+    assert await _reason(tokens, extended) in ("CREDENTIAL_INVALID", "CREDENTIAL_MALFORMED"), "an unknown extension"
     assert await tokens.check(good)
 
 
@@ -205,6 +243,31 @@ async def test_keys_of_a_file(provider: Issuer, tmp_path: Path) -> None:
     file.write_bytes(provider.jwks())
     tokens = _tokens(provider, jwt_jwks=str(file))
     assert await tokens.check(provider.token("first"))
+    await tokens.close()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"kty": "RSA", "kid": "odd", "alg": ["RS256"], "n": "AQAB", "e": "AQAB"},
+        {"kty": "RSA", "kid": "odd", "n": 5, "e": "AQAB"},
+        {"kty": ["RSA"], "kid": "odd"},
+        {"kty": "EC", "kid": "odd", "crv": "P-256", "x": "AA", "y": "AA"},
+        {"kty": "OKP", "kid": "odd", "crv": "Ed25519", "x": 5},
+        {"kty": "oct", "kid": "odd", "k": "AQAB", "alg": "HS256"},
+        "not an object",
+    ],
+)
+async def test_a_key_that_cannot_be_used_does_not_hide_the_others(
+    provider: Issuer, tmp_path: Path, damaged: Any
+) -> None:
+    document = json.loads(provider.jwks())
+    document["keys"].insert(0, damaged)
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps(document))
+    tokens = _tokens(provider, jwt_jwks=str(file))
+    assert await tokens.check(provider.token("first"))
+    assert await _reason(tokens, provider.token("first", {"kid": "odd"})) == "CREDENTIAL_INVALID"
     await tokens.close()
 
 
