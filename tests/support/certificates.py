@@ -43,8 +43,10 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(self._sign(certificate))
 
-    def issue(self, name: str, address: str = "127.0.0.1", *, dns: str = "", uri: str = "") -> Certificate:
-        """Issue a certificate for an address or another name, valid for servers and clients."""
+    def issue(
+        self, name: str, address: str = "127.0.0.1", *, dns: str = "", uri: str = "", seconds: float = 3600
+    ) -> Certificate:
+        """Issue a certificate for an address or another name, valid for servers and clients, and for some time."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternative: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
         if dns:
@@ -54,7 +56,9 @@ class Authority:
         names = x509.SubjectAlternativeName(alternative)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         certificate = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        certificate.cert.write_bytes(self._sign(self._builder(subject, key).add_extension(names, critical=False)))
+        certificate.cert.write_bytes(
+            self._sign(self._builder(subject, key, seconds).add_extension(names, critical=False))
+        )
         certificate.key.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -62,7 +66,9 @@ class Authority:
         )
         return certificate
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, seconds: float = 3600
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -71,7 +77,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(seconds=seconds))
         )
 
     def _sign(self, builder: x509.CertificateBuilder) -> bytes:

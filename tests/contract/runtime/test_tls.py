@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from google.protobuf.wrappers_pb2 import StringValue
 from memgpt.config import ConfigError
@@ -15,10 +17,12 @@ from memgpt_runtime.channel import open_channel
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
 from memgpt_runtime.reloading_channel import ReloadingChannel
+from memgpt_runtime.status import from_rpc_error
 from memgpt_runtime.tls import TlsFiles, TlsReloader, channel_credentials
 
-from tests.contract.runtime.probe import PREFIX, Probe, Start
+from tests.contract.runtime.probe import PREFIX, Probe, Running, Start
 from tests.support.certificates import Authority, Certificate
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -53,6 +57,37 @@ async def test_mutual_tls_wants_a_certificate(start: Start, authority: Authority
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await _call(running.address, channel_credentials(authority.ca))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("role", ["user", "service"])
+async def test_a_connection_outlives_its_certificate_but_calls_do_not(
+    start: Start, authority: Authority, files: Certificate, role: str
+) -> None:
+    """Streams of services go on: these connect again with a renewed certificate, and finish their calls."""
+    client = authority.issue("client", seconds=3)
+    probe = Probe(lambda _text: probe.wait())
+    settings = {"tls_cert": files.cert, "tls_key": files.key, "tls_client_ca": authority.ca}
+    credentials = channel_credentials(authority.ca, client.cert, client.key)
+    async with (
+        start(probe.add_to, **settings, certificates=(f"client acme {role}",)) as running,
+        open_channel(running.address, credentials=credentials) as channel,
+    ):
+        connected = Running(running.server, channel, running.app)
+        stream = connected.server_stream("x")
+        assert (await stream.read()).value == "first"
+        if role == "user":
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stream.read()
+            assert from_rpc_error(caught.value).reason == "CREDENTIAL_EXPIRED"
+        else:
+            expires = x509.load_pem_x509_certificate(client.cert.read_bytes()).not_valid_after_utc
+            await until(lambda: datetime.now(UTC) > expires)
+            probe.release.set()
+            assert (await stream.read()).value == "released"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await connected.unary("x")
+        assert from_rpc_error(caught.value).reason == "CREDENTIAL_EXPIRED"
+        assert "certificate has expired" in str(caught.value.details())
 
 
 async def test_the_probe_of_a_container_speaks_tls(start: Start, authority: Authority, files: Certificate) -> None:

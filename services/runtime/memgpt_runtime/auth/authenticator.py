@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from memgpt.config import ServerSettings
 
-from memgpt_runtime import reasons
+from memgpt_runtime import clock, reasons
 from memgpt_runtime.auth.api_keys import PREFIX, ApiKeyCache, ApiKeySource
-from memgpt_runtime.auth.certificates import Certificates, certificate_names
+from memgpt_runtime.auth.certificates import Certificates, certificate_expiry, certificate_names
 from memgpt_runtime.auth.jwt_tokens import JwtTokens
 from memgpt_runtime.auth.open_streams import OpenStreams
 from memgpt_runtime.auth.service_keys import ServiceKeys
@@ -76,10 +77,11 @@ class Authenticator:
         if header is not None:
             return await self._by_token(header)
         if self._certificates:
-            names = certificate_names(auth_context or {})
+            connection = auth_context or {}
+            names = certificate_names(connection)
             principal = self._certificates.find(names)
             if principal is not None:
-                return principal
+                return _until_expiry(principal, certificate_expiry(connection))
             if names:
                 raise reasons.credential_unknown(
                     "the client's certificate has no tenant; add one of its names to server.certificates"
@@ -107,6 +109,21 @@ class Authenticator:
         if token.count(".") == 2:
             raise reasons.credential_unknown("the server accepts no JSON Web Tokens; set server.jwt_issuer")
         raise reasons.credential_malformed("the credential is neither an API key nor a JSON Web Token")
+
+
+def _until_expiry(principal: Principal, expires: float | None) -> Principal:
+    """Return the principal of a certificate, which a connection may outlive.
+
+    Streams of services are not ended: these connect again with a renewed certificate, and finish their calls.
+
+    Raises:
+        Unauthenticated: The certificate has expired.
+    """
+    if expires is None:
+        return principal
+    if expires <= clock.seconds():
+        raise reasons.credential_expired("the client's certificate has expired; connect again with a new one")
+    return principal if principal.role is Role.SERVICE else replace(principal, expires=expires)
 
 
 def _tester(token: str) -> Principal:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
+from cryptography import x509
 from memgpt.config import ConfigError
 
 from memgpt_runtime.principal import CredentialKind, Principal, Role, is_tenant
 
 _NAME_KEYS = ("x509_subject_alternative_name", "x509_common_name")
+_MOST_CERTIFICATES = 4_096
 
 
 class Certificates:
@@ -52,6 +55,19 @@ class Certificates:
 def certificate_names(auth_context: Mapping[str, Iterable[bytes]]) -> list[str]:
     """Return the names in the certificate of a connection: alternative names, then the common name."""
     return [name.decode(errors="replace") for key in _NAME_KEYS for name in auth_context.get(key, ())]
+
+
+def certificate_expiry(auth_context: Mapping[str, Iterable[bytes]]) -> float | None:
+    """Return when the certificate of a connection expires, in seconds since 1970; None if that is not known."""
+    return next((_expiry(pem) for pem in auth_context.get("x509_pem_cert", ())), None)
+
+
+@lru_cache(maxsize=_MOST_CERTIFICATES)
+def _expiry(pem: bytes) -> float | None:
+    try:
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    except ValueError:  # the TLS library, which accepted the certificate, is less strict
+        return None
 
 
 def _parse(entry: str) -> tuple[str, Principal]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from memgpt.config import ConfigError
-from memgpt_runtime.auth.certificates import Certificates, certificate_names
+from memgpt_runtime.auth.certificates import Certificates, certificate_expiry, certificate_names
 from memgpt_runtime.principal import CredentialKind, Principal, Role
+
+from tests.support.certificates import Authority
 
 
 def test_names_are_mapped_exactly_before_by_prefix() -> None:
@@ -45,6 +49,16 @@ def test_of_several_entries_for_one_certificate_the_first_counts() -> None:
 def test_malformed_entries_are_named(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"server\.certificates.*NAME TENANT ROLE"):
         Certificates([entry])
+
+
+def test_the_expiry_of_a_certificate(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("client", seconds=1000)
+    expires = certificate_expiry({"x509_pem_cert": [issued.cert.read_bytes()]})
+    assert expires == pytest.approx(time.time() + 1000, abs=60)
+    assert certificate_expiry({}) is None
+    assert (
+        certificate_expiry({"x509_pem_cert": [b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"]}) is None
+    )
 
 
 def test_names_of_a_connection() -> None:
