@@ -32,9 +32,10 @@ from memgpt_runtime.ids import new_id
 from memgpt_runtime.principal import Role
 from memgpt_runtime.status import from_rpc_error
 
-from tests.integration.memory.client import Memory
+from tests.integration.memory.client import UNAVAILABLE, Memory, connected, refused
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
+from tests.support.processes import ServiceProcess
 
 
 async def _fill(memory: Memory, tenant: str, agents: int) -> None:
@@ -85,6 +86,39 @@ async def test_a_deletion_that_fails_is_continued_by_the_next_process(
         assert not left
         kept = memory.of("kept")
         assert len((await kept.agents.ListAgents(agents_pb.ListAgentsRequest())).agents) == 1
+
+
+async def test_a_deletion_that_is_killed_again_and_again_ends_with_everything_counted_once(tmp_path: Path) -> None:
+    """`kill -9`, also while the next start continues the deletion."""
+    armed = tmp_path / "armed"
+
+    def start(death: str) -> ServiceProcess:
+        return ServiceProcess(
+            "tests.integration.memory.dying", tmp_path, name="memory", DIE_AT=death, DIE_ARMED=str(armed)
+        )
+
+    request = tenants_pb.DeleteTenantRequest(name="doomed")
+    with start("before:armed:3") as process:
+        async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
+            tenants: Any = TenantServiceStub(memory.channel)
+            await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="doomed"))
+            await _fill(memory, "doomed", 4)
+            await _fill(memory, "kept", 1)
+            armed.touch()
+            with refused(UNAVAILABLE):
+                await tenants.DeleteTenant(request)
+            assert await asyncio.to_thread(process.wait, 60) == -9
+    for death in ("after:armed:1", "before:armed:2", "after:armed:2"):
+        with start(death) as process:
+            assert await asyncio.to_thread(process.wait, 60) == -9, death
+    armed.unlink()
+    with ServiceProcess("memgpt_memory", tmp_path) as process:
+        async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
+            receipt = (await TenantServiceStub(memory.channel).DeleteTenant(request)).tenant.receipt  # type: ignore[no-untyped-call]
+            assert (receipt.agent_count, receipt.passage_count, receipt.source_count) == (4, 8, 1)
+            kept = await memory.of("kept").agents.ListAgents(agents_pb.ListAgentsRequest())
+            assert len(kept.agents) == 1
+            assert await _state_of(memory.of("doomed")) == "DELETED"
 
 
 async def test_deletions_are_not_continued_by_a_start_that_fails(serve: Serve, tmp_path: Path) -> None:
@@ -224,6 +258,28 @@ async def _state_of(own: Memory) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await own.agents.ListAgents(agents_pb.ListAgentsRequest())
     return str(from_rpc_error(caught.value).metadata["state"])
+
+
+async def test_a_tenant_that_only_tokens_name_can_be_seen_and_deleted(serve: Serve, tmp_path: Path) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        get, delete = tenants_pb.GetTenantRequest(name="token"), tenants_pb.DeleteTenantRequest(name="token")
+        for call in (tenants.GetTenant(get), tenants.DeleteTenant(delete)):
+            await _not_found(call)
+        await memory.of("adopted").agent("agent")
+        await tenants.CreateTenant(tenants_pb.CreateTenantRequest(name="adopted"))
+        await _fill(memory, "token", 2)
+        listed = (await tenants.ListTenants(tenants_pb.ListTenantsRequest())).tenants
+        assert [one.name for one in listed] == ["adopted", "default", "token"]
+        assert [one.HasField("create_time") for one in listed] == [True, False, False]
+        assert (await tenants.GetTenant(get)).tenant == listed[2]
+        receipt = (await tenants.DeleteTenant(delete)).tenant.receipt
+        assert (receipt.agent_count, receipt.passage_count, receipt.source_count) == (2, 4, 1)
+        listed = (await tenants.ListTenants(tenants_pb.ListTenantsRequest())).tenants
+        assert [one.name for one in listed] == ["adopted", "default"]
+        assert await _state_of(memory.of("token")) == "DELETED"
+        adopted = await memory.of("adopted").agents.ListAgents(agents_pb.ListAgentsRequest())
+        assert len(adopted.agents) == 1
 
 
 async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_exist(

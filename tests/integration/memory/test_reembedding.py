@@ -304,6 +304,8 @@ async def test_a_failing_endpoint_stops_the_move_and_it_goes_on_where_it_was(
         assert "request it again to resume" in error.message
         assert llm.embedding_requests[-1].json["model"] == MODEL
         assert (await store_of(memory)).reembed.state == pb.REEMBED_STATE_STOPPED
+        admin = memory.of(f"{memory.tenant};role=admin")
+        assert not (await store_of(admin)).HasField("reembed"), "it counts the passages of all tenants"
         check_ranking(
             QUERY,
             await memory.pages(QUERY, size=1000, agent_id=agent.agent_id),

@@ -1,7 +1,8 @@
 """Tenants: create, find, list and delete them.
 
-A tenant's rows are scoped by its name, so a tenant needs no row of its own to exist: one of a JSON Web Token, and
-`default` in every store, do not have one. The row is there to list it, and to hold the receipt of its deletion.
+A tenant's rows are scoped by its name, so a tenant needs no row of its own to exist: one that a JSON Web Token or a
+certificate names, and `default` in every store, do not have one. It exists as soon as it has something. The row holds
+when it was created, and the receipt of its deletion.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _log = structlog.get_logger(__name__)
 
 KIND = "tenant"
 _BATCH = 1_000
+_OWNED = ("agent", "source", "profile", "shared_block")
+"""Kinds of rows that a tenant without a row of its own can have."""
+
 _PASSES = 2
 """A call that had begun before the deletion may still create an agent or a source after it was listed."""
 
@@ -87,38 +91,42 @@ class Tenants:
         async with self._lock:
             if name in self._deleting:
                 raise _being_deleted(name)
-            row = await self.find(name)
-            if row is not None and not row.deleted:
+            row = await self._stored(name)
+            if name == DEFAULT_TENANT or (row is not None and not row.deleted):
                 raise reasons.name_taken(f'tenant "{name}" exists already', name=name)
             row = TenantRow(name=name, created=now())
             await self._records.put(_record(row))
             self._deleted.discard(name)
             return row
 
-    async def find(self, name: str) -> TenantRow | None:
-        """Return a tenant, deleted or not; None if it was never created."""
-        record = await self._records.get(_key(name))
-        if record is not None:
-            return TenantRow.model_validate_json(record.body)
-        return TenantRow(name=name) if name == DEFAULT_TENANT else None
-
     async def get(self, name: str) -> TenantRow:
         """Return a tenant, deleted or not.
 
         Raises:
-            NotFound: It was never created.
+            NotFound: It was never created, and has nothing.
         """
-        row = await self.find(name)
+        row = await self._stored(name)
+        if row is None and name in await self._with_rows():
+            row = TenantRow(name=name)
         if row is None:
             raise _unknown(name)
         return row
+
+    async def _stored(self, name: str) -> TenantRow | None:
+        """Return the row of a tenant."""
+        record = await self._records.get(_key(name))
+        return TenantRow.model_validate_json(record.body) if record is not None else None
+
+    async def _with_rows(self) -> set[str]:
+        """Return the tenants that exist without having been created."""
+        return {DEFAULT_TENANT}.union(*[await self._records.tenants(kind) for kind in _OWNED])
 
     async def check_exists(self, name: str) -> None:
         """Check that a tenant exists and can be used.
 
         Raises:
             FailedPrecondition: It is being deleted.
-            NotFound: It was never created, or was deleted.
+            NotFound: It was never created and has nothing, or was deleted.
         """
         if name in self._deleting:
             raise _being_deleted(name)
@@ -127,9 +135,9 @@ class Tenants:
 
     async def list(self, size: int, after: str) -> Page[TenantRow]:
         """Return a page of tenants by name, after the name `after`, without deleted ones."""
-        by_name = {row.name: row for row in await self._rows() if not row.deleted}
-        by_name.setdefault(DEFAULT_TENANT, TenantRow(name=DEFAULT_TENANT))
-        page = list_page(sorted(by_name), size, after)
+        by_name = {name: TenantRow(name=name) for name in await self._with_rows()}
+        by_name |= {row.name: row for row in await self._rows()}
+        page = list_page(sorted(name for name, row in by_name.items() if not row.deleted), size, after)
         return Page([by_name[name] for name in page.items], page.next_token, page.total)
 
     async def _rows(self) -> Sequence[TenantRow]:
@@ -141,7 +149,7 @@ class Tenants:
 
         Raises:
             InvalidArgument: It is the tenant `default`.
-            NotFound: It was never created.
+            NotFound: It was never created, and has nothing.
         """
         if name == DEFAULT_TENANT:
             raise reasons.invalid_field(

@@ -74,6 +74,11 @@ class Directory:
         """Return whether a tenant has a row of a kind with a key."""
         return id_ in (await self._listing(kind, tenant)).bodies
 
+    async def tenants(self, kind: str) -> Sequence[str]:
+        """Return the tenants that have rows of a kind."""
+        await self._loaded(kind)
+        return [tenant for (other, tenant), listing in self._listings.items() if other == kind and listing.bodies]
+
     def put(self, records: Iterable[Record]) -> None:
         """Note rows that were written."""
         for record in records:
@@ -104,6 +109,11 @@ class Directory:
                 self._doubted.add(kind)
 
     async def _listing(self, kind: str, tenant: str) -> _Listing:
+        await self._loaded(kind)
+        return self._listings.setdefault((kind, tenant), _Listing())
+
+    async def _loaded(self, kind: str) -> None:
+        """Wait until the rows of a kind have been read."""
         task = self._loads.get(kind)
         if task is None or _failed(task):
             task = self._loads[kind] = asyncio.create_task(self._load(kind))
@@ -113,7 +123,6 @@ class Directory:
             if task.done() and self._loads.get(kind) is task:
                 del self._loads[kind]
             raise
-        return self._listings.setdefault((kind, tenant), _Listing())
 
     async def _load(self, kind: str) -> None:
         for key in [key for key in self._listings if key[0] == kind]:

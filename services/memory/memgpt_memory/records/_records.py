@@ -81,6 +81,10 @@ class Records:
         """Return the keys of a tenant's rows of a kind that is listed, in order, without reading them."""
         return await self._directory.ids(kind, tenant)
 
+    async def tenants(self, kind: str) -> Sequence[str]:
+        """Return the tenants that have rows of a kind that is listed."""
+        return await self._directory.tenants(kind)
+
     async def owns(self, kind: str, tenant: str, id: str) -> bool:  # noqa: A002 - the field's own name
         """Return whether a tenant has a row of a kind that is listed, without reading it.
 

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 from memgpt.memory.v1 import store_service_pb2 as pb
 from memgpt.memory.v1 import store_service_pb2_grpc
+from memgpt_runtime.context import principal
+from memgpt_runtime.principal import Role
 
 from memgpt_memory.maintenance.backup import backup
 from memgpt_memory.maintenance.erasure import erase
@@ -25,7 +27,8 @@ class StoreServicer(Servicer, store_service_pb2_grpc.StoreServiceServicer):
 
     async def GetStore(self, request: pb.GetStoreRequest, context: Context) -> pb.GetStoreResponse:
         core = self._core
-        progress = core.reembedding.progress
+        # It counts the passages of all tenants.
+        progress = core.reembedding.progress if principal().role >= Role.OPERATOR else None
         return pb.GetStoreResponse(
             backend=core.store.capabilities.backend,
             backend_version=core.store.capabilities.version,
