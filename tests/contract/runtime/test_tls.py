@@ -11,11 +11,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from google.protobuf.wrappers_pb2 import StringValue
+from memgpt.common.v1 import permission_pb2
 from memgpt.config import ConfigError
 from memgpt_runtime import probe, reloading_channel
 from memgpt_runtime.channel import open_channel
 from memgpt_runtime.health import Readiness
 from memgpt_runtime.health_watcher import HealthWatcher
+from memgpt_runtime.principal import CredentialKind, Principal, Role
 from memgpt_runtime.reloading_channel import ReloadingChannel
 from memgpt_runtime.status import from_rpc_error
 from memgpt_runtime.tls import TlsFiles, TlsReloader, channel_credentials
@@ -57,6 +59,46 @@ async def test_mutual_tls_wants_a_certificate(start: Start, authority: Authority
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await _call(running.address, channel_credentials(authority.ca))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_certificates_of_the_authority_are_mapped_by_their_names_and_no_others_connect(
+    start: Start, authority: Authority, files: Certificate, tmp_path: Path
+) -> None:
+    probe = Probe(str)
+    entries = ("spiffe://example.org/ns/app/* acme user", "db.example.org globex reader", "batch acme service")
+    stranger = Authority(tmp_path / "other")
+    app = "spiffe://example.org/ns/app/web"
+    async with start(
+        probe.add_to,
+        tls_cert=files.cert,
+        tls_key=files.key,
+        tls_client_ca=authority.ca,
+        certificates=entries,
+        permission=permission_pb2.PERMISSION_READ,
+    ) as running:
+
+        async def call(certificate: Certificate) -> Principal:
+            await _call(running.address, channel_credentials(authority.ca, certificate.cert, certificate.key))
+            return probe.requests[-1].principal
+
+        for certificate, expected in (
+            (authority.issue("web", uri=app), ("acme", Role.USER, app)),
+            (authority.issue("db", dns="db.example.org"), ("globex", Role.READER, "db.example.org")),
+            (authority.issue("batch"), ("acme", Role.SERVICE, "batch")),
+        ):
+            found = await call(certificate)
+            assert (found.tenant, found.role, found.credential_id) == expected
+            assert found.kind is CredentialKind.CERTIFICATE
+        for unmapped in ("spiffe://example.org/ns/app", "spiffe://example.org.evil/ns/app/web", f"x{app}"):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(authority.issue("any", uri=unmapped))
+            assert from_rpc_error(caught.value).reason == "CREDENTIAL_UNKNOWN"
+        calls = len(probe.requests)
+        for refused in (stranger.issue("any", uri=app), authority.issue("late", uri=app, seconds=-60)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(refused)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, "the handshake fails"
+        assert len(probe.requests) == calls
 
 
 @pytest.mark.parametrize("role", ["user", "service"])
