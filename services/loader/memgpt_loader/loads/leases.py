@@ -47,8 +47,11 @@ class LoadLeases:
 
         It is INTERRUPTED if it has not ended and no other Loader has its lease, and CANCELLED if it was not taken over
         in time.
+
+        Raises:
+            FailedPrecondition: See `read_record`.
         """
-        load = records.from_record(record, tenant())
+        load = read_record(record, tenant())
         for name, result in load.results.items():
             if not load.files[name].state.ended:
                 load.files[name] = replace(result, sequence=load.files[name].sequence)
@@ -80,7 +83,7 @@ class LoadLeases:
         if load.state is LoadState.RUNNING:
             raise load_elsewhere(load.load_id)
         if load.state is LoadState.INTERRUPTED:
-            load = records.from_record(record, tenant())  # results become events when they are merged
+            load = read_record(record, tenant())  # results become events when they are merged
         live = LiveLoad(load)
         live.etag = record.etag
         return live
@@ -101,7 +104,7 @@ class LoadLeases:
             except Aborted:
                 # The response to an earlier write may have been lost, or another Loader has added a result.
                 record = await self._memory.find_record(live.load.load_id)
-                stored = None if record is None else records.from_record(record, live.load.tenant)
+                stored = None if record is None else read_record(record, live.load.tenant)
                 if record is None or stored is None or stored.holder != self._spool.name:
                     raise
                 live.merge(stored)
@@ -120,6 +123,23 @@ class LoadLeases:
         # A renewal far in the future was written before a clock was set back; one in the near future by a clock that is
         # ahead of this one.
         return -_MOST_SKEW_SECONDS < (clock.now() - renewed).total_seconds() < LEASE_SECONDS
+
+
+def read_record(record: LoadRecord, tenant: str) -> Load:
+    """Return the load of a record as it was written.
+
+    Raises:
+        FailedPrecondition: It cannot be read: a later version wrote it, or it is damaged.
+    """
+    try:
+        return records.from_record(record, tenant)
+    except ValueError as error:
+        raise reasons.wrong_state(
+            f'the record of load "{record.load_id}" cannot be read: a later version of the Loader wrote it, or it is '
+            "damaged; create a new load",
+            resource="load",
+            state="UNREADABLE",
+        ) from error
 
 
 def load_not_found(load_id: str) -> NotFound:

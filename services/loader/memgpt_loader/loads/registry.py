@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from memgpt_runtime import clock, reasons
 from memgpt_runtime.context import principal, tenant
-from memgpt_runtime.errors import Aborted, NotFound, Reason, ServiceError, Unavailable
+from memgpt_runtime.errors import Aborted, FailedPrecondition, NotFound, Reason, ServiceError, Unavailable
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.logs import get_logger
 
@@ -151,8 +151,8 @@ class LoadRegistry:
         if live is None:
             try:
                 return self._leases.load_of(record)
-            except ValueError as error:  # of a later version, say
-                _log.warning("load_record_unreadable", load_id=record.load_id, error=str(error))
+            except FailedPrecondition as error:  # of a later version, say
+                _log.warning("load_record_unreadable", load_id=record.load_id, error=str(error.__cause__))
                 return None
         live.load.source_name = record.source_name or live.load.source_name
         return live.load

@@ -23,7 +23,7 @@ from structlog.contextvars import bound_contextvars
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.loads import plan, records, uploads
 from memgpt_loader.loads.background import BackgroundTasks
-from memgpt_loader.loads.leases import LoadLeases
+from memgpt_loader.loads.leases import LoadLeases, read_record
 from memgpt_loader.loads.pipeline import FileObserver, FilePipeline, Job
 from memgpt_loader.loads.spool import Spool
 from memgpt_loader.loads.spooled_file import SpooledFile
@@ -182,7 +182,7 @@ class RemoteLoads:
         async for attempt in policy.attempts():
             with attempt:
                 record = await self._leases.get_record(load_id)
-                load = records.from_record(record, tenant())
+                load = read_record(record, tenant())
                 if load.end_time is None:
                     load.lease_time = load.lease_time or record.update_time
                     change(load)

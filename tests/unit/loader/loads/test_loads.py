@@ -871,6 +871,15 @@ async def test_a_record_that_cannot_be_read_does_not_hide_the_others(loader: Loa
     await memory.put_record(LoadRecord("load-later", "source", "", b"of a later version", ""))
     found, _ = await loader.loads.list("", 10, "")
     assert [each.load_id for each in found] == [made.load_id]
+    for call in (
+        loader.loads.get("load-later"),
+        loader.loads.cancel("load-later"),
+        loader.loads.upload("load-later", "a.txt", chunks(b"x.")),
+        anext(loader.loads.watch("load-later", 0)),
+    ):
+        with pytest.raises(FailedPrecondition, match="cannot be read") as caught:
+            await call
+        assert caught.value.metadata == {"resource": "load", "state": "UNREADABLE"}
 
 
 async def test_followers_are_sent_away_when_the_process_stops(loader: Loader) -> None:
