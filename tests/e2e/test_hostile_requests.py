@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.tenants import Fuzzer
+from tests.fuzz.tenants import SETTINGS, Fuzzer
 from tests.support.credentials import GuardedSuite
 
 _REQUESTS = 6
 
 
 async def test_no_request_crosses_a_tenant(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    with GuardedSuite(tmp_path) as suite:
+    with GuardedSuite(tmp_path, **SETTINGS) as suite:
         fuzzer = Fuzzer(suite, Random(11))
         await fuzzer.run(request.config.getoption("--requests") or _REQUESTS)
     assert fuzzer.found == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,28 @@ async def test_refusals_say_why_and_other_failures_are_changes(start: Start, tmp
         ("change", "NOT_FOUND", "AGENT_NOT_FOUND"),
         ("change", "RESOURCE_EXHAUSTED", "OVERLOADED"),
     ]
+
+
+@pytest.mark.parametrize("restriction", ["", ";agents=agent_7"])
+async def test_a_read_of_what_a_restricted_key_does_not_see_is_a_refusal(
+    start: Start, tmp_path: Path, restriction: str
+) -> None:
+    def add(target: Any) -> None:
+        archival_memory_service_pb2_grpc.add_ArchivalMemoryServiceServicer_to_server(_Archive(), target)  # type: ignore[abstract]
+
+    metadata = (("x-memgpt-principal", f"tenant=acme;role=reader{restriction}"),)
+    async with start(add, trust_principal=True, audit="file", audit_folder=tmp_path) as running:
+        stub: Any = archival_memory_service_pb2_grpc.ArchivalMemoryServiceStub(running.channel)
+        for agent_id in ("agent_7", "agent_8"):
+            scope = archival_pb.PassageScope(agent_id=agent_id)
+            with suppress(grpc.aio.AioRpcError):
+                await stub.GetPassages(
+                    archival_pb.GetPassagesRequest(scope=scope, passage_ids=["p1"]), metadata=metadata
+                )
+    lines = [] if not (tmp_path / "memory.jsonl").exists() else read(tmp_path)
+    assert [(line["event"], line["resource"]["agent_id"], line["reason"]) for line in lines] == (
+        [("refusal", "agent_8", "AGENT_NOT_FOUND")] if restriction else []
+    )
 
 
 @pytest.mark.parametrize("kind", ["unary", "server_stream"])

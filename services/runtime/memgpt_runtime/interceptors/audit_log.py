@@ -13,6 +13,8 @@ from memgpt_runtime.logs import redact
 from memgpt_runtime.principal import CredentialKind
 
 _REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_HIDDEN = (Reason.AGENT_NOT_FOUND, Reason.SOURCE_NOT_FOUND, Reason.LOAD_NOT_FOUND)
+"""Reasons that hide from a restricted key whether what it names exists."""
 
 
 class Audit:
@@ -59,6 +61,8 @@ class _PendingLine:
 
 def _event(rpc: Rpc) -> Event | None:
     if rpc.code in _REFUSALS or rpc.reason == Reason.QUOTA_EXCEEDED:
+        return "refusal"
+    if rpc.request.principal.restricted and rpc.reason in _HIDDEN:
         return "refusal"
     return "change" if rpc.known and is_change(rpc.method) else None
 
