@@ -76,6 +76,8 @@ class Credentials:
         }
         for role in ("reader", "user", "admin"):
             self.metadata[role] = bearer(suite.create_key(role, role, "acme")[1])
+        narrow = suite.create_key("narrow", "user", "acme", agent_ids=[new_id("agent")], source_ids=[new_id("source")])
+        self.metadata["restricted key"] = bearer(narrow[1])
         self.metadata["other tenant"] = bearer(suite.create_key("other", "admin", "globex")[1])
         expiring = Timestamp()
         expiring.FromDatetime(datetime.now(UTC) + timedelta(seconds=2))
@@ -169,13 +171,14 @@ def test_a_role_may_call_what_its_permissions_say(
             assert code not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), (name, error)
 
 
+@pytest.mark.parametrize("kind", ["other tenant", "restricted key"])
 @each_method
-def test_another_tenant_learns_nothing(credentials: Credentials, server: str, method: MethodDescriptor) -> None:
-    """What exists in another tenant is answered as what exists nowhere."""
+def test_others_learn_nothing(credentials: Credentials, server: str, method: MethodDescriptor, kind: str) -> None:
+    """What exists in another tenant, or is not among a key's, is answered as what exists nowhere."""
     invented = {name: new_id(value.partition("_")[0]) for name, value in credentials.ids.items()}
     outcomes = []
     for ids in (credentials.ids, invented):
-        code, error, text = _outcome(credentials, server, method, _request(method, ids), "other tenant")
+        code, error, text = _outcome(credentials, server, method, _request(method, ids), kind)
         if code is grpc.StatusCode.OK:  # a list, or a new thing: nothing of what was asked for
             assert not any(id_ in text for id_ in credentials.ids.values())
             assert "secret " not in text
