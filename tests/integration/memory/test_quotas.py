@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,35 @@ async def test_concurrent_creations_do_not_exceed_the_limit(memory: Memory) -> N
         made.append(await memory.agent())
     async with exceeds("agents"):
         await memory.agent()
+
+
+@pytest.mark.parametrize(
+    "quota", ["sources", "passages", "bytes", "concurrent_turns", "turns_per_minute", "searches_per_minute"]
+)
+async def test_calls_at_once_do_not_exceed_a_limit(memory: Memory, quota: str) -> None:
+    agents = [(await memory.agent()).agent_id for _ in range(20 if "turn" in quota else 1)]
+    used = await usage(memory)
+    most = 5 + (getattr(used, quota) if quota in ("sources", "passages", "bytes") else 0)
+    await limit(memory, **{quota: most})
+    streams = [memory.begin_events(agent, uuid4().hex, "hello") for agent in agents if "turn" in quota]
+    calls: dict[str, Callable[[int], Awaitable[object]]] = {
+        "sources": lambda _: memory.source(),
+        "passages": lambda _: memory.insert(agents[0], "note"),
+        "bytes": lambda _: memory.insert(agents[0], "n"),
+        "concurrent_turns": lambda number: streams[number].read(),
+        "turns_per_minute": lambda number: streams[number].read(),
+        "searches_per_minute": lambda _: memory.page("anything", agent_id=agents[0]),
+    }
+    outcomes = await asyncio.gather(*map(calls[quota], range(20)), return_exceptions=True)
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert {reason_of(error) for error in errors if isinstance(error, grpc.aio.AioRpcError)} == {"QUOTA_EXCEEDED"}
+    if quota in ("sources", "passages", "bytes"):  # what is being stored may count twice for a moment
+        assert 0 < 20 - len(errors) <= 5
+        assert getattr(await usage(memory), quota) == most - 5 + 20 - len(errors)
+    else:
+        assert len(errors) == 15
+    for stream in streams:
+        stream.cancel()
 
 
 async def test_passages_and_bytes_of_notes(memory: Memory) -> None:
