@@ -123,8 +123,9 @@ type AgentServiceClient interface {
 	GetContext(ctx context.Context, in *GetContextRequest, opts ...grpc.CallOption) (*GetContextResponse, error)
 	// Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
 	// with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
-	// exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
-	// Safe to retry.
+	// exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing. A
+	// shared block changes for all agents that have it; PERMISSION_DENIED if the caller's key is restricted to some
+	// agents. Safe to retry.
 	SetBlock(ctx context.Context, in *SetBlockRequest, opts ...grpc.CallOption) (*SetBlockResponse, error)
 	// Deletes a block of core memory. Idempotent: succeeds if it does not exist.
 	DeleteBlock(ctx context.Context, in *DeleteBlockRequest, opts ...grpc.CallOption) (*DeleteBlockResponse, error)
@@ -653,8 +654,9 @@ type AgentServiceServer interface {
 	GetContext(context.Context, *GetContextRequest) (*GetContextResponse, error)
 	// Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
 	// with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
-	// exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
-	// Safe to retry.
+	// exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing. A
+	// shared block changes for all agents that have it; PERMISSION_DENIED if the caller's key is restricted to some
+	// agents. Safe to retry.
 	SetBlock(context.Context, *SetBlockRequest) (*SetBlockResponse, error)
 	// Deletes a block of core memory. Idempotent: succeeds if it does not exist.
 	DeleteBlock(context.Context, *DeleteBlockRequest) (*DeleteBlockResponse, error)

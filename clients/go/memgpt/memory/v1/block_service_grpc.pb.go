@@ -38,7 +38,8 @@ type BlockServiceClient interface {
 	ListBlocks(ctx context.Context, in *ListBlocksRequest, opts ...grpc.CallOption) (*ListBlocksResponse, error)
 	// Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
 	// is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-	// has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
+	// has changed since. An error changes nothing. A shared block changes for all agents that have it;
+	// PERMISSION_DENIED if the caller's key is restricted to some agents. Safe to retry.
 	SetBlock(ctx context.Context, in *SetBlockRequest, opts ...grpc.CallOption) (*SetBlockResponse, error)
 	// Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist.
 	DeleteBlock(ctx context.Context, in *DeleteBlockRequest, opts ...grpc.CallOption) (*DeleteBlockResponse, error)
@@ -105,7 +106,8 @@ type BlockServiceServer interface {
 	ListBlocks(context.Context, *ListBlocksRequest) (*ListBlocksResponse, error)
 	// Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
 	// is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-	// has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
+	// has changed since. An error changes nothing. A shared block changes for all agents that have it;
+	// PERMISSION_DENIED if the caller's key is restricted to some agents. Safe to retry.
 	SetBlock(context.Context, *SetBlockRequest) (*SetBlockResponse, error)
 	// Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist.
 	DeleteBlock(context.Context, *DeleteBlockRequest) (*DeleteBlockResponse, error)

@@ -306,7 +306,7 @@ type GetStoreResponse struct {
 	SchemaVersion int32 `protobuf:"varint,5,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
 	// Whether it supports full text search (BM25).
 	FullText bool `protobuf:"varint,6,opt,name=full_text,json=fullText,proto3" json:"full_text,omitempty"`
-	// The move to another embedding model; unset if there is none.
+	// The move to another embedding model; unset if there is none, and for callers below the role operator.
 	Reembed       *ReembedProgress `protobuf:"bytes,7,opt,name=reembed,proto3" json:"reembed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -86,7 +86,7 @@ type Tenant struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Its state.
 	State TenantState `protobuf:"varint,2,opt,name=state,proto3,enum=memgpt.memory.v1.TenantState" json:"state,omitempty"`
-	// When it was created; unset for the tenant `default` of a store that had no others.
+	// When it was created; unset for one that exists without, such as `default`.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// What its deletion has removed so far; unset if none was begun.
 	Receipt       *TenantReceipt `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`

@@ -29,11 +29,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Administers the tenants of the store. The tenant `default` always exists.
+// Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+// need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
 type TenantServiceClient interface {
-	// Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted.
+	// Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+	// FAILED_PRECONDITION while a tenant of this name is being deleted.
 	CreateTenant(ctx context.Context, in *CreateTenantRequest, opts ...grpc.CallOption) (*CreateTenantResponse, error)
-	// Reads a tenant. NOT_FOUND if it was never created.
+	// Reads a tenant. NOT_FOUND if it was never created and has nothing.
 	GetTenant(ctx context.Context, in *GetTenantRequest, opts ...grpc.CallOption) (*GetTenantResponse, error)
 	// Lists the tenants by name, 50 per page by default, at most 1,000.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
@@ -42,7 +44,7 @@ type TenantServiceClient interface {
 	//
 	// Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
 	// starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-	// never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+	// never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
 	DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error)
 }
 
@@ -98,11 +100,13 @@ func (c *tenantServiceClient) DeleteTenant(ctx context.Context, in *DeleteTenant
 // All implementations must embed UnimplementedTenantServiceServer
 // for forward compatibility.
 //
-// Administers the tenants of the store. The tenant `default` always exists.
+// Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+// need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
 type TenantServiceServer interface {
-	// Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted.
+	// Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+	// FAILED_PRECONDITION while a tenant of this name is being deleted.
 	CreateTenant(context.Context, *CreateTenantRequest) (*CreateTenantResponse, error)
-	// Reads a tenant. NOT_FOUND if it was never created.
+	// Reads a tenant. NOT_FOUND if it was never created and has nothing.
 	GetTenant(context.Context, *GetTenantRequest) (*GetTenantResponse, error)
 	// Lists the tenants by name, 50 per page by default, at most 1,000.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
@@ -111,7 +115,7 @@ type TenantServiceServer interface {
 	//
 	// Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
 	// starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-	// never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+	// never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
 	DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error)
 	mustEmbedUnimplementedTenantServiceServer()
 }

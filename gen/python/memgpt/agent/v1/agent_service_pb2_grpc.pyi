@@ -102,8 +102,9 @@ class AgentServiceStub:
     SetBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]
     """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
     with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
-    exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
-    Safe to retry.
+    exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing. A
+    shared block changes for all agents that have it; PERMISSION_DENIED if the caller's key is restricted to some
+    agents. Safe to retry.
     """
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteBlockRequest, _agent_service_pb2.DeleteBlockResponse]
     """Deletes a block of core memory. Idempotent: succeeds if it does not exist."""
@@ -240,8 +241,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     SetBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.SetBlockRequest, _agent_service_pb2.SetBlockResponse]  # type: ignore[assignment]
     """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
     with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
-    exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
-    Safe to retry.
+    exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing. A
+    shared block changes for all agents that have it; PERMISSION_DENIED if the caller's key is restricted to some
+    agents. Safe to retry.
     """
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteBlockRequest, _agent_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
     """Deletes a block of core memory. Idempotent: succeeds if it does not exist."""
@@ -483,8 +485,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_service_pb2.SetBlockResponse, _abc.Awaitable[_agent_service_pb2.SetBlockResponse]]:
         """Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
         with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
-        exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
-        Safe to retry.
+        exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing. A
+        shared block changes for all agents that have it; PERMISSION_DENIED if the caller's key is restricted to some
+        agents. Safe to retry.
         """
 
     @_abc_1.abstractmethod

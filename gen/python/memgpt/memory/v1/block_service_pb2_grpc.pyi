@@ -42,7 +42,8 @@ class BlockServiceStub:
     SetBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]
     """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
     is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-    has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
+    has changed since. An error changes nothing. A shared block changes for all agents that have it;
+    PERMISSION_DENIED if the caller's key is restricted to some agents. Safe to retry.
     """
     DeleteBlock: _grpc.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]
     """Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist."""
@@ -61,7 +62,8 @@ class BlockServiceAsyncStub(BlockServiceStub):
     SetBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.SetBlockRequest, _block_service_pb2.SetBlockResponse]  # type: ignore[assignment]
     """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
     is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-    has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
+    has changed since. An error changes nothing. A shared block changes for all agents that have it;
+    PERMISSION_DENIED if the caller's key is restricted to some agents. Safe to retry.
     """
     DeleteBlock: _aio.UnaryUnaryMultiCallable[_block_service_pb2.DeleteBlockRequest, _block_service_pb2.DeleteBlockResponse]  # type: ignore[assignment]
     """Deletes a block. A shared one is only detached. Idempotent: succeeds if it does not exist."""
@@ -95,7 +97,8 @@ class BlockServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_block_service_pb2.SetBlockResponse, _abc.Awaitable[_block_service_pb2.SetBlockResponse]]:
         """Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
         is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-        has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
+        has changed since. An error changes nothing. A shared block changes for all agents that have it;
+        PERMISSION_DENIED if the caller's key is restricted to some agents. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -171,7 +171,7 @@ class GetStoreResponse(_message.Message):
     """Whether it supports full text search (BM25)."""
     @_builtins.property
     def reembed(self) -> Global___ReembedProgress:
-        """The move to another embedding model; unset if there is none."""
+        """The move to another embedding model; unset if there is none, and for callers below the role operator."""
 
     def __init__(
         self,

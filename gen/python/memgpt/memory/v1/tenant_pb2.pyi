@@ -62,7 +62,7 @@ class Tenant(_message.Message):
     """Its state."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was created; unset for the tenant `default` of a store that had no others."""
+        """When it was created; unset for one that exists without, such as `default`."""
 
     @_builtins.property
     def receipt(self) -> Global___TenantReceipt:

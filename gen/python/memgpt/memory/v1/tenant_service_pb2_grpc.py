@@ -6,7 +6,8 @@ from memgpt.memory.v1 import tenant_service_pb2 as memgpt_dot_memory_dot_v1_dot_
 
 
 class TenantServiceStub:
-    """Administers the tenants of the store. The tenant `default` always exists.
+    """Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+    need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
     """
 
     def __init__(self, channel):
@@ -38,18 +39,20 @@ class TenantServiceStub:
 
 
 class TenantServiceServicer:
-    """Administers the tenants of the store. The tenant `default` always exists.
+    """Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+    need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
     """
 
     def CreateTenant(self, request, context):
-        """Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted.
+        """Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+        FAILED_PRECONDITION while a tenant of this name is being deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTenant(self, request, context):
-        """Reads a tenant. NOT_FOUND if it was never created.
+        """Reads a tenant. NOT_FOUND if it was never created and has nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,7 +71,7 @@ class TenantServiceServicer:
 
         Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
         starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-        never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+        never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +109,8 @@ def add_TenantServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TenantService:
-    """Administers the tenants of the store. The tenant `default` always exists.
+    """Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+    need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
     """
 
     @staticmethod

@@ -27,16 +27,20 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TenantServiceStub:
-    """Administers the tenants of the store. The tenant `default` always exists."""
+    """Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+    need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TenantServiceAsyncStub: ...
     CreateTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateTenantRequest, _tenant_service_pb2.CreateTenantResponse]
-    """Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted."""
+    """Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+    FAILED_PRECONDITION while a tenant of this name is being deleted.
+    """
     GetTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]
-    """Reads a tenant. NOT_FOUND if it was never created."""
+    """Reads a tenant. NOT_FOUND if it was never created and has nothing."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]
     """Lists the tenants by name, 50 per page by default, at most 1,000."""
     DeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]
@@ -45,18 +49,22 @@ class TenantServiceStub:
 
     Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
     starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-    never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+    never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
     """
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
-    """Administers the tenants of the store. The tenant `default` always exists."""
+    """Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+    need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.CreateTenantRequest, _tenant_service_pb2.CreateTenantResponse]  # type: ignore[assignment]
-    """Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted."""
+    """Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+    FAILED_PRECONDITION while a tenant of this name is being deleted.
+    """
     GetTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.GetTenantRequest, _tenant_service_pb2.GetTenantResponse]  # type: ignore[assignment]
-    """Reads a tenant. NOT_FOUND if it was never created."""
+    """Reads a tenant. NOT_FOUND if it was never created and has nothing."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.ListTenantsRequest, _tenant_service_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists the tenants by name, 50 per page by default, at most 1,000."""
     DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenant_service_pb2.DeleteTenantRequest, _tenant_service_pb2.DeleteTenantResponse]  # type: ignore[assignment]
@@ -65,11 +73,13 @@ class TenantServiceAsyncStub(TenantServiceStub):
 
     Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
     starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-    never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+    never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
     """
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Administers the tenants of the store. The tenant `default` always exists."""
+    """Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+    need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
+    """
 
     @_abc_1.abstractmethod
     def CreateTenant(
@@ -77,7 +87,9 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_service_pb2.CreateTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.CreateTenantResponse, _abc.Awaitable[_tenant_service_pb2.CreateTenantResponse]]:
-        """Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted."""
+        """Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+        FAILED_PRECONDITION while a tenant of this name is being deleted.
+        """
 
     @_abc_1.abstractmethod
     def GetTenant(
@@ -85,7 +97,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenant_service_pb2.GetTenantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tenant_service_pb2.GetTenantResponse, _abc.Awaitable[_tenant_service_pb2.GetTenantResponse]]:
-        """Reads a tenant. NOT_FOUND if it was never created."""
+        """Reads a tenant. NOT_FOUND if it was never created and has nothing."""
 
     @_abc_1.abstractmethod
     def ListTenants(
@@ -106,7 +118,7 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
         starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-        never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+        never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
         """
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

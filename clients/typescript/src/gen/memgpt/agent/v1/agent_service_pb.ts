@@ -2534,8 +2534,9 @@ export const AgentService: GenService<{
   /**
    * Writes a block of core memory, including one that is read-only for the agent; creates it if the agent has no block
    * with this label. An agent has at most 32 blocks; another one is FAILED_PRECONDITION. INVALID_ARGUMENT if the value
-   * exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing.
-   * Safe to retry.
+   * exceeds the block's limit; ABORTED if an etag is given and the block has changed since. An error changes nothing. A
+   * shared block changes for all agents that have it; PERMISSION_DENIED if the caller's key is restricted to some
+   * agents. Safe to retry.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.SetBlock
    */

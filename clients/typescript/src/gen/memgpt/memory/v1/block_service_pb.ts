@@ -229,7 +229,8 @@ export const BlockService: GenService<{
   /**
    * Writes a block; creates it if the agent has no block with this label. An agent has at most 32 blocks; another one
    * is FAILED_PRECONDITION. INVALID_ARGUMENT if the value exceeds the limit; ABORTED if an etag is given and the block
-   * has changed since. An error changes nothing. A shared block changes for all agents that have it. Safe to retry.
+   * has changed since. An error changes nothing. A shared block changes for all agents that have it;
+   * PERMISSION_DENIED if the caller's key is restricted to some agents. Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.BlockService.SetBlock
    */

@@ -156,7 +156,7 @@ export type GetStoreResponse = Message<"memgpt.memory.v1.GetStoreResponse"> & {
   fullText: boolean;
 
   /**
-   * The move to another embedding model; unset if there is none.
+   * The move to another embedding model; unset if there is none, and for callers below the role operator.
    *
    * @generated from field: memgpt.memory.v1.ReembedProgress reembed = 7;
    */

@@ -35,7 +35,7 @@ export type Tenant = Message<"memgpt.memory.v1.Tenant"> & {
   state: TenantState;
 
   /**
-   * When it was created; unset for the tenant `default` of a store that had no others.
+   * When it was created; unset for one that exists without, such as `default`.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 3;
    */

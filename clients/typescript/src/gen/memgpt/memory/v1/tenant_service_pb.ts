@@ -200,13 +200,15 @@ export const DeleteTenantResponseSchema: GenMessage<DeleteTenantResponse> = /*@_
   messageDesc(file_memgpt_memory_v1_tenant_service, 7);
 
 /**
- * Administers the tenants of the store. The tenant `default` always exists.
+ * Administers the tenants of the store. The tenant `default` always exists. One that a token or a certificate names
+ * need not be created: it exists as soon as it has an agent, a source, a profile or a shared block.
  *
  * @generated from service memgpt.memory.v1.TenantService
  */
 export const TenantService: GenService<{
   /**
-   * Creates a tenant. ALREADY_EXISTS if it exists; FAILED_PRECONDITION while a tenant of this name is being deleted.
+   * Creates a tenant. One that exists without having been created keeps what it has. ALREADY_EXISTS if it was created;
+   * FAILED_PRECONDITION while a tenant of this name is being deleted.
    *
    * @generated from rpc memgpt.memory.v1.TenantService.CreateTenant
    */
@@ -216,7 +218,7 @@ export const TenantService: GenService<{
     output: typeof CreateTenantResponseSchema;
   },
   /**
-   * Reads a tenant. NOT_FOUND if it was never created.
+   * Reads a tenant. NOT_FOUND if it was never created and has nothing.
    *
    * @generated from rpc memgpt.memory.v1.TenantService.GetTenant
    */
@@ -241,7 +243,7 @@ export const TenantService: GenService<{
    *
    * Takes seconds per 10,000 passages; set a long deadline. A deletion that was interrupted continues when Memory
    * starts, or with the next call. Idempotent: a call for a deleted tenant returns the receipt. NOT_FOUND if it was
-   * never created; INVALID_ARGUMENT for `default`, which services use for work of their own.
+   * never created and has nothing; INVALID_ARGUMENT for `default`, which services use for work of their own.
    *
    * @generated from rpc memgpt.memory.v1.TenantService.DeleteTenant
    */
