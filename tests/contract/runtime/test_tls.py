@@ -64,12 +64,12 @@ async def test_mutual_tls_wants_a_certificate(start: Start, authority: Authority
 async def test_certificates_of_the_authority_are_mapped_by_their_names_and_no_others_connect(
     start: Start, authority: Authority, files: Certificate, tmp_path: Path
 ) -> None:
-    probe = Probe(str)
+    service = Probe(str)
     entries = ("spiffe://example.org/ns/app/* acme user", "db.example.org globex reader", "batch acme service")
     stranger = Authority(tmp_path / "other")
     app = "spiffe://example.org/ns/app/web"
     async with start(
-        probe.add_to,
+        service.add_to,
         tls_cert=files.cert,
         tls_key=files.key,
         tls_client_ca=authority.ca,
@@ -79,7 +79,7 @@ async def test_certificates_of_the_authority_are_mapped_by_their_names_and_no_ot
 
         async def call(certificate: Certificate) -> Principal:
             await _call(running.address, channel_credentials(authority.ca, certificate.cert, certificate.key))
-            return probe.requests[-1].principal
+            return service.requests[-1].principal
 
         for certificate, expected in (
             (authority.issue("web", uri=app), ("acme", Role.USER, app)),
@@ -93,12 +93,12 @@ async def test_certificates_of_the_authority_are_mapped_by_their_names_and_no_ot
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(authority.issue("any", uri=unmapped))
             assert from_rpc_error(caught.value).reason == "CREDENTIAL_UNKNOWN"
-        calls = len(probe.requests)
+        calls = len(service.requests)
         for refused in (stranger.issue("any", uri=app), authority.issue("late", uri=app, seconds=-60)):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(refused)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, "the handshake fails"
-        assert len(probe.requests) == calls
+        assert len(service.requests) == calls
 
 
 @pytest.mark.parametrize("role", ["user", "service"])
@@ -107,11 +107,11 @@ async def test_a_connection_outlives_its_certificate_but_calls_do_not(
 ) -> None:
     """Streams of services go on: these connect again with a renewed certificate, and finish their calls."""
     client = authority.issue("client", seconds=3)
-    probe = Probe(lambda _text: probe.wait())
+    service = Probe(lambda _text: service.wait())
     settings = {"tls_cert": files.cert, "tls_key": files.key, "tls_client_ca": authority.ca}
     credentials = channel_credentials(authority.ca, client.cert, client.key)
     async with (
-        start(probe.add_to, **settings, certificates=(f"client acme {role}",)) as running,
+        start(service.add_to, **settings, certificates=(f"client acme {role}",)) as running,
         open_channel(running.address, credentials=credentials) as channel,
     ):
         connected = Running(running.server, channel, running.app)
@@ -124,7 +124,7 @@ async def test_a_connection_outlives_its_certificate_but_calls_do_not(
         else:
             expires = x509.load_pem_x509_certificate(client.cert.read_bytes()).not_valid_after_utc
             await until(lambda: datetime.now(UTC) > expires)
-            probe.release.set()
+            service.release.set()
             assert (await stream.read()).value == "released"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await connected.unary("x")

@@ -114,7 +114,7 @@ async def test_a_deletion_that_is_killed_again_and_again_ends_with_everything_co
     armed.unlink()
     with ServiceProcess("memgpt_memory", tmp_path) as process:
         async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
-            receipt = (await TenantServiceStub(memory.channel).DeleteTenant(request)).tenant.receipt  # type: ignore[no-untyped-call]
+            receipt = (await TenantServiceStub(memory.channel).DeleteTenant(request)).tenant.receipt
             assert (receipt.agent_count, receipt.passage_count, receipt.source_count) == (4, 8, 1)
             kept = await memory.of("kept").agents.ListAgents(agents_pb.ListAgentsRequest())
             assert len(kept.agents) == 1
