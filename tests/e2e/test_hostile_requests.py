@@ -8,15 +8,14 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.tenants import SETTINGS, Fuzzer
-from tests.support.credentials import GuardedSuite
+from tests.fuzz.tenants import Fuzzer, target
 
 _REQUESTS = 6
 
 
 async def test_no_request_crosses_a_tenant(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    with GuardedSuite(tmp_path, **SETTINGS) as suite:
-        fuzzer = Fuzzer(suite, Random(11))
+    with target(tmp_path) as (suite, issuer):
+        fuzzer = Fuzzer(suite, issuer, Random(11))
         await fuzzer.run(request.config.getoption("--requests") or _REQUESTS)
     assert fuzzer.found == {}
     statuses = sum(fuzzer.outcomes.values(), Counter[str]())

@@ -22,6 +22,7 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import grpc
+import jwt
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -42,12 +44,13 @@ from memgpt_runtime.status import LOST_ANSWER, from_rpc_error
 from tests.fuzz.tenant_contents import Contents, fill, snapshot
 from tests.support.contracts import service_methods
 from tests.support.credentials import SERVERS, GuardedSuite, Metadata, bearer
+from tests.support.issuer import AUDIENCE, ISSUER, Issuer
 
 ATTACKERS = ("acme", "globex")
 VICTIM = "victim"
 
-SETTINGS = {"MEMGPT_SERVER_LOG_LEVEL": "warning", "MEMGPT_MEMORY_SYNC": "never"}
-"""Settings of the suite under test: nothing is crashed here, so no write need wait for the disk."""
+_KEY_ID = "key"
+_TOKEN_SECONDS = 24 * 3600
 
 _SECONDS = 60.0
 _STREAM_SECONDS = 1.0
@@ -109,6 +112,36 @@ def _pool_name(field: FieldDescriptor) -> str:
     return name if name in (*ids, "name", "page_token", "tags", "tenant", "label", "message_id") else ""
 
 
+@contextmanager
+def target(home: Path) -> Iterator[tuple[GuardedSuite, Issuer]]:
+    """Start the suite that is attacked, and the issuer whose tokens it accepts."""
+    with Issuer() as issuer:
+        issuer.add(_KEY_ID)
+        settings = {
+            "MEMGPT_SERVER_JWT_ISSUER": ISSUER,
+            "MEMGPT_SERVER_JWT_AUDIENCE": AUDIENCE,
+            "MEMGPT_SERVER_JWT_JWKS": issuer.address,
+            "MEMGPT_SERVER_LOG_LEVEL": "warning",
+            "MEMGPT_MEMORY_SYNC": "never",  # nothing crashes here, so that no write need wait for the disk
+        }
+        with GuardedSuite(home, **settings) as suite:
+            yield suite, issuer
+
+
+def _forged_tokens(issuer: Issuer) -> Iterator[str]:
+    """Yield tokens of the victim's administrator that the issuer did not sign."""
+    claims: dict[str, Any] = {"tenant": VICTIM, "role": "admin", "exp": time.time() + _TOKEN_SECONDS}
+    stranger = Issuer()
+    stranger.add(_KEY_ID)
+    signed = stranger.token(_KEY_ID, **claims)
+    yield signed
+    claims |= {"iss": ISSUER, "aud": AUDIENCE, "sub": "mallory"}
+    yield jwt.encode(claims, "", "none", {"kid": _KEY_ID})
+    yield jwt.encode(claims, issuer.jwks().hex(), "HS256", {"kid": _KEY_ID})
+    head, _, signature = issuer.token(_KEY_ID, tenant=ATTACKERS[0]).split(".")
+    yield f"{head}.{signed.split('.')[1]}.{signature}"
+
+
 class Fuzzer:
     """Sends hostile requests, and says what is wrong.
 
@@ -118,11 +151,13 @@ class Fuzzer:
         found: What is wrong, by the full name of the RPC.
     """
 
-    def __init__(self, suite: GuardedSuite, random: Random) -> None:
+    def __init__(self, suite: GuardedSuite, issuer: Issuer, random: Random) -> None:
         self.outcomes: dict[str, Counter[str]] = defaultdict(Counter)
         self.calls = 0
         self.found: dict[str, list[str]] = defaultdict(list)
         self._suite = suite
+        self._issuer = issuer
+        self._forged: Sequence[Metadata] = ()
         self._random = random
         self._pool = _Pool()
         self._contents: dict[str, Contents] = {}
@@ -182,7 +217,9 @@ class Fuzzer:
             self._narrow[tenant] = agent_id
             narrow = suite.create_key("narrow", "user", tenant, agent_ids=[agent_id], source_ids=[source_id])[1]
             roles = [bearer(suite.create_key(role, role, tenant)[1]) for role in ("reader", "user")]
-            self._credentials[tenant] = [admin, admin, *roles, bearer(narrow)]
+            token = self._issuer.token(_KEY_ID, tenant=tenant, role="admin", exp=time.time() + _TOKEN_SECONDS)
+            self._credentials[tenant] = [admin, admin, *roles, bearer(narrow), bearer(token)]
+        self._forged = [bearer(token) for token in _forged_tokens(self._issuer)]
         secrets = {value for contents in self._contents.values() for value in contents.secrets}
         self._secrets = re.compile(b"|".join(re.escape(value) for value in sorted(secrets, key=len, reverse=True)))
 
@@ -214,6 +251,8 @@ class Fuzzer:
             case 3:
                 token = str(metadata[0][1])
                 return (("authorization", token[:-1] + ("A" if token[-1] != "A" else "B")),)
+            case 4:
+                return random.choice(self._forged)
         return metadata
 
     async def _attack(self, method: MethodDescriptor, tenant: str, metadata: Metadata) -> None:
@@ -449,8 +488,8 @@ def main() -> int:
     seed = int(time.time()) if options.seed is None else options.seed
     home = Path(mkdtemp(prefix="memgpt-fuzz-"))
     sys.stdout.write(f"seed {seed}, home {home}\n")
-    with GuardedSuite(home, **SETTINGS) as suite:
-        fuzzer = Fuzzer(suite, Random(seed))
+    with target(home) as (suite, issuer):
+        fuzzer = Fuzzer(suite, issuer, Random(seed))
         started = time.monotonic()
         asyncio.run(fuzzer.run(options.requests, options.only, options.minutes))
         seconds = time.monotonic() - started
