@@ -307,24 +307,27 @@ class Fuzzer:
         return [f"differs from an invented one: {outcomes}"] if outcomes[0] != outcomes[1] else []
 
     def _twin(self, sent: Sequence[Message]) -> list[Message] | None:
-        """Return the same messages with invented values in place of the victim's; None if there are none."""
-        twins, changed = [], False
+        """Return the same messages with invented values in place of the victim's; None if there are none.
+
+        Equal values stay equal, since a request may not name a thing twice.
+        """
+        twins, changed, inventions = [], False, dict[tuple[str, str], str]()
         for message in sent:
             twin = type(message)()
             twin.CopyFrom(message)
-            changed |= self._replace(twin)
+            changed |= self._replace(twin, inventions)
             twins.append(twin)
         return twins if changed else None
 
-    def _replace(self, message: Message) -> bool:
+    def _replace(self, message: Message, inventions: dict[tuple[str, str], str]) -> bool:
         changed = False
         for each, value in list(message.ListFields()):
             name = _pool_name(each)
             if each.message_type is not None:
                 for inner in value if each.is_repeated else (value,):
-                    changed |= self._replace(inner)
+                    changed |= self._replace(inner, inventions)
             elif name and not each.is_repeated and value in self._pool.values[name].get(VICTIM, ()):
-                setattr(message, each.name, invented(name))
+                setattr(message, each.name, inventions.setdefault((name, value), invented(name)))
                 changed = True
         return changed
 
