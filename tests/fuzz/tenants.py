@@ -35,8 +35,14 @@ import grpc
 import jwt
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
+from memgpt.agent.v1 import agent_service_pb2 as agent_pb
+from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.common.v1.permission_pb2 import PERMISSION_INTERNAL
+from memgpt.loader.v1 import loader_service_pb2 as loader_pb
+from memgpt.loader.v1.load_pb2 import FileManifest
+from memgpt.loader.v1.loader_service_pb2_grpc import LoaderServiceStub
 from memgpt_runtime.auth.permissions import declared
 from memgpt_runtime.ids import new_id
 from memgpt_runtime.status import LOST_ANSWER, from_rpc_error
@@ -62,7 +68,27 @@ _OF_NO_TENANT = "ResolveApiKeys"
 """Services call it for themselves, to check the keys of every tenant."""
 
 _STRANGE = ("", " ", "a", "\0", "é" * 700, "../../etc/passwd", "' or 1 == 1", "\U0001f98a", "x" * 200)
-_NUMBERS = (0, 1, 1, 2, 50, -1, 1001, 2**31 - 1)
+_NUMBERS = (0, 0, 1, 1, 2, 50)
+_STRANGE_NUMBERS = (-1, 1001, 2**31 - 1)
+_STRANGE_CHANCE = 0.05
+"""For each value. Of a request with many of them, most would end before anything is looked for."""
+
+_PLAUSIBLE = {
+    "sha256": bytes(32).hex(),
+    "time_zone": "UTC",
+    "start_date": "2026-01-01",
+    "end_date": "2030-12-31",
+    "cron": "0 9 * * *",
+    "address": "127.0.0.1:9",
+    "media_type": "text/plain",
+    "etag": "",
+    "parameters": "{}",
+    "plan": "{}",
+    "system": "",
+    "tenant": "",
+}
+_DELETIONS = ("DeleteAgent", "DeleteSource", "EraseUser")
+"""After one of these, the attacker gets something new, or soon nothing would be left that requests can be about."""
 
 
 @dataclass
@@ -265,11 +291,27 @@ class Fuzzer:
         if ended.code == "OK":
             found = _harvest(ended.responses)
             self._pool.add(tenant, (one for one in found if not self._secrets.fullmatch(one[1].encode())))
+            if method.name in _DELETIONS:
+                await self._replenish(tenant)
         elif not (method.client_streaming or method.server_streaming) and (twin := self._twin(sent)) is not None:
             wrong += await self._compare(method, sent, twin, metadata, ended)
         for each in wrong:
             shown = f"{tenant} {' '.join(map(str, sent))[:600]!r}: {ended.code}: {each}"
             self.found[method.full_name].append(shown)
+
+    async def _replenish(self, tenant: str) -> None:
+        """Create an agent and a source of an attacker."""
+        admin, channels = self._credentials[tenant][0], self._channels
+        agents: Any = AgentServiceStub(channels["agent"])
+        loader: Any = LoaderServiceStub(channels["loader"])
+        new = agent_pb.CreateAgentRequest(name=new_id("agent"), user_id=f"user-known-{tenant}")
+        manifest = FileManifest(name="a.txt", size=1, sha256=bytes(32).hex())
+        load = loader_pb.CreateLoadRequest(source_name=new_id("source"), files=[manifest])
+        for call in (
+            agents.CreateAgent(new, metadata=admin, timeout=_SECONDS),
+            loader.CreateLoad(load, metadata=admin, timeout=_SECONDS),
+        ):
+            self._pool.add(tenant, _harvest([await call]))
 
     def _leaks(self, tenant: str, sent: Sequence[Message], ended: _Outcome) -> Iterator[tuple[str, bytes]]:
         """Yield what a response tells of other tenants that its request did not name."""
@@ -340,7 +382,8 @@ class Fuzzer:
         kept = {oneof.name: random.choice(oneof.fields).name for oneof in kind.oneofs}
         for each in kind.fields:
             oneof = each.containing_oneof
-            chance = 0.85 if _pool_name(each) or oneof is not None else 0.35
+            pooled = _pool_name(each) not in ("", "page_token")  # a token belongs to one request; most others refuse it
+            chance = 0.85 if pooled or oneof is not None else 0.35
             if random.random() > chance or (oneof is not None and kept[oneof.name] != each.name) or depth > 4:
                 continue
             if each.is_repeated:
@@ -364,15 +407,20 @@ class Fuzzer:
                     seconds=int(time.time()) + random.choice(_SHIFTS)
                 )
             if full_name == "google.protobuf.Duration":
-                return message_factory.GetMessageClass(each.message_type)(seconds=random.choice((0, 1, -1)))
+                return message_factory.GetMessageClass(each.message_type)(seconds=random.choice((0, 1, 3600, 3600, -1)))
+            if full_name == "google.protobuf.FieldMask":
+                return FieldMask(paths=random.choice((["name"], ["description"], ["value"], ["tags", "nonsense"])))
             return self._request(each.message_type, tenant, depth + 1)
         if each.enum_type is not None:
-            return random.choice(each.enum_type.values).number
+            values = each.enum_type.values
+            return random.choice(values if random.random() < _STRANGE_CHANCE else values[1:]).number
         match each.type:
             case FieldDescriptor.TYPE_STRING:
                 name = _pool_name(each)
-                if random.random() < 0.08:
+                if random.random() < _STRANGE_CHANCE:
                     return random.choice(_STRANGE)
+                if each.name in _PLAUSIBLE and random.random() < 0.8:
+                    return _PLAUSIBLE[each.name]
                 return self._pool.choose(random, name, tenant) if name else random.choice(_WORDS)
             case FieldDescriptor.TYPE_BYTES:
                 return random.randbytes(random.choice((0, 1, 100)))
@@ -381,9 +429,13 @@ class Fuzzer:
             case FieldDescriptor.TYPE_DOUBLE | FieldDescriptor.TYPE_FLOAT:
                 return random.choice((0.0, 0.5, -1.0))
             case FieldDescriptor.TYPE_UINT32 | FieldDescriptor.TYPE_UINT64:
-                return abs(random.choice(_NUMBERS))
+                return abs(self._number())
             case _:
-                return random.choice(_NUMBERS)
+                return self._number()
+
+    def _number(self) -> int:
+        numbers = _STRANGE_NUMBERS if self._random.random() < _STRANGE_CHANCE else _NUMBERS
+        return self._random.choice(numbers)
 
     def _stub(self, method: MethodDescriptor) -> Any:
         stub = self._stubs.get(method.full_name)
