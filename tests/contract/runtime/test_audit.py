@@ -15,20 +15,25 @@ import memgpt.loader.v1.loader_service_pb2
 import memgpt.memory.v1.archival_memory_service_pb2 as archival_pb
 import pytest
 from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
 from memgpt.config import ConfigError
 from memgpt.memory.v1 import (
     agent_state_service_pb2,
     api_key_service_pb2,
     archival_memory_service_pb2_grpc,
     quota_service_pb2,
+    tenant_pb2,
+    tenant_service_pb2,
 )
 from memgpt_runtime import errors, reasons
 from memgpt_runtime.audit import AuditLine, IdCollector, is_change
+from memgpt_runtime.audit._resources import _fields
 from memgpt_runtime.auth.api_keys import new_token
 from memgpt_runtime.ids import new_id
 from structlog.testing import capture_logs
 
 from tests.contract.runtime.probe import KINDS, Probe, Start
+from tests.support.contracts import service_methods
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "quotas-and-audit.md"
 FIELDS = ["time", *(field.name for field in fields(AuditLine))]
@@ -190,6 +195,38 @@ def test_ids_are_found_in_nested_messages_and_the_first_response_that_has_some()
     ids(granted)
     assert ids.found["agent_id"] == "agent_7"
     assert ids.found["turn_id"] == "turn_9"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        tenant_service_pb2.CreateTenantRequest(name="acme"),
+        tenant_service_pb2.DeleteTenantRequest(name="acme"),
+        tenant_service_pb2.DeleteTenantResponse(tenant=tenant_pb2.Tenant(name="acme")),
+        quota_service_pb2.SetQuotaRequest(tenant="acme"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_tenant_is_named(message: Message) -> None:
+    ids = IdCollector()
+    ids(message)
+    assert ids.found == {"tenant": "acme"}
+
+
+def test_every_change_says_what_it_has_changed() -> None:
+    """But for profiles, which have no other ids than the names that people gave them, and for the store as a whole."""
+    silent = set()
+    for method in service_methods():
+        assert method.containing_service is not None
+        if not is_change(f"/{method.containing_service.full_name}/{method.name}"):
+            continue
+        if not _fields(method.input_type) and not _fields(method.output_type):
+            silent.add(f"{method.containing_service.name}/{method.name}")
+    assert silent == {
+        *("AgentService/PutProfile", "AgentService/DeleteProfile", "ToolService/ListTools"),
+        *("ProfileService/PutProfile", "ProfileService/DeleteProfile"),
+        *("StoreService/Backup", "StoreService/CancelReembed", "StoreService/Compact", "StoreService/Reembed"),
+    }
 
 
 def test_long_lists_of_ids_are_cut() -> None:

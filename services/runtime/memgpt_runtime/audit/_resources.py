@@ -2,13 +2,14 @@
 
 Ids are found by the names of fields, which the contracts keep to: a string named ``…_id`` is an id, a list of strings
 named ``…_ids`` holds ids. Names, labels and texts are what people wrote, so they are never taken.
-A tenant has no other id than its name.
+A tenant has no other id than its name, which lines call ``tenant``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -28,18 +29,43 @@ _MOST_LISTED = 16
 _NOT_OURS = "call_id"
 """Names a call of a function, and is chosen by the model."""
 
+_TENANTS = frozenset(
+    f"memgpt.memory.v1.{name}" for name in ("CreateTenantRequest", "DeleteTenantRequest", "GetTenantRequest", "Tenant")
+)
+"""Messages whose field ``name`` is the name of a tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field that holds ids.
+
+    Attributes:
+        path: Names of the fields that lead to it, and its own.
+        listed: Whether it is a list.
+        key: What the line calls it.
+    """
+
+    path: tuple[str, ...]
+    listed: bool
+    key: str
+
 
 @cache
-def _paths(message: Descriptor, depth: int = _DEPTH) -> Sequence[tuple[tuple[str, ...], bool]]:
-    """Return the paths of the fields that hold ids, each with whether it is a list."""
-    found: list[tuple[tuple[str, ...], bool]] = []
+def _fields(message: Descriptor, depth: int = _DEPTH) -> Sequence[_Field]:
+    """Return the fields that hold ids, of a message and those in it."""
+    found: list[_Field] = []
     for field in message.fields:
         if field.type == FieldDescriptor.TYPE_STRING:
             ids = field.name.endswith("_ids" if field.is_repeated else "_id") and field.name != _NOT_OURS
             if ids or (field.name == "tenant" and not field.is_repeated):
-                found.append(((field.name,), field.is_repeated))
+                found.append(_Field((field.name,), field.is_repeated, field.name))
+            elif field.name == "name" and message.full_name in _TENANTS:
+                found.append(_Field((field.name,), listed=False, key="tenant"))
         elif field.message_type is not None and not field.is_repeated and depth > 1:
-            found += [((field.name, *path), listed) for path, listed in _paths(field.message_type, depth - 1)]
+            found += [
+                _Field((field.name, *inner.path), inner.listed, inner.key)
+                for inner in _fields(field.message_type, depth - 1)
+            ]
     return found
 
 
@@ -49,20 +75,20 @@ def _is_id(value: str) -> bool:
 
 
 def _ids(message: Message) -> Iterator[tuple[str, str | list[str]]]:
-    for path, listed in _paths(message.DESCRIPTOR):
+    for field in _fields(message.DESCRIPTOR):
         holder = message
-        for name in path[:-1]:
+        for name in field.path[:-1]:
             if not holder.HasField(name):
                 break
             holder = getattr(holder, name)
         else:
-            value = getattr(holder, path[-1])
-            if listed:
+            value = getattr(holder, field.path[-1])
+            if field.listed:
                 ids = [id_ for id_ in value[:_MOST_LISTED] if _is_id(id_)]
                 if ids:
-                    yield path[-1], ids
+                    yield field.key, ids
             elif value and _is_id(value):
-                yield path[-1], value
+                yield field.key, value
 
 
 class IdCollector:
