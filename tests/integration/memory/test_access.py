@@ -285,7 +285,7 @@ async def test_a_tenant_that_only_tokens_name_can_be_seen_and_deleted(serve: Ser
 async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_exist(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither reads the store, so that the time of a response tells nothing."""
+    """After the first such call neither reads the store, so that the time of a response tells nothing."""
     async with serve(str(tmp_path / "store.db")) as memory:
         theirs, own, core = memory.of("theirs"), memory.of("own"), memory.core()
         agent = (await theirs.agent("agent")).agent_id
@@ -313,7 +313,7 @@ async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_ex
             (key.id, lambda id_: own.keys.GetApiKey(keys_pb.GetApiKeyRequest(api_key_id=id_))),
             (key.id, lambda id_: own.keys.DeleteApiKey(keys_pb.DeleteApiKeyRequest(api_key_id=id_))),
         ]
-        for id_, call in calls:  # the first call of each kind reads which ids there are
+        for id_, call in calls:
             with suppress(grpc.aio.AioRpcError):
                 await call(id_)
         reads = list[str]()

@@ -98,8 +98,11 @@ class ApiKeys:
         Raises:
             NotFound: There is no such key, or it belongs to another tenant.
         """
-        owned = await self._records.owns(KIND, tenant, key_id)
-        row = (await self.find_many([key_id])).get(key_id) if owned else None
+
+        async def find(id_: str) -> ApiKeyRow | None:
+            return (await self.find_many([id_])).get(id_)
+
+        row = await self._records.find_of_tenant(KIND, tenant, key_id, find, lambda row: row.tenant)
         if row is None:
             raise _unknown_key(key_id)
         return row

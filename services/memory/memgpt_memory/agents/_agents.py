@@ -114,14 +114,19 @@ class Agents:
         Raises:
             NotFound: There is no such agent, or it belongs to another tenant.
         """
-        visible = principal().may_use_agent(agent_id) and await self._records.owns("agent", tenant, agent_id)
-        live = await self._cache.find(agent_id) if visible else None
+        live = await self._find(tenant, agent_id) if principal().may_use_agent(agent_id) else None
         if live is None:
             raise unknown_agent(agent_id)
         check_exists(live)
         if not for_deletion:
             await self.before_read(live)
         return live
+
+    async def _find(self, tenant: str, agent_id: str) -> LiveAgent | None:
+        """Return an agent of a tenant, also one that is being deleted."""
+        return await self._records.find_of_tenant(
+            "agent", tenant, agent_id, self._cache.find, lambda live: live.row.tenant
+        )
 
     async def get_by_name(self, tenant: str, name: str) -> LiveAgent:
         """Return the agent with a name.
@@ -232,7 +237,7 @@ class Agents:
         Raises:
             NotFound: There is no such agent.
         """
-        live = await self._cache.find(agent_id) if await self._records.owns("agent", tenant, agent_id) else None
+        live = await self._find(tenant, agent_id)
         if live is None or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, agent_id, for_deletion=True)
             await self.repository.delete(live, partial(self._deletion, live))

@@ -87,7 +87,7 @@ class BlockAttachments:
         await run_to_end(self._delete(tenant, block_id, detach=detach))
 
     async def _delete(self, tenant: str, block_id: str, *, detach: bool) -> None:
-        if not await self._blocks.owns(tenant, block_id):
+        if await self._blocks.find(tenant, block_id) is None:
             return
         async with self._blocks.locked([block_id]) as found:
             block = found.get(block_id)

@@ -92,15 +92,18 @@ class SharedBlocks:
         Raises:
             NotFound: There is no such block, or it belongs to another tenant.
         """
-        owned = await self.owns(tenant, block_id)
-        block = (await self.find_many([block_id])).get(block_id) if owned else None
+        block = await self.find(tenant, block_id)
         if block is None:
             raise unknown_shared_block(block_id)
         return block
 
-    async def owns(self, tenant: str, block_id: str) -> bool:
-        """Return whether a tenant has a block, without reading it."""
-        return await self._records.owns(KIND, tenant, block_id)
+    async def find(self, tenant: str, block_id: str) -> SharedBlock | None:
+        """Return a block of a tenant, or None if there is none."""
+
+        async def find(id_: str) -> SharedBlock | None:
+            return (await self.find_many([id_])).get(id_)
+
+        return await self._records.find_of_tenant(KIND, tenant, block_id, find, lambda block: block.row.tenant)
 
     async def get_by_name(self, tenant: str, name: str) -> SharedBlock:
         """Return the block with a name.

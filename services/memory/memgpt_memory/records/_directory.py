@@ -70,9 +70,13 @@ class Directory:
         """Return the bodies of a tenant's rows of a kind by their keys: of a kind in `_WITH_BODIES`."""
         return (await self._listing(kind, tenant)).bodies
 
-    async def owns(self, kind: str, tenant: str, id_: str) -> bool:
-        """Return whether a tenant has a row of a kind with a key."""
-        return id_ in (await self._listing(kind, tenant)).bodies
+    def lacks(self, kind: str, tenant: str, id_: str) -> bool:
+        """Return whether a tenant is known to have no row of a kind with a key: not before the kind has been read."""
+        task = self._loads.get(kind)
+        if task is None or not task.done() or _failed(task):
+            return False
+        listing = self._listings.get((kind, tenant))
+        return listing is None or id_ not in listing.bodies
 
     async def tenants(self, kind: str) -> Sequence[str]:
         """Return the tenants that have rows of a kind."""

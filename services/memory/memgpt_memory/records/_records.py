@@ -7,7 +7,8 @@ written. So one row's write makes any number of changes visible at once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from memgpt_memory.records._directory import Body, Directory
 from memgpt_memory.records._model import Record, TextRef
@@ -15,6 +16,8 @@ from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, OneOf, all_of
 from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, RECORDS
 from memgpt_memory.store.rows import Key, RecordKind, RecordOwner, Row
+
+_T = TypeVar("_T")
 
 _PARENTS = 500
 """Maximum number of keys in one filter."""
@@ -85,13 +88,33 @@ class Records:
         """Return the tenants that have rows of a kind that is listed."""
         return await self._directory.tenants(kind)
 
-    async def owns(self, kind: str, tenant: str, id: str) -> bool:  # noqa: A002 - the field's own name
-        """Return whether a tenant has a row of a kind that is listed, without reading it.
+    async def find_of_tenant(
+        self,
+        kind: str,
+        tenant: str,
+        id: str,  # noqa: A002 - the field's own name
+        find: Callable[[str], Awaitable[_T | None]],
+        owner: Callable[[_T], str],
+    ) -> _T | None:
+        """Find what a tenant has by an id that a caller sent; None if it has nothing of this id.
 
-        Check this before reading a row by an id that a caller sent. Otherwise the time of the response tells whether
-        the row exists in another tenant.
+        The time of a call tells nothing of other tenants: after the first call that finds nothing, it is known of every
+        id whether the tenant has it, and ids that it does not have are not read.
+
+        Args:
+            kind: The kind of its row, one that is listed.
+            tenant: The tenant.
+            id: The id.
+            find: Finds it, whoever has it.
+            owner: Returns the tenant that has it.
         """
-        return await self._directory.owns(kind, tenant, id)
+        if self._directory.lacks(kind, tenant, id):
+            return None
+        found = await find(id)
+        if found is not None and owner(found) == tenant:
+            return found
+        await self._directory.ids(kind, tenant)
+        return None
 
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
         """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""

@@ -88,11 +88,18 @@ class Sources:
         Raises:
             NotFound: There is no such source, or it belongs to another tenant.
         """
-        visible = principal().may_use_source(source_id) and await self._records.owns("source", tenant, source_id)
-        live = await self.find(source_id) if visible else None
-        if live is None:
+        live = await self._find(tenant, source_id) if principal().may_use_source(source_id) else None
+        if live is None or live.row.deleting:
             raise unknown_source(source_id)
         return live
+
+    async def _find(self, tenant: str, source_id: str) -> LiveSource | None:
+        """Return a source of a tenant, also one that is being deleted."""
+
+        async def find(id_: str) -> LiveSource | None:
+            return (await self._load([id_])).get(id_)
+
+        return await self._records.find_of_tenant("source", tenant, source_id, find, lambda live: live.row.tenant)
 
     async def find(self, source_id: str) -> LiveSource | None:
         """Return a source, or None if there is none."""
@@ -195,8 +202,7 @@ class Sources:
         Raises:
             NotFound: There is no such source.
         """
-        owned = await self._records.owns("source", tenant, source_id)
-        live = (await self._load([source_id])).get(source_id) if owned else None
+        live = await self._find(tenant, source_id)
         if live is None or not live.row.deleting:  # otherwise resume the deletion
             live = await self.get(tenant, source_id)
             async with live.row_lock, self._journal.beginning("source", source_id) as journal:
