@@ -193,7 +193,7 @@ async def test_half_a_character(asked, pieces: tuple[str, ...], said: str) -> No
 
 
 async def test_half_a_character_in_text(asked) -> None:
-    async with asked(Stream((chunk(content=f"I think {HALF}"), chunk(content=f"{OTHER} and {HALF}")))) as (
+    async with asked(Stream((chunk(content=f"I think {HALF}"), chunk("stop", content=f"{OTHER} and {HALF}")))) as (
         model,
         _,
         sink,
@@ -208,11 +208,15 @@ async def test_half_a_character_in_text(asked) -> None:
 
 async def test_a_call_that_is_nested_without_end(asked) -> None:
     deep = '{"message": ' + "[" * 50_000
-    async with asked(Stream(tuple(streamed_call(deep)))) as (model, _, sink):
+    async with asked(Stream((*streamed_call(deep), chunk("tool_calls")))) as (model, _, sink):
         answer = await model.complete(question(), sink)
     assert answer.call is not None
     assert answer.call.arguments == deep  # told to the model as a failed call
-    async with asked(Stream((chunk(content=deep),)), say("x"), mode=CallMode.JSON_SCHEMA) as (model, _, sink):
+    async with asked(Stream((chunk(content=deep), chunk("stop"))), say("x"), mode=CallMode.JSON_SCHEMA) as (
+        model,
+        _,
+        sink,
+    ):
         with pytest.raises(BadAnswerError):
             await model.complete(question(), sink)
 
@@ -255,7 +259,7 @@ FILTERED = say("I must", finish_reason="content_filter")
         (say("Certainly!"), CallMode.JSON_SCHEMA, "not a JSON", "something other than a function call"),
         (NO_CHOICES, CallMode.TOOLS, "neither", "something other than a function call"),
         (
-            Stream(("[]", "null", '{"choices": [null]}', '{"choices": [{"delta": 7}]}')),
+            Stream(("[]", "null", '{"choices": [null]}', '{"choices": [{"delta": 7}]}', "[DONE]")),
             CallMode.TOOLS,
             "neither",
             "call",
