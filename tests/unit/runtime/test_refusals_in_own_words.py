@@ -210,6 +210,31 @@ REFUSALS: dict[str, tuple[int, object, Meaning]] = {
         },
         Meaning.TEMPLATE,
     ),
+    "a limit of tokens under the wrong name": (
+        422,
+        {
+            "detail": [
+                {"type": "extra_forbidden", "loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}
+            ]
+        },
+        Meaning.REFUSED,
+    ),
+    "parallel calls": (
+        400,
+        {"error": {"message": "Parallel tool calling is not supported for this model"}},
+        Meaning.REFUSED,
+    ),
+    "parallel function calls": (
+        400,
+        {"error": {"message": "m does not support parallel function calling"}},
+        Meaning.REFUSED,
+    ),
+    "Bedrock's streams with tools": (
+        400,
+        {"message": "This model doesn't support tool use in streaming mode."},
+        Meaning.REFUSED,
+    ),
+    "streams with tools": (400, {"error": {"message": "stream is not supported when tools are used"}}, Meaning.REFUSED),
 }
 
 

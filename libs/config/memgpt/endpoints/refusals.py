@@ -220,8 +220,14 @@ def _out_of_balance(status: int, code: str, text: str, wait: float | None) -> bo
     )
 
 
+def _no_tools(status: int, code: str, text: str, wait: float | None) -> bool:
+    if status in (401, 403, 429) or wordings.NOT_ONLY_TOOLS.search(text):
+        return False
+    return wordings.NO_TOOLS.search(text) is not None
+
+
 def _too_long(status: int, code: str, text: str, wait: float | None) -> bool:
-    if status in (401, 402, 404):
+    if status in (401, 402, 404) or wordings.UNKNOWN_OPTION.search(text):
         return False
     if wordings.TOO_LONG_CODES.search(text):
         return True
@@ -246,7 +252,7 @@ _IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
     (Meaning.COUNTRY, _said(wordings.COUNTRY)),
     (Meaning.OUT_OF_BALANCE, _out_of_balance),
     (Meaning.RATE_LIMITED, _said(wordings.PER_TIME, unless=(401, 404))),
-    (Meaning.NO_TOOLS, _said(wordings.NO_TOOLS, unless=(401, 403, 429))),
+    (Meaning.NO_TOOLS, _no_tools),
     (Meaning.OUT_OF_ROOM, _said(wordings.OUT_OF_ROOM)),
     (Meaning.TOO_LONG, _too_long),
     (Meaning.OUTPUT_LIMIT, _output_limit),

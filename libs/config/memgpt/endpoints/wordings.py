@@ -123,6 +123,14 @@ NO_TOOLS = _any(
 )
 """The model, or its server as it was started, has no tools at all."""
 
+NOT_ONLY_TOOLS = _any(r"\bstream", r"parallel[ _](?:tool|function)")
+"""The model has tools, but not together with an option."""
+
+UNKNOWN_OPTION = _any(
+    r"extra (?:inputs|fields) (?:are )?not permitted|extra_forbidden|(?:unsupported|unknown|unrecognized) (?:request )?(?:parameter|argument|field)",
+)
+"""An option of the request is refused, which may be the limit of tokens."""
+
 TEMPLATE = _any(
     r"jinja|minja|chat[ _-]?template|template (?:error|render|parse|rais)",
     r"raise_exception",

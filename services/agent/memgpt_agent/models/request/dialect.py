@@ -28,6 +28,8 @@ _RECONSIDER = 100
 """Requests after which a refused constraint is tried again, since a server may have been updated."""
 
 _SMALLEST_LIMIT = 16
+_LISTED = re.compile(r"\b(?:properties|keywords?|fields?)(?: \w+,)* \Z")
+"""Comes before a keyword that is listed without quotation marks."""
 
 
 class Dialect:
@@ -229,6 +231,8 @@ class Dialect:
 
 
 def _quoted(text: str, match: re.Match[str]) -> bool:
+    if _LISTED.search(text, max(0, match.start() - 80), match.start()):
+        return True
     return text[max(0, match.start() - 1) : match.start()] in ("'", '"', "`", ".") or text[
         match.end() : match.end() + 1
     ] in ("'", '"', "`")

@@ -29,9 +29,9 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 OPTIONS = (
-    Option("parallel_tool_calls", ("false", ""), _words(r"parallel[_ ](?:tool[_ ]calls?|function)")),
+    Option("parallel_tool_calls", ("false", ""), _words(r"parallel[_ ](?:tool|function)")),
     Option("stream_options", ("include_usage", ""), _words(r"stream_options|include_usage")),
-    Option("tool_choice", ("required", "auto", ""), _words(r"tool[_ ]choice")),
+    Option("tool_choice", ("required", "auto", ""), _words(r"tool[_ ]?choice")),
     Option("temperature", ("given", ""), _words(r"temperature")),
     Option("stream", ("true", ""), _words(r"\bstream(?:ing|ed)?\b(?![_ ]options)")),
     Option(
@@ -53,13 +53,13 @@ TOKEN_LIMIT = _words(r"max_(?:completion_|new_|output_)?tokens")
 NUMBERS = re.compile(r"\d[\d,_]{0,12}")
 QUIRKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("signatures", _words(r"thought[_ ]?signature")),
-    ("named_results", _words(r"function_?response\.name|tool (?:message|result|response)s?\b.{0,40}\bname\b.{0,20}(?:required|missing|empty)|\bname\b.{0,20}(?:required|missing).{0,40}tool (?:message|result|response)")),
+    ("named_results", _words(r"function_?response\.name|tool (?:message|result|response)s?\b.{0,40}\bname\b.{0,20}(?:required|missing|empty)|tool (?:message|result|response)s? must (?:have|include|contain) (?:a |the )?name|\bname\b.{0,20}(?:required|missing).{0,40}tool (?:message|result|response)")),
     ("described", _words(r"\bdescriptions?\b(?!.{0,60}(?:too long|at most|exceed|maximum|less than))")),
     ("reasoning", _words(r"reasoning_content|reasoning content")),
-    ("no_system", _words(r"system (?:role|messages?|prompt|instruction)\w* .{0,20}(?:not|un)|(?:un|not )supported role.{0,10}system|only user and assistant|developer instruction is not enabled")),
+    ("no_system", _words(r"system (?:role|messages?|prompt|instruction)\w* .{0,20}(?:not|un)|(?:un|not )supported role.{0,10}system|n[o']t support\W{1,4}system|\brole\b(?!.{0,120}system).{0,60}(?:one of|permitted|expected)\b.{0,20}user|only user and assistant|developer instruction is not enabled")),
     ("thinking", _words(r"thinking[_ ]?blocks?|redacted_thinking|reasoning_details")),
-    ("no_empty_content", _words(r"at least one (?:content element|parts field)|content\b.{0,10} is a required field|(?:content|text)\b.{0,60}(?:(?:not|cannot|can't) be (?:empty|blank|null)|non-?empty|is (?:empty|blank|required))|empty (?:content|text)")),
-    ("answer_after_result", _words(r"after (?:the )?role .?tool|role .?user.? after|must alternate|roles? .{0,40}alternat|tool (?:message|result|response)s?\b.{0,60}(?:must be )?followed by")),
+    ("no_empty_content", _words(r"at least one (?:content element|parts field)|content\b.{0,10} is a required field|non-whitespace|content\b.{0,30}at least 1 character|at least 1 character.{0,60}content\b|field required\W{0,4}(?:\w+ )?messages?\W.{0,12}content\b|(?:content|text)\b.{0,60}(?:(?:not|cannot|can't) be (?:empty|blank|null)|non-?empty|is (?:empty|blank|required))|empty (?:content|text)")),
+    ("answer_after_result", _words(r"after (?:the )?role .?tool|role .?user.? after|must alternate|should alternate with|roles? .{0,40}alternat|tool (?:message|result|response)s?\b.{0,60}(?:must be )?followed by")),
 )  # fmt: skip
 BOOLEANS = _words(r"TYPE_STRING|enum")
 TYPE_LISTS = _words(
