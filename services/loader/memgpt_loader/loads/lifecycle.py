@@ -109,7 +109,10 @@ class LoadLifecycle:
                 await self.end(live, state)
 
     async def end(self, live: LiveLoad, state: LoadState) -> None:
-        """End a load: save it, then tell its watchers. Idempotent; the caller holds `live.lock`."""
+        """End a load: save it, then tell its watchers. Idempotent; the caller holds `live.lock`.
+
+        A sync that cannot remove the other files has not ended: the next Loader that is asked for it tries again.
+        """
         if live.load.end_time is not None:
             return
         try:
@@ -119,11 +122,13 @@ class LoadLifecycle:
             self._lose(live)
             return
         except ServiceError as error:
-            # A Loader that takes the load over finds its files stored and unchanged, so nothing is lost.
             _log.warning("load_end_save_failed", load_id=live.load.load_id, exc_info=error)
+            if live.load.end_time is None:
+                self._hand_back(live, error)
+                return
+            # A Loader that takes the load over finds its files stored and unchanged, so nothing is lost.
         finally:
-            if not live.lost:
-                live.end(state)
+            if live.load.end_time is not None:
                 live.announce_end()
         _log.info("load_ended", load_id=live.load.load_id, state=state)
 
@@ -151,7 +156,7 @@ class LoadLifecycle:
                     live.end(state)
                     await self._leases.save(live)
         except NotFound:
-            pass  # the source and its loads were deleted in the meantime
+            live.end(state)  # the source and its loads were deleted in the meantime
 
     def _save_soon(self, live: LiveLoad) -> None:
         if not live.save_pending:
@@ -166,12 +171,16 @@ class LoadLifecycle:
     def _lose(self, live: LiveLoad) -> None:
         """Stop working on a load that another Loader took over. Files that are about to become visible still do."""
         _log.warning("load_lost", load_id=live.load.load_id)
-        live.lost = True
-        self._forget(live)
         for name, task in live.tasks.items():
             if name in live.cancellable:
                 task.cancel()
-        live.stop_watches(load_elsewhere(live.load.load_id))
+        self._hand_back(live, load_elsewhere(live.load.load_id))
+
+    def _hand_back(self, live: LiveLoad, error: ServiceError) -> None:
+        """Stop working on a load; its watchers get an error."""
+        live.lost = True
+        self._forget(live)
+        live.stop_watches(error)
 
     async def _cancel_tasks(self, live: LiveLoad) -> None:
         tasks = dict(live.tasks)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from memgpt_runtime import clock
 from memgpt_runtime.broadcast import Broadcast
-from memgpt_runtime.errors import Unavailable
+from memgpt_runtime.errors import ServiceError
 
 from memgpt_loader.failures import FailureReason
 from memgpt_loader.loads import plan
@@ -34,7 +34,7 @@ class LiveLoad:
         save_pending: Whether a save of recent changes is scheduled.
         etag: Of the record in Memory.
         saved_at: When the record was last written, by `time.monotonic`.
-        lost: Whether another Loader has taken the load over.
+        lost: Whether this process no longer works on it, such as when another Loader has taken it over.
         lock: Held while the load is saved or ended.
         rate_limit: The rate limit of the embedding endpoint as its files have met it.
     """
@@ -55,7 +55,7 @@ class LiveLoad:
         self._order = OrderedDict((file.manifest.name, file) for file in ordered)
         self._changed = Broadcast()
         self._end_announced = load.end_time is not None
-        self._stopped: Unavailable | None = None
+        self._stopped: ServiceError | None = None
         self._uploads = 0
         self._watchers = 0
         self._used_at = time.monotonic()
@@ -150,8 +150,8 @@ class LiveLoad:
         self._end_announced = True
         self._changed.notify()
 
-    def stop_watches(self, error: Unavailable) -> None:
-        """End all watches with an error: the load continues elsewhere."""
+    def stop_watches(self, error: ServiceError) -> None:
+        """End all watches with an error: the load continues elsewhere, or later."""
         self._stopped = error
         self._changed.notify()
 
@@ -172,7 +172,7 @@ class LiveLoad:
             Events in ascending order; the last is `LoadEnded`.
 
         Raises:
-            Unavailable: This process stops, or another one took the load over.
+            ServiceError: This process stops, another one took the load over, or the load cannot be ended now.
         """
         cursor = after
         self._watchers += 1

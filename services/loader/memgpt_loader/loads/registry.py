@@ -331,7 +331,8 @@ class LoadRegistry:
             live = self._leases.take(record)
             if live.load.end_time is None:
                 await self._take_over(live)
-            self._remember(live)
+            if not live.lost:
+                self._remember(live)
             return live
 
     async def _take_over(self, live: LiveLoad) -> None:

@@ -912,6 +912,50 @@ async def test_a_sync_that_is_cancelled_drops_nothing(loader: Loader, memory: Fa
     assert set(await memory.visible_files(created.source_id)) == {"a.txt"}
 
 
+async def test_a_sync_has_not_ended_while_the_other_files_cannot_be_removed(
+    loader: Loader, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise Unavailable(Reason.STORE_UNAVAILABLE, "gone")
+
+    await load(loader.loads, {"a.txt": b"One."})
+    created = await loader.loads.create("", SOURCE, [manifest("b.txt", b"Two.")], sync=True)
+    monkeypatch.setattr(lifecycle_module, "_END_SECONDS", 0.1)
+    with monkeypatch.context() as outage:
+        outage.setattr(memory, "delete_file", fail)
+        await loader.loads.upload(created.load_id, "b.txt", chunks(b"Two."))
+        for _ in range(2):  # the second one takes the load up again
+            with pytest.raises(Unavailable, match="gone"):
+                await ended(loader.loads, created.load_id)
+    result = await ended(loader.loads, created.load_id)
+    assert (result.state, result.removed) == (LoadState.COMPLETED, 1)
+    assert set(await memory.visible_files(created.source_id)) == {"b.txt"}
+
+
+async def test_a_sync_whose_loader_stops_before_it_has_removed_the_other_files_is_taken_over_at_once(
+    tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removing = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        removing.set()
+        await asyncio.Event().wait()
+
+    first = Loader(tmp_path, pool, memory)
+    await load(first.loads, {"a.txt": b"One."})
+    created = await first.loads.create("", SOURCE, [manifest("b.txt", b"Two.")], sync=True)
+    with monkeypatch.context() as outage:
+        outage.setattr(memory, "delete_file", hang)
+        await first.loads.upload(created.load_id, "b.txt", chunks(b"Two."))
+        await removing.wait()
+        await first.close()
+    second = Loader(tmp_path / "elsewhere", pool, memory)
+    assert (await second.loads.get(created.load_id)).state is LoadState.INTERRUPTED
+    result = await ended(second.loads, created.load_id)
+    assert (result.state, result.removed) == (LoadState.COMPLETED, 1)
+    await second.close()
+
+
 async def test_how_far_a_load_is_outlives_the_process(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
