@@ -9,6 +9,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
 from memgpt_loader.formats.pdf.layout import TextRun, row_text
+from memgpt_loader.formats.pdf.links import PageLink, with_addresses
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 from pypdf import PdfReader, PdfWriter
 from pypdf.annotations import Link
@@ -219,6 +220,14 @@ def test_addresses_of_links_follow_their_words() -> None:
         "Or write [here](mailto:crew@example.org) [to us\ntoday.](https://example.org/twolines)\n"
         "See www.example.org/a for more.\nhttps://example.org/picture"
     )
+
+
+def test_many_links_with_the_same_words_are_told_apart() -> None:
+    text = "\n".join(f"Row {n} 111 1" for n in range(2_000))
+    links = [PageLink(f"https://example.org/{n}", "1", text.index(f"Row {n} ") + 5) for n in range(10, 500)]
+    lines = with_addresses(text, links).split("\n")
+    assert lines[:10] == [f"Row {n} 111 1" for n in range(10)]
+    assert lines[10:500] == [f"Row {n} 111 [1](https://example.org/{n})" for n in range(10, 500)]
 
 
 def test_a_linked_title_stays_on_every_page() -> None:

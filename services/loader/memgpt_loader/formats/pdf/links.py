@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from memgpt_loader.markup import link, one_line
 
 _MOST_LINKS = 500
 _MOST_ADDRESS = 2_000
+_LATIN = re.compile(r"[A-Za-z0-9]")
 _SCHEME = re.compile(r"^(?:https?://|mailto:)(?:www\.)?", re.IGNORECASE)
 
 
@@ -77,27 +79,56 @@ def _areas(annotation: Any) -> list[tuple[float, float, float, float]]:
 
 def with_addresses(text: str, links: Iterable[PageLink]) -> str:
     """Write the addresses of links behind their words, as in Markdown; those of pictures after the text."""
+    places = _Places(text)
     changes: list[tuple[int, int, str]] = []
     rest: list[str] = []
-    for each in _whole(text, dict.fromkeys(links)):
+    for each in _whole(places, dict.fromkeys(links)):
         if _shows(each.words, each.address):
             continue
-        free = [
-            found
-            for found in _places(text, each.words)
-            if not any(start < found.end() and found.start() < end for start, end, _ in changes)
-        ]
-        if free:
-            found = min(free, key=lambda place: abs(place.start() - each.at))
-            changes.append((found.start(), found.end(), link(found.group(), each.address)))
-        else:
+        span = places.take(each.words, each.at)
+        if span is None:
             rest.append(link(each.words, each.address))
+        else:
+            changes.append((*span, link(text[slice(*span)], each.address)))
     for start, end, words in sorted(changes, reverse=True):
         text = text[:start] + words + text[end:]
     return "\n".join([text, *dict.fromkeys(rest)])
 
 
-def _whole(text: str, links: Iterable[PageLink]) -> Iterator[PageLink]:
+class _Places:
+    """Where words are in a text, over the ends of lines too."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._taken = bytearray(len(text))
+        self._found: dict[str, list[tuple[int, int]]] = {}
+
+    def of(self, words: str) -> list[tuple[int, int]]:
+        """Return the starts and ends of words, in order."""
+        if words not in self._found:
+            pattern = r"\s+".join(re.escape(word).replace(r"\-", r"-\s*") for word in words.split())
+            before = r"(?<![A-Za-z0-9])" if _LATIN.match(words) else ""
+            after = r"(?![A-Za-z0-9])" if _LATIN.match(words[-1:]) else ""
+            spans = re.finditer(f"{before}{pattern}{after}", self._text) if pattern else ()
+            self._found[words] = [found.span() for found in spans]
+        return self._found[words]
+
+    def take(self, words: str, at: int) -> tuple[int, int] | None:
+        """Return the free place that is nearest to a position; it is not free any more."""
+        spans = self.of(words)
+        after = bisect_left(spans, (at, 0))
+        below, above = after - 1, after
+        while below >= 0 or above < len(spans):
+            is_below = above == len(spans) or (below >= 0 and at - spans[below][0] <= spans[above][0] - at)
+            start, end = spans[below if is_below else above]
+            if not any(self._taken[start:end]):
+                self._taken[start:end] = b"\1" * (end - start)
+                return start, end
+            below, above = (below - 1, above) if is_below else (below, above + 1)
+        return None
+
+
+def _whole(places: _Places, links: Iterable[PageLink]) -> Iterator[PageLink]:
     """Join links that go on in the next line: many programs write one with the same address for each line."""
     last: PageLink | None = None
     for each in links:
@@ -105,7 +136,7 @@ def _whole(text: str, links: Iterable[PageLink]) -> Iterator[PageLink]:
             last = each
             continue
         joined = replace(last, words=f"{last.words} {each.words}")
-        if last.address == each.address and last.words and each.words and any(_places(text, joined.words)):
+        if last.address == each.address and last.words and each.words and places.of(joined.words):
             last = joined
         else:
             yield last
@@ -117,9 +148,3 @@ def _whole(text: str, links: Iterable[PageLink]) -> Iterator[PageLink]:
 def _shows(words: str, address: str) -> bool:
     bare = _SCHEME.sub("", address).rstrip("/")
     return not bare or bare.replace("-", "") in "".join(words.split()).replace("-", "")
-
-
-def _places(text: str, words: str) -> Iterator[re.Match[str]]:
-    """Yield where words are in a text, over the ends of lines too."""
-    if words:
-        yield from re.finditer(r"\s+".join(re.escape(word).replace(r"\-", r"-\s*") for word in words.split()), text)
