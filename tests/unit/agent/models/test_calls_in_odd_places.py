@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -131,6 +132,39 @@ def test_arguments_of_their_own_are_not_unwrapped() -> None:
     arguments = {"input": {"query": "a"}, "query": "b"}
     given = question(functions=(*BUILT_IN, lookup))
     assert calls(read([delta(tool_calls=[made("look_up", json.dumps(arguments))])], given)) == [("look_up", arguments)]
+
+
+WRITTEN = {
+    "tool_arguments": '<tool_call>{"tool_name": "send_message", "tool_arguments": {"message": "Hello."}}</tool_call>',
+    "a parameter without its end": "<function=send_message>\n<parameter=message>\nHello.\n</function>",
+    "the flowers of Qwen": '✿FUNCTION✿: send_message\n✿ARGS✿: {"message": "Hello."}',
+    "an action with a text": "Thought: I greet.\nAction: send_message\nAction Input: Hello.",
+    "an action with a quoted text": 'Action: send_message\nAction Input: "Hello."',
+    "Python that awaits": '```python\nawait send_message(message="Hello.")\n```',
+    "Nexus": 'Call: send_message(message="Hello.")<bot_end>',
+    "Python in quotes": '`send_message(message="Hello.")`',
+    "tags of Cline": "<send_message>\n<message>Hello.</message>\n</send_message>",
+}
+
+
+@pytest.mark.parametrize("dialect", WRITTEN)
+def test_a_call_that_is_written_in_another_dialect(dialect: str) -> None:
+    pieces = [WRITTEN[dialect][start : start + 5] for start in range(0, len(WRITTEN[dialect]), 5)]
+    assert calls(read([*(delta(content=piece) for piece in pieces), delta("stop")])) == HELLO
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'You can use `send_message(message="x")` to reach them, but I will not.',
+        "Action: I call send_message later.",
+        "<send_message>\n<message>Hel",
+        "<function=send_message>\n<parameter=message>\nHel",
+    ],
+)
+def test_what_only_speaks_of_a_call_is_none(text: str) -> None:
+    with suppress(MalformedError):
+        assert calls(read([delta(content=text), delta("stop")])) == []
 
 
 def saved(line: str) -> list[Message]:

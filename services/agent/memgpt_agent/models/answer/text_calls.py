@@ -31,7 +31,8 @@ _MAX_TRIED = 2_000_000
 
 _NAME_KEYS = ("name", "function", "tool", "tool_name", "function_name", "action", "recipient_name", "command")
 _ARGUMENT_KEYS = (
-    "arguments", "parameters", "args", "input", "tool_input", "action_input", "params", "kwargs", "tool_args", "content",
+    "arguments", "parameters", "args", "input", "tool_input", "action_input", "params", "kwargs", "tool_args", "tool_arguments",
+    "content",
 )  # fmt: skip
 _CALL_KEYS = ("call", "function_call", "tool_call", "tool_calls", "function_calls", "calls", "tool_uses", "actions")
 _THOUGHT_KEYS = (INNER_THOUGHTS, "thought", "thoughts", "reasoning", "thinking")
@@ -46,6 +47,7 @@ _NO_PLAIN_TEXT = ("{", "[", "'", '"', "`", "<", "(")
 
 _TAG = re.compile(
     r"<[\w｜|:]*?(?:function|invoke|tool)(?:=|\s+name\s*=\s*|:)\s*[\"']?(?P<name>[\w.\-]{1,80})[\"']?\s*>"
+    r"|<(?P<own>\w{1,64})>(?=\s*<\w)"
     r"|<tool_call>\s*(?P<glm>[\w.\-]{1,80})\s*(?:<tool_sep>\s*)?(?=<arg_key>|</tool_call>)"
 )
 _TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_call)>|\Z")
@@ -62,11 +64,14 @@ _GEMMA = re.compile(
 )
 _GEMMA_TEXT = re.compile(r"<escape>(.*?)<escape>", re.DOTALL)
 _GLUE = re.compile(
-    r"(?:\s|:\d+(?=\D)|commentary\b|\[CALL_ID\]\w{1,40}|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
+    r"(?:\s|✿[A-Z]{1,20}✿|:\d+(?=\D)|commentary\b|\[CALL_ID\]\w{1,40}|\[[A-Z_]{3,20}\]|<[^<>]{1,60}>|```\w*|json\b|code\b|>|:|=|\(|\"|'|\*\*|,?\s*\"?(?:Action Input|arguments|parameters|args|input)\"?\s*:)*",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z_][\w.\-]{1,80}")
-_PYTHON_BEFORE = re.compile(r"(?:^|[\[,(>|;\]=])\s*(?:print\()?\Z", re.MULTILINE)
+_PYTHON_BEFORE = re.compile(r"(?:^|[\[,(>|;\]=])\s*(?:print\(|await |`|Call: )?\Z", re.MULTILINE)
+_ACTION = re.compile(r"^Action\s*:\s*\Z", re.MULTILINE)
+_ACTION_INPUT = re.compile(r"\s*^Action Input\s*:[ \t]*[\"']?(?P<text>[^\s{\[\"'`][^\n]*?)[\"']?[ \t]*$", re.MULTILINE)
+"""An input in words, for a function with one argument."""
 _MARKUP = re.compile(
     r"</?[|｜]?/?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
 )
@@ -232,10 +237,17 @@ def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
     """Find ``<function=NAME>`` or ``<invoke name="NAME">``, with a tag for each parameter or with JSON inside."""
     match = _TAG.match(text, place)
     name = names.known(match["name"] or match["glm"] or "") if match else ""
+    if match is not None and match["own"] in names.by_name:
+        name = match["own"]
     if match is None or not name:
         return None
-    end = _TAG_END.search(text, match.end())
+    ends = re.compile(f"</{name}>") if match["own"] else _TAG_END
+    end = ends.search(text, match.end())
+    if match["own"] and end is None:
+        return None
     body = text[match.end() : end.start() if end else len(text)]
+    if end is not None and end[0] and body.count("<parameter=") == body.count("</parameter>") + 1:
+        body += "</parameter>"
     values = _parameters(body, names.by_name[name])
     if not values and body.strip():
         return None
@@ -377,6 +389,9 @@ def _named(text: str, place: int, names: FunctionNames) -> _Found | None:
         return None
     if text[word.end() : word.end() + 1] == "(" and (called := _python(text, place, word.end(), name, names)):
         return called
+    if _ACTION.search(text[max(0, place - 20) : place]) and (given := _ACTION_INPUT.match(text, word.end())):
+        plain = sole_text(names.by_name[name])
+        return _Found(place, given.end(), (RawCall(name, envelopes.dumps({plain: given["text"]})),)) if plain else None
     glue = _GLUE.match(text, word.end(), word.end() + 200)
     begin = glue.end() if glue else word.end()
     if text[begin : begin + 1] != "{":
