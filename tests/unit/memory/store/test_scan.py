@@ -16,6 +16,7 @@ from memgpt_memory.store.lite import scan
 from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.mapping import columns_of, to_columns
 from memgpt_memory.store.rows import IndexedPassageRow, RecordRow, RowOwner
+from milvus_lite.storage.delta_index import DeltaIndex
 
 PASSAGES = passages("scan", 2, full_text=True)
 COLUMNS = columns_of(RecordRow)
@@ -107,3 +108,18 @@ def test_a_row_in_two_files_counts_once() -> None:
         "a",
         "b",
     ]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_reads_by_key_do_not_look_at_every_deletion(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    source = random.Random(1)
+    engine.write(RECORDS.name, to_columns(RECORDS, [a_row(key, source) for key in KEYS]), None)
+    engine.flush(RECORDS.name)
+    engine.delete(RECORDS.name, KEYS[count:], None)
+    engine.flush(RECORDS.name)
+    for copied in ("snapshot", "frozen_copy"):
+        monkeypatch.setattr(DeltaIndex, copied, property(lambda _: pytest.fail("deletions were copied")))
+    found = engine.get(RECORDS.name, KEYS[: count + 1], COLUMNS, ())
+    assert sorted(str(row["id"]) for row in found) == sorted(KEYS[:count])

@@ -39,9 +39,6 @@ from memgpt_memory.store.port import StoreFile
 
 VERSION = version("milvus-lite")
 
-_MANY_KEYS = 8
-"""Keys from which on reading rows together is faster than one by one."""
-
 _M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 128 << 10
 """See mallopt(3); glibc starts with this number of bytes."""
 
@@ -164,12 +161,9 @@ class Engine:
             self._database.get_collection(name).delete(ids, partition)
 
     def get(self, name: str, ids: list[str], columns: Sequence[str], partitions: Sequence[str]) -> list[Columns]:
-        """Read rows by key."""
+        """Read rows by key. Lite's own method copies all deletions first."""
         with _failures():
-            found = self._database.get_collection(name)
-            if len(ids) >= _MANY_KEYS:
-                return private.get(found, ids, columns, partitions)
-            return list(found.get(ids, partition_names=list(partitions) or None, output_fields=list(columns)))
+            return private.get(self._database.get_collection(name), ids, columns, partitions)
 
     def query(self, name: str, condition: str, columns: Sequence[str], partitions: Sequence[str]) -> list[Columns]:
         """Read the rows for which a filter holds."""

@@ -87,6 +87,7 @@ USES = (
     Use("collection", "_delta_index", "know which rows are deleted"),
     Use("collection._delta_index", "is_deleted", "know which rows are deleted", callable=True),
     Use("collection._delta_index", "snapshot", "know what was deleted since a write"),
+    Use("collection._delta_index", "_map", "know which of a few rows are deleted"),
     Use("collection._delta_index", "gc_below", "forget deletions that hide nothing any more", callable=True),
     Use("collection", "_refresh_segment_cache", "read the files that a compaction wrote", callable=True),
     Use("collection", "_segment_cache", "look for deleted rows in files"),
@@ -360,7 +361,8 @@ def sync_folder(folder: Path) -> None:
 
 def view(collection: Collection, partitions: Sequence[str]) -> View:
     """Return the rows of some partitions as of now, or of all; nothing may write in the meantime."""
-    segments, deletions = _files_and_deletions(collection)
+    with collection._maintenance_lock:
+        segments, deletions = tuple(collection._segment_cache.values()), collection._delta_index.snapshot
     memtable = collection._memtable
     batches = list(memtable._insert_batches)
     starts = [0, *accumulate(batch.num_rows for batch in batches)]
@@ -379,18 +381,15 @@ def get(
     collection: Collection, keys: Sequence[str], columns: Sequence[str], partitions: Sequence[str]
 ) -> list[Columns]:
     """Read rows by key."""
-    segments, deletions = _files_and_deletions(collection)
+    with collection._maintenance_lock:
+        segments = tuple(collection._segment_cache.values())
+        # Not a copy of all deletions: a store that is not compacted has ever more of them.
+        deletions = {key: number for key in keys if (number := collection._delta_index._map.get(key)) is not None}
     memtable, wanted = collection._memtable, frozenset(partitions)
     in_log = {key: row for key in keys if (row := memtable.get(key, wanted or None)) is not None}
     found: list[Columns] = [{name: row[name] for name in columns} for row in in_log.values()]
     rest = [key for key in keys if key not in in_log and not memtable.is_locally_deleted(key)]
     return [*found, *scan.get(_files(segments, wanted), deletions, rest, columns)]
-
-
-def _files_and_deletions(collection: Collection) -> tuple[Sequence[Segment], dict[str, int]]:
-    """Return the files of a collection, and the last deletion of each key, as of one instant."""
-    with collection._maintenance_lock:
-        return tuple(collection._segment_cache.values()), collection._delta_index.snapshot
 
 
 def _files(segments: Iterable[Segment], partitions: frozenset[str]) -> list[FileRows]:
