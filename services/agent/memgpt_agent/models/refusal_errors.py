@@ -62,7 +62,11 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
                 account="spent",
             )
         case Meaning.FILTERED:
-            return BadAnswerError(f"the content filter of {endpoint} rejected the prompt; rephrase the message{said}")
+            # The message stays in the conversation, where the filter would reject it again with every later one.
+            return BadAnswerError(
+                f"the content filter of {endpoint} rejected the prompt; take the message back (/undo) and"
+                f" rephrase it{said}"
+            )
         case Meaning.GENERATION_FAILED:
             return BadAnswerError(
                 f'{endpoint} could not read what the model "{model}" wrote; retry, or choose another model or another'
