@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from memgpt_memory.store.filters import AllOf, AnyOf, Between, Condition, Equals
 from memgpt_memory.store.layout import RECORDS, partition_name, passages
 from memgpt_memory.store.lite import scan
 from memgpt_memory.store.lite.engine import Engine
-from memgpt_memory.store.mapping import columns_of, to_columns
+from memgpt_memory.store.mapping import Columns, columns_of, to_columns
 from memgpt_memory.store.rows import IndexedPassageRow, RecordRow, RowOwner
 from milvus_lite.storage.delta_index import DeltaIndex
 
@@ -101,7 +101,7 @@ def test_a_row_in_two_files_counts_once() -> None:
             table, keys, np.array(list(numbers.values()), np.uint64), {key: row for row, key in enumerate(keys)}
         )
 
-    view = scan.View("id", [file(a=1, b=2), file(a=1, b=3, c=4)], None, {"c": 5})
+    view = scan.View("id", [file(a=1, b=2), file(a=1, b=3, c=4)], None, {"c": 5}, {})
     assert scan.count(view) == 2
     assert sorted(str(row["id"]) for row in scan.query(view, None, ["id"])) == ["a", "b"]
     assert sorted(str(row["id"]) for row in scan.get(view.files, view.deletions, ["a", "b", "c", "d"], ["id"])) == [
@@ -111,15 +111,40 @@ def test_a_row_in_two_files_counts_once() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 20])
-def test_reads_by_key_do_not_look_at_every_deletion(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+def test_reads_do_not_copy_every_deletion(engine: Engine, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    with_deletions(engine, KEYS[count:])
+    for copied in ("snapshot", "frozen_copy"):
+        monkeypatch.setattr(DeltaIndex, copied, property(lambda _: pytest.fail("deletions were copied")))
+    for found in (
+        engine.get(RECORDS.name, KEYS[: count + 1], COLUMNS, ()),
+        engine.query(RECORDS.name, "", COLUMNS, ()),
+    ):
+        assert sorted(str(row["id"]) for row in found) == sorted(KEYS[:count])
+    assert engine.count(RECORDS.name) == count
+
+
+def test_a_compaction_during_a_read_brings_no_deleted_row_back(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction removes the rows from the files, then forgets their deletions; a read still has the old files."""
+    with_deletions(engine, KEYS[1:])
+    query = scan.query
+    reads = []
+
+    def compacted_before(view: scan.View, holds: scan.Holds | None, columns: Sequence[str]) -> list[Columns]:
+        if not reads:
+            engine.rewrite(RECORDS.name, engine.partitions(RECORDS.name)[0])
+            engine.drop_deletions(RECORDS.name, engine.last_write(RECORDS.name))
+        reads.append(query(view, holds, columns))
+        return reads[-1]
+
+    monkeypatch.setattr(scan, "query", compacted_before)
+    assert [row["id"] for row in engine.query(RECORDS.name, "", COLUMNS, ())] == KEYS[:1]
+    assert [len(rows) for rows in reads] == [len(KEYS), 1]
+
+
+def with_deletions(engine: Engine, keys: list[str]) -> None:
+    """Write a row for each of `KEYS`, and delete some."""
     source = random.Random(1)
     engine.write(RECORDS.name, to_columns(RECORDS, [a_row(key, source) for key in KEYS]), None)
     engine.flush(RECORDS.name)
-    engine.delete(RECORDS.name, KEYS[count:], None)
+    engine.delete(RECORDS.name, keys, None)
     engine.flush(RECORDS.name)
-    for copied in ("snapshot", "frozen_copy"):
-        monkeypatch.setattr(DeltaIndex, copied, property(lambda _: pytest.fail("deletions were copied")))
-    found = engine.get(RECORDS.name, KEYS[: count + 1], COLUMNS, ())
-    assert sorted(str(row["id"]) for row in found) == sorted(KEYS[:count])

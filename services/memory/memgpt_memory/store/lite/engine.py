@@ -142,7 +142,7 @@ class Engine:
     def count(self, name: str) -> int:
         """Return the number of rows of a collection."""
         with _failures():
-            return scan.count(private.view(self._database.get_collection(name), ()))
+            return private.read(self._database.get_collection(name), (), scan.count)
 
     def write(self, name: str, rows: list[dict[str, object]], partition: str | None) -> None:
         """Write whole rows under their keys.
@@ -170,7 +170,7 @@ class Engine:
         with _failures():
             found = self._database.get_collection(name)
             holds = private.condition(found, condition)
-            return scan.query(private.view(found, partitions), holds, columns)
+            return private.read(found, partitions, lambda view: scan.query(view, holds, columns))
 
     def sync(self, name: str) -> None:
         """Return when every write to a collection is on the disk."""

@@ -7,12 +7,14 @@ columns that nothing reads out of memory. `USES` lists what is relied on, and
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -36,6 +38,8 @@ from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.index.search_index import Chunk
 from memgpt_memory.store.lite.scan import FileRows, Holds, LogRows, View
 from memgpt_memory.store.mapping import Columns
+
+_T = TypeVar("_T")
 
 _GROUP_ROWS = 8_192
 """Rows of a row group of a file."""
@@ -87,7 +91,7 @@ USES = (
     Use("collection", "_delta_index", "know which rows are deleted"),
     Use("collection._delta_index", "is_deleted", "know which rows are deleted", callable=True),
     Use("collection._delta_index", "snapshot", "know what was deleted since a write"),
-    Use("collection._delta_index", "_map", "know which of a few rows are deleted"),
+    Use("collection._delta_index", "_map", "know which rows are deleted without a copy of all deletions"),
     Use("collection._delta_index", "gc_below", "forget deletions that hide nothing any more", callable=True),
     Use("collection", "_refresh_segment_cache", "read the files that a compaction wrote", callable=True),
     Use("collection", "_segment_cache", "look for deleted rows in files"),
@@ -359,21 +363,37 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def view(collection: Collection, partitions: Sequence[str]) -> View:
-    """Return the rows of some partitions as of now, or of all; nothing may write in the meantime."""
+def read(collection: Collection, partitions: Sequence[str], from_view: Callable[[View], _T]) -> _T:
+    """Read from the rows of some partitions as of now, or of all; nothing may write in the meantime.
+
+    The view has Lite's own map of deletions, not a copy: a store that is not compacted has ever more of them. When
+    Lite's background work has replaced files since, deletions that the old files still need may be gone from it, and
+    the rows are read again.
+    """
+    while True:
+        segments = _segments(collection)
+        found = from_view(_view(collection, segments, frozenset(partitions)))
+        now = _segments(collection)
+        if len(now) == len(segments) and all(map(operator.is_, segments, now)):
+            return found
+
+
+def _segments(collection: Collection) -> Sequence[Segment]:
     with collection._maintenance_lock:
-        segments, deletions = tuple(collection._segment_cache.values()), collection._delta_index.snapshot
+        return tuple(collection._segment_cache.values())
+
+
+def _view(collection: Collection, segments: Sequence[Segment], partitions: frozenset[str]) -> View:
     memtable = collection._memtable
     batches = list(memtable._insert_batches)
     starts = [0, *accumulate(batch.num_rows for batch in batches)]
     last = {key: (starts[batch] + row, number) for key, (batch, row, number) in memtable.pk_index_snapshot()}
-    deletions.update((key, number) for key, (number, _) in memtable.delete_index_snapshot().items())
-    wanted = frozenset(partitions)
     return View(
         key=collection.pk_field,
-        files=_files(segments, wanted),
-        log=LogRows(pa.Table.from_batches(batches), last, wanted) if batches else None,
-        deletions=deletions,
+        files=_files(segments, partitions),
+        log=LogRows(pa.Table.from_batches(batches), last, partitions) if batches else None,
+        deletions=collection._delta_index._map,
+        deletions_in_log={key: number for key, (number, _) in memtable.delete_index_snapshot().items()},
     )
 
 

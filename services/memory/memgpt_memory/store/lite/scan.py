@@ -61,13 +61,19 @@ class View:
         key: The name of the key's column.
         files: Rows in files. Several may have the same key; the one of the last write counts.
         log: Newer rows.
-        deletions: The number of the last deletion, by key.
+        deletions: The number of the last deletion, by key, of those in files.
+        deletions_in_log: The same of those that are only in the log.
     """
 
     key: str
     files: Sequence[FileRows]
     log: LogRows | None
     deletions: Mapping[str, int]
+    deletions_in_log: Mapping[str, int]
+
+    def is_deleted(self, key: str, number: int) -> bool:
+        """Return whether a row was deleted after a write."""
+        return self.deletions.get(key, -1) > number or self.deletions_in_log.get(key, -1) > number
 
 
 def query(view: View, holds: Holds | None, columns: Sequence[str]) -> list[Columns]:
@@ -123,7 +129,7 @@ def _matching(table: pa.Table, holds: Holds | None) -> list[int]:
 def _counts(view: View, place: int, row: int) -> bool:
     file = view.files[place]
     key, number = file.keys[row], int(file.numbers[row])
-    if (view.log is not None and key in view.log.last) or view.deletions.get(key, -1) > number:
+    if (view.log is not None and key in view.log.last) or view.is_deleted(key, number):
         return False
     for other_place, other in enumerate(view.files):
         if other_place != place and (other_row := other.rows.get(key)) is not None:
@@ -145,6 +151,6 @@ def _live_in_log(view: View, log: LogRows, holds: Holds | None) -> list[int]:
         for row, key, partition in zip(matching, keys, partitions, strict=True)
         if (last := log.last.get(key)) is not None
         and last[0] == row
-        and view.deletions.get(key, -1) <= last[1]
+        and not view.is_deleted(key, last[1])
         and (not log.partitions or partition in log.partitions)
     ]
