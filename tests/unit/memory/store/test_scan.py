@@ -127,7 +127,7 @@ def test_a_compaction_during_a_read_brings_no_deleted_row_back(engine: Engine, m
     """A compaction removes the rows from the files, then forgets their deletions; a read still has the old files."""
     with_deletions(engine, KEYS[1:])
     query = scan.query
-    reads = []
+    reads: list[list[Columns]] = []
 
     def compacted_before(view: scan.View, holds: scan.Holds | None, columns: Sequence[str]) -> list[Columns]:
         if not reads:
