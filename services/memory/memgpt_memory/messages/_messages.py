@@ -89,6 +89,7 @@ class Messages:
         """Read from `store`."""
         self._store = store
         self._cache: LRUCache[str, MessageRow] = LRUCache(_MAX_CACHED_BYTES, _bytes)
+        self._forgets = 0
 
     async def write(self, rows: Sequence[MessageRow]) -> None:
         """Write rows of messages; return when they are stored."""
@@ -126,8 +127,10 @@ class Messages:
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete rows by key."""
-        self._forget(ids)
-        await self._store.delete(MESSAGES, ids)
+        try:
+            await self._store.delete(MESSAGES, ids)
+        finally:
+            self._forget(ids)
 
     async def delete_from(self, agent_id: str, sequence: int = 0) -> None:
         """Delete all rows of an agent's messages from a sequence on: all of them, or what a failed write left."""
@@ -144,13 +147,16 @@ class Messages:
         found = {id_: self._cache[id_] for id_ in ids if id_ in self._cache}
         missing = [id_ for id_ in ids if id_ not in found]
         if missing:
+            forgets = self._forgets
             read = await self._store.get(MESSAGES, missing, MessageRow)
-            # Rows that were written in the meantime are newer.
-            self._cache.update({id_: row for id_, row in read.items() if id_ not in self._cache})
+            if self._forgets == forgets:  # otherwise it may have read what is deleted now
+                # Rows that were written in the meantime are newer.
+                self._cache.update({id_: row for id_, row in read.items() if id_ not in self._cache})
             found.update(read)
         return found
 
     def _forget(self, ids: Iterable[str]) -> None:
+        self._forgets += 1
         for id_ in ids:
             self._cache.pop(id_, None)
 

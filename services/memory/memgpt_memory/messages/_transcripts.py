@@ -55,6 +55,7 @@ class Transcripts:
         """Read `messages`."""
         self._messages = messages
         self._cache: LRUCache[tuple[str, int], _Kept] = LRUCache(_MAX_BYTES, lambda kept: kept.bytes)
+        self._forgets = 0
 
     async def chunk(self, agent_id: str, number: int, count: int) -> list[Line]:
         """Return the lines of the messages from ``number * CHUNK`` on: `CHUNK` of them, or up to `count`, in order."""
@@ -62,18 +63,21 @@ class Transcripts:
         first, end = number * CHUNK, min((number + 1) * CHUNK, count)
         kept = self._cache.get(key) or _Kept(first, [], 0)
         if kept.end < end:
+            forgets = self._forgets
             fresh = [line_of(one) for one in await self._messages.read(agent_id, range(kept.end, end))]
             grown = sum(_BYTES_OF_A_LINE + sys.getsizeof(line.text) for line in fresh)
             kept = _Kept(end, [*kept.lines, *fresh], kept.bytes + grown)
             former = self._cache.get(key)
-            if former is None or former.end < end:  # otherwise another search has cached as much
+            # Another search may have cached as much, or it may have read what is forgotten now.
+            if (former is None or former.end < end) and self._forgets == forgets:
                 self._cache.pop(key, None)
                 with suppress(ValueError):  # larger than the whole cache
                     self._cache[key] = kept
         return kept.lines if kept.end == end else [line for line in kept.lines if line.sequence < end]
 
     def forget(self, agent_id: str) -> None:
-        """Drop the lines of a deleted agent."""
+        """Drop the lines of an agent some or all of whose messages were deleted."""
+        self._forgets += 1
         for key in [key for key in self._cache if key[0] == agent_id]:
             del self._cache[key]
 
