@@ -17,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from memgpt.memory.v1 import agent_state_service_pb2, message_pb2, quota_service_pb2, source_service_pb2
+from memgpt_memory.agents._rows import AgentRow
 from memgpt_memory.clock import now
 from memgpt_memory.maintenance.store_lease import StoreLease
 from memgpt_memory.quotas import Amounts, Quotas, TenantUsage, _quotas, utc_day
@@ -440,6 +441,26 @@ def test_sums_are_never_negative() -> None:
     usage.set("agent_b", Amounts(agents=1))
     usage.count([("agent_b", Amounts(agents=1))])
     assert usage.stored() == UsageRow(agents=1)
+
+
+def test_tokens_count_after_a_clock_that_was_a_day_ahead_is_set_back() -> None:
+    today, usage = 20_000, TenantUsage()
+    usage.set("agent_a", Amounts(agents=1, day=today, tokens=5))
+    usage.set("agent_b", Amounts(agents=1, day=today + 1, tokens=100))
+    usage.set("agent_a", Amounts(agents=1, day=today, tokens=7))
+    usage.set("agent_b", Amounts(agents=1, day=today, tokens=2))
+    assert (usage.tokens(today), usage.tokens(today + 1)) == (9, 100)
+    usage.remove("agent_a")
+    usage.remove("agent_b")
+    usage.count([(f"agent_{day}", Amounts(agents=1, day=day, tokens=1)) for day in range(today + 1, today - 40, -1)])
+    assert (usage.tokens(today), usage.tokens(today + 1)) == (10, 1)
+
+
+def test_an_agent_counts_tokens_of_the_day_after_its_clock_is_set_back() -> None:
+    row = AgentRow(tenant="t", name="a", created=1, updated=1)
+    for day, tokens in ((10, 3), (11, 100), (10, 4), (10, 5)):
+        row.add_tokens(day, tokens)
+    assert (row.token_day, row.tokens_today, row.tokens) == (10, 9, 112)
 
 
 async def test_limits_hold_at_once_after_a_restart(serve: Serve, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class AgentRow(StoredModel):
 
     def add_tokens(self, day: int, tokens: int) -> None:
         """Count tokens of the chat model."""
-        if day > self.token_day:
+        if day != self.token_day:  # also if it is earlier: the clock was ahead
             self.token_day, self.tokens_today = day, 0
         self.tokens += tokens
         self.tokens_today += tokens

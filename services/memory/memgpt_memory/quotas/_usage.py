@@ -14,6 +14,9 @@ from memgpt_memory.records import StoredModel
 
 _DAY = 86_400_000_000
 
+_DAYS = 8
+"""Days of which tokens are known: a clock that is ahead, and set again more than once, makes a few in the future."""
+
 
 def utc_day(time: int) -> int:
     """Return the day of UTC of a time in microseconds since 1970, counted from then."""
@@ -61,18 +64,31 @@ class UsageRow(StoredModel):
 
 
 class _DayTokens:
-    """Tokens of the chat model on the latest day."""
+    """Tokens of the chat model on the latest days: the current one may not be the last, if the clock was ahead."""
 
     def __init__(self) -> None:
-        self.day = 0
-        self.tokens = 0
+        self._of: dict[int, int] = {}
 
     def add(self, day: int, tokens: int) -> None:
-        """Add tokens of a day; those of former days do not count."""
-        if tokens and day > self.day:
-            self.day, self.tokens = day, 0
-        if day == self.day:
-            self.tokens += tokens
+        """Add tokens of a day."""
+        if tokens:
+            self._of[day] = self.of(day) + tokens
+            if len(self._of) > _DAYS:
+                del self._of[min(self._of)]
+
+    def add_all(self, other: _DayTokens) -> None:
+        """Add other tokens, each to its day."""
+        for day, tokens in other._of.items():
+            self.add(day, tokens)
+
+    def of(self, day: int) -> int:
+        """Return the tokens of a day."""
+        return self._of.get(day, 0)
+
+    @property
+    def last_day(self) -> int:
+        """The last day with tokens; 0 if there is none."""
+        return max(self._of, default=0)
 
 
 class TenantUsage:
@@ -131,7 +147,7 @@ class TenantUsage:
         owners = {owner: amounts for owner, amounts in stored if owner not in self._gone} | self._owners
         self.agents = self.sources = self.passages = self.bytes = 0
         self._tokens = _DayTokens()
-        self._tokens.add(self._tokens_of_deleted.day, self._tokens_of_deleted.tokens)
+        self._tokens.add_all(self._tokens_of_deleted)
         self._owners = {}
         self.counted = True
         for owner, amounts in owners.items():
@@ -152,8 +168,8 @@ class TenantUsage:
             self._tokens.add(day, tokens - self.tokens(day))
 
     def tokens(self, day: int) -> int:
-        """Return the tokens of the chat model on a day, the current one."""
-        return self._tokens.tokens if day == self._tokens.day else 0
+        """Return the tokens of the chat model on a day, one of the latest."""
+        return self._tokens.of(day)
 
     def stored(self) -> UsageRow:
         """Return the sums as they are stored and shown."""
@@ -163,8 +179,8 @@ class TenantUsage:
             sources=max(0, self.sources),
             passages=max(0, self.passages),
             bytes=max(0, self.bytes),
-            day=self._tokens.day,
-            tokens=max(0, self._tokens.tokens),
+            day=self._tokens.last_day,
+            tokens=max(0, self._tokens.of(self._tokens.last_day)),
         )
 
     def _add(self, amounts: Amounts, sign: int) -> None:
