@@ -120,6 +120,26 @@ async def test_at_intervals_what_is_older_is_there(tmp_path: Path, monkeypatch: 
         await life.store.close()
 
 
+@pytest.mark.parametrize("sync", ["always", "interval"])
+async def test_what_a_killed_process_had_not_synced_is_synced_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync
+) -> None:
+    life = Life(tmp_path / "a.db", 1, "always")
+    with life.disk.watched():
+        await life.store.open([RECORDS])
+        await life.store.upsert(RECORDS, [record(1)])
+        monkeypatch.setattr(life.store._open_engine, "sync", lambda _: None)
+        await life.store.upsert(RECORDS, [record(2)])
+        life.store._suspect = True  # it is closed as a kill would
+        await life.store.close()
+        following = new_store(str(life.path), sync=sync, sync_seconds=1_000)
+        await following.open([RECORDS])
+        assert set(await following.get(RECORDS, ["r1", "r2"], Key)) == {"r1", "r2"}
+        life.disk.cut(tmp_path / "left")
+        await following.close()
+    assert await found(tmp_path / "left") == ({"r1", "r2"}, set())
+
+
 async def test_without_syncs_a_cut_loses_what_was_written(tmp_path: Path) -> None:
     """This shows that the other tests can detect a loss."""
     life = Life(tmp_path / "a.db", 1, "never")

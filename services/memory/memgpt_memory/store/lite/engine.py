@@ -103,6 +103,8 @@ class Engine:
         if damage := find_damage(folder) or self._log_checksums(name).find_damage():
             raise DamageError(damage)
         self._remove_flushed_logs(folder)
+        if self._durable:
+            self._sync_recovered_logs(folder / "wal")
         self._opened.add(name)
         found = self._database.get_collection(name)
         # Those of earlier versions have further columns. Lite would read and write rows without the missing ones.
@@ -190,6 +192,15 @@ class Engine:
             private.sync_folder(folder)  # the manifest must stay
             for log in flushed:
                 log.unlink()
+
+    def _sync_recovered_logs(self, folder: Path) -> None:
+        """Sync what an earlier process, or an engine that was abandoned, had not: no later sync includes its logs."""
+        logs = list(folder.glob("*"))
+        for log in logs:
+            with log.open("rb") as file:
+                os.fsync(file.fileno())
+        if logs:
+            private.sync_folder(folder)
 
     def _sync_created(self, folder: Path) -> None:
         with (folder / "schema.json").open("rb") as schema:
