@@ -18,6 +18,7 @@ import pytest
 from memgpt_memory.store import layout
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.lite import store as lite_store
 from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.index.search_index import SearchIndex
@@ -361,6 +362,28 @@ async def test_deletions_that_lite_has_forgotten_are_still_taken_into_the_index(
     await asyncio.to_thread(store._open_engine.settle)
     async with crashed(store), opened(path) as later:
         await check(later, 60)
+
+
+async def test_deletions_that_the_files_of_an_index_lack_are_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_store, "FEW_DELETIONS", 1)
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.upsert(PASSAGES, rows(0, 30), partition=PARTITION)
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.delete(PASSAGES, [f"p{number}" for number in range(20, 30)], partition=PARTITION)
+    store._open_engine.flush(PASSAGES.name)
+    store._open_engine.rewrite(PASSAGES.name, PARTITION)  # no file has the rows now
+    await store.upsert(PASSAGES, rows(0, 10), partition=PARTITION)
+    assert store._open_engine.deletions(PASSAGES.name) == 10
+    async with crashed(store):
+        monkeypatch.setattr(SearchIndex, "clear", lambda _: pytest.fail("the whole index was built again"))
+        async with opened(path) as later:
+            await check(later, 20)
+            await later.upsert(PASSAGES, rows(0, 10), partition=PARTITION)
+            assert later._open_engine.deletions(PASSAGES.name) == 0
 
 
 async def test_a_deletion_that_only_the_index_kept_over_a_power_cut_is_not_in_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from memgpt_memory.store import new_store
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS, partition_name, passages
+from memgpt_memory.store.lite import store as lite_store
 from memgpt_memory.store.lite.store import LiteStore
 from memgpt_memory.store.rows import IndexedPassageRow, Key, RecordRow
 
@@ -83,7 +84,10 @@ class Life:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_nothing_acknowledged_is_lost(tmp_path: Path, kills: int, seed: int) -> None:
+async def test_nothing_acknowledged_is_lost(
+    tmp_path: Path, kills: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lite_store, "FEW_DELETIONS", 1)
     life = Life(tmp_path / "a.db", seed, "always")
     with life.disk.watched():
         await life.store.open([RECORDS, PASSAGES])

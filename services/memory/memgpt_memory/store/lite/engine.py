@@ -245,6 +245,15 @@ class Engine:
         with _failures():
             private.drop_deletions(self._database.get_collection(name), flushed)
 
+    def deletions(self, name: str) -> int:
+        """Return how many deletions a collection keeps."""
+        return private.deletions(self._database.get_collection(name))
+
+    def forget_deletions(self, name: str, through: int) -> int:
+        """Forget deletions up to a write that hide nothing any more; return how many are left."""
+        with _failures():
+            return private.forget_deletions(self._database.get_collection(name), through)
+
     def settle(self) -> None:
         """Wait for the background work."""
         private.settle(self._database)

@@ -20,11 +20,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from milvus_lite.constants import DEFAULT_PARTITION
 from milvus_lite.db import MilvusLite
 from milvus_lite.engine import collection as engine_module
 from milvus_lite.engine import compaction as compaction_module
 from milvus_lite.engine import flush as flush_module
 from milvus_lite.engine.collection import Collection
+from milvus_lite.schema.arrow_builder import build_delta_schema
 from milvus_lite.search.filter import evaluate_mask
 from milvus_lite.storage import data_file as data_file_module
 from milvus_lite.storage import delta_file as delta_file_module
@@ -87,6 +89,7 @@ USES = (
     Use("collection._manifest", "get_data_files", "list the files of a partition", callable=True),
     Use("collection._manifest", "get_all_delta_files", "list the deletions of each partition", callable=True),
     Use("collection._manifest", "remove_delta_files", "forget deletions that hide nothing any more", callable=True),
+    Use("collection._manifest", "add_delta_file", "keep the other deletions in one file", callable=True),
     Use("collection._manifest", "save", "forget them durably", callable=True),
     Use("collection", "_delta_index", "know which rows are deleted"),
     Use("collection._delta_index", "is_deleted", "know which rows are deleted", callable=True),
@@ -221,6 +224,49 @@ def drop_deletions(collection: Collection, flushed: int) -> None:
         for partition, file in obsolete:
             (Path(collection.data_dir) / "partitions" / partition / file).unlink(missing_ok=True)
     collection._schedule_bg_maintenance()
+
+
+def deletions(collection: Collection) -> int:
+    """Return how many deletions a collection keeps."""
+    return len(collection._delta_index)
+
+
+def forget_deletions(collection: Collection, through: int) -> int:
+    """Forget deletions up to a write that hide no row in any file; Lite keeps all since the oldest row was written.
+
+    The others are put into one file, in place of one for each flush.
+
+    Returns:
+        How many are left.
+    """
+    with collection._maintenance_lock:
+        manifest, numbers = collection._manifest, collection._delta_index._map
+        collection._refresh_segment_cache()
+        kept = {key: number for key, number in numbers.items() if number > through}
+        for segment in collection._segment_cache.values():
+            for key in numbers.keys() & segment.pk_to_row.keys():
+                if segment.seqs[segment.pk_to_row[key]] < numbers[key]:
+                    kept[key] = numbers[key]
+        former = manifest.get_all_delta_files()
+        partitions = Path(collection.data_dir) / "partitions"
+        if kept:
+            first, last = min(kept.values()), max(kept.values())
+            taken = {parse_seq_range(file) for file in former[DEFAULT_PARTITION]}
+            while (first, last) in taken:  # the last number of a name may be greater than those in the file
+                last += 1
+            columns = {collection.pk_field: list(kept), "_seq": list(kept.values())}
+            table = pa.Table.from_pydict(columns, schema=build_delta_schema(collection.schema))
+            name = flush_module.write_delta_file(table, str(partitions / DEFAULT_PARTITION), first, last)
+            manifest.add_delta_file(DEFAULT_PARTITION, name)
+        for partition, files in former.items():
+            manifest.remove_delta_files(partition, files)
+        manifest.save()
+        for key in numbers.keys() - kept.keys():
+            del numbers[key]
+        for partition, files in former.items():
+            for file in files:
+                (partitions / partition / file).unlink(missing_ok=True)
+    return len(kept)
 
 
 def settle(database: MilvusLite) -> None:

@@ -46,6 +46,9 @@ Sync = Literal["always", "interval", "never"]
 SYNC_SECONDS = 1.0
 """Default interval between two syncs."""
 
+FEW_DELETIONS = 20_000
+"""Deletions of a collection that are kept without a look at which of them are needed."""
+
 REOPEN_SECONDS = 1.0
 """Pause between two attempts to open the file again."""
 
@@ -79,6 +82,7 @@ class LiteStore(ThreadedStore):
         self._reopening: asyncio.Task[None] | None = None
         self._compacting = asyncio.Lock()
         self._indexes = SearchIndexes(path)
+        self._most_deletions: dict[str, int] = {}
 
     async def open(self, collections: Iterable[Collection]) -> None:
         """See `Store`."""
@@ -296,6 +300,7 @@ class LiteStore(ThreadedStore):
         self.rows_written[collection.name] += len(rows)
 
     def _write_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
+        self._forget_deletions(collection)
         engine, name = self._open_engine, collection.name
         engine.write(name, to_columns(collection, rows), partition)
         if collection.searched:
@@ -303,12 +308,22 @@ class LiteStore(ThreadedStore):
         self._sync_now(name)
 
     def _delete_now(self, collection: Collection, ids: list[str], partition: str | None, *, durably: bool) -> None:
+        self._forget_deletions(collection)
         engine, name = self._open_engine, collection.name
         engine.delete(name, ids, partition)
         if collection.searched:
             self._indexes.by_name[name].delete(partition, ids, engine.last_write(name))
         if durably:
             self._sync_now(name)
+
+    def _forget_deletions(self, collection: Collection) -> None:
+        """Forget deletions that hide nothing any more, each time that there are twice as many as were needed."""
+        engine, name = self._open_engine, collection.name
+        if engine.deletions(name) > self._most_deletions.get(name, FEW_DELETIONS):
+            # An index of which a crash loses a part takes in later deletions again.
+            through = self._indexes.by_name[name].in_files if collection.searched else engine.last_write(name)
+            left = engine.forget_deletions(name, through)
+            self._most_deletions[name] = max(FEW_DELETIONS, 2 * left)
 
     def _sync_now(self, name: str) -> None:
         """Sync a write if every write must be synced; concurrent callers share writes, and so the sync."""

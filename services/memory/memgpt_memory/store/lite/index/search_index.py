@@ -107,6 +107,7 @@ class SearchIndex:
         covered: The number of the last write that is in the index.
         flags_through: The number of the last write that may have removed rows in its files, which `covered` may be
             behind.
+        in_files: The number of the last write that is in its files.
     """
 
     def __init__(self, folder: Path, collection: Collection) -> None:
@@ -124,7 +125,7 @@ class SearchIndex:
         self._pending: list[_Operation] = []  # in order; no segment has them yet
         self._unwritten = 0  # rows that were noted since the last time that everything was written to files
         self._parts: dict[str, list[_Part]] = {}
-        self.covered = self.flags_through = self._in_files = 0
+        self.covered = self.flags_through = self.in_files = 0
         try:
             self._read_manifest()
         except (DamagedFileError, OSError, ValueError, KeyError, TypeError) as error:
@@ -267,13 +268,13 @@ class SearchIndex:
         for partition in list(self._parts):
             self._replace(partition, lambda parts: [part for part in parts if not part.file])
         with self._lock:
-            self._in_files = covered
+            self.in_files = covered
             self._write_manifest()
 
     def _clear(self) -> None:
         with self._lock:
             self._parts, self._pending, self._unwritten = {}, [], 0
-            self.covered = self.flags_through = self._in_files = 0
+            self.covered = self.flags_through = self.in_files = 0
             self._damaged.clear()
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -397,7 +398,7 @@ class SearchIndex:
         for partition, listed in manifest["parts"].items():
             self._parts[partition] = [self._read_part(file, flags_file) for file, flags_file in listed]
         self._file_numbers = count(int(manifest["next_file"]))
-        self.covered = self._in_files = int(manifest["covered"])
+        self.covered = self.in_files = int(manifest["covered"])
         self.flags_through = int(manifest["flags_through"])
 
     def _read_part(self, file: str, flags_file: str) -> _Part:
@@ -413,7 +414,7 @@ class SearchIndex:
     def _write_manifest(self) -> None:
         """Write the manifest, and remove the files that it does not name; call it with the lock held.
 
-        Rows that were removed by writes after `_in_files` count as removed already: those writes are repeated.
+        Rows that were removed by writes after `in_files` count as removed already: those writes are repeated.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         listed = {name: [part for part in parts if part.file] for name, parts in self._parts.items()}
@@ -422,7 +423,7 @@ class SearchIndex:
                 self._write_part(part)
         manifest = {
             "format": FORMAT,
-            "covered": self._in_files,
+            "covered": self.in_files,
             "flags_through": self.covered,
             "next_file": next(self._file_numbers),
             "parts": {name: [[part.file, part.flags_file] for part in parts] for name, parts in listed.items()},
