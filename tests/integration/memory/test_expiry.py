@@ -27,7 +27,7 @@ from memgpt_memory.core import Core
 from memgpt_memory.messages import Message, NewMessage, Role, message_rows
 from memgpt_memory.recall import Expiry
 from memgpt_memory.store.filters import Between, Equals, all_of
-from memgpt_memory.store.layout import MESSAGES
+from memgpt_memory.store.layout import MESSAGES, Collection
 from memgpt_memory.store.rows import Key, MessageRow, RowTime
 from memgpt_runtime import clock as runtime_clock
 
@@ -166,6 +166,28 @@ async def test_what_nobody_reads_goes_too(serve: Serve, milvus_uri: str, clock: 
         await core.expiry._pass()
         assert (await rows_of(core, live)).messages == 0
         assert live.state.message_count == 0
+
+
+async def test_a_list_looks_for_what_has_expired_of_all_agents_at_once(
+    serve: Serve, milvus_lite_uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        ids = [(await memory.agent(message_ttl=duration(number * HOUR))).agent_id for number in range(6)]
+        for agent_id in ids:
+            await memory.turn(agent_id, "weather", "rain")
+        clock.pass_(3 * HOUR + MINUTE)
+        core, scans = memory.core(), []
+        await core.expiry.close()
+        query = core.store.query
+
+        async def counted_query(collection: Collection, *arguments: Any, **options: Any) -> list[Any]:
+            scans.append(collection.name)
+            return await query(collection, *arguments, **options)
+
+        monkeypatch.setattr(core.store, "query", counted_query)
+        listed = (await memory.agents.ListAgents(state_pb.ListAgentsRequest(page_size=50))).agents
+        assert [agent.message_count for agent in listed] == [2, 0, 0, 0, 2, 2]
+        assert scans.count(MESSAGES.name) == 1
 
 
 async def test_a_clock_that_was_ahead_keeps_nothing_longer(serve: Serve, milvus_lite_uri: str, clock: Clock) -> None:

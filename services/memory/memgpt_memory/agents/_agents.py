@@ -58,7 +58,7 @@ class Agents:
         self._quotas = quotas
         self._cache = AgentCache(repository, lease_seconds)
         self.on_purge: list[Callable[[LiveAgent], Awaitable[None]]] = []
-        self.before_read: Callable[[LiveAgent], Awaitable[None]] = _nothing
+        self.before_read: Callable[[Sequence[LiveAgent]], Awaitable[None]] = _nothing
         self._importing: set[str] = set()
 
     async def create(
@@ -119,7 +119,7 @@ class Agents:
             raise unknown_agent(agent_id)
         check_exists(live)
         if not for_deletion:
-            await self.before_read(live)
+            await self.before_read([live])
         return live
 
     async def _find(self, tenant: str, agent_id: str) -> LiveAgent | None:
@@ -138,7 +138,7 @@ class Agents:
         live = await self._cache.find(agent_id) if agent_id else None
         if live is None or not await self._called(name)(agent_id) or not principal().may_use_agent(agent_id):
             raise unknown_agent_name(name)
-        await self.before_read(live)
+        await self.before_read([live])
         return live
 
     async def list(
@@ -165,8 +165,7 @@ class Agents:
         page = list_page([id_ for id_ in ids if id_ not in hidden] if hidden else ids, size, after)
         found = (await self._cache.find_many(page.items)).values()
         agents = [live for live in found if live is not None and not live.row.deleting]
-        for live in agents:
-            await self.before_read(live)
+        await self.before_read(agents)
         return Page(agents, page.next_token, page.total)
 
     async def _matching(self, tenant: str, tags: set[str], origin: str, user_id: str) -> Sequence[str]:
@@ -228,7 +227,7 @@ class Agents:
                 await self.repository.execute(live, command)
             await self._names.release(tenant, "agent", old_name, agent_id, self._called(old_name))
         with suppress(Unavailable):  # the change is stored; the next read hides what has expired
-            await self.before_read(live)
+            await self.before_read([live])
         return live
 
     async def delete(self, tenant: str, agent_id: str) -> None:
@@ -367,7 +366,7 @@ class Agents:
             live: The agent.
             messages: Whether to read the window's messages.
         """
-        await self.before_read(live)
+        await self.before_read([live])
         async with live.lock:  # no commit comes in between
             await self.repository.settle(live)
             state = live.state
@@ -401,5 +400,5 @@ class Agents:
         live.notify()
 
 
-async def _nothing(_: LiveAgent) -> None:
+async def _nothing(_: Sequence[LiveAgent]) -> None:
     pass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cachetools import LRUCache
@@ -12,9 +13,9 @@ from memgpt_runtime import reasons
 from memgpt_memory.messages._model import MAX_MESSAGE_BYTES, FunctionCall, Message, NewMessage, Role, Usage
 from memgpt_memory.records import split
 from memgpt_memory.store import Store
-from memgpt_memory.store.filters import Between, Equals, all_of
+from memgpt_memory.store.filters import AnyOf, Between, Equals, OneOf, all_of
 from memgpt_memory.store.layout import MESSAGES
-from memgpt_memory.store.rows import Key, MessageRow, RowTime
+from memgpt_memory.store.rows import AgentRowTime, Key, MessageRow, RowTime
 
 _INLINE_ARGUMENTS = 32_768
 """Arguments that are longer than this many bytes, with the endpoint's data, go after the text, so that the head always
@@ -124,6 +125,14 @@ class Messages:
         """Return the rows of an agent's messages that were stored before a time; a long message has several."""
         condition = all_of(Equals("agent", agent_id), Between("created", end=before))
         return await self._store.query(MESSAGES, condition, RowTime)
+
+    async def times_of(self, before: Mapping[str, int]) -> list[AgentRowTime]:
+        """Return the rows of several agents' messages that were stored before a time, which is that of the agent."""
+        agents: dict[int, list[str]] = defaultdict(list)
+        for agent_id, time in before.items():
+            agents[time].append(agent_id)
+        conditions = [all_of(OneOf("agent", ids), Between("created", end=time)) for time, ids in agents.items()]
+        return await self._store.query(MESSAGES, AnyOf(tuple(conditions)), AgentRowTime) if conditions else []
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete rows by key."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,7 +24,7 @@ from memgpt_memory.clock import now
 from memgpt_memory.messages import Message, Role, text_size
 from memgpt_memory.recall._recall import Recall
 from memgpt_memory.store.filters import Between, Equals, all_of
-from memgpt_memory.store.rows import RowTime
+from memgpt_memory.store.rows import AgentRowTime, RowTime
 from memgpt_memory.tasks import run_to_end
 
 _T = TypeVar("_T")
@@ -65,6 +65,31 @@ class _Look:
         return not self.time <= time < self.due
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The times of an agent's rows.
+
+    Attributes:
+        of: The agent's times to live, and the ends of its messages and notes, before they were read.
+        time: When they were read.
+        horizon: Up to when they tell what expires.
+        messages: Messages that expire up to then.
+        notes: Notes that expire up to then.
+    """
+
+    of: tuple[int, ...]
+    time: int
+    horizon: int
+    messages: list[AgentRowTime] = field(default_factory=list)
+    notes: list[RowTime] = field(default_factory=list)
+
+    @staticmethod
+    def of_agent(live: LiveAgent) -> tuple[int, ...]:
+        """Return what `of` is for an agent as it is now."""
+        row = live.row
+        return row.message_ttl, row.note_ttl, row.message_count, row.next_note
+
+
 class Expiry:
     """Forgets the messages and deletes the notes whose time to live has passed."""
 
@@ -90,15 +115,18 @@ class Expiry:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def hide(self, live: LiveAgent) -> None:
-        """Hide what has expired of an agent, except for messages of its running turn.
+    async def hide(self, agents: Sequence[LiveAgent]) -> None:
+        """Hide what has expired of agents, except for messages of their running turns.
 
         Raises:
             Unavailable: The store failed, and it is not known what has expired.
         """
-        if self._is_due(live):
-            with suppress(NotFound):  # deleted in the meantime, which the caller finds out itself
-                await run_to_end(self._hide(live))
+        due = [live for live in agents if self._is_due(live)]
+        for batch in _batches(due):
+            rows = await self._read_rows(batch) if len(batch) > 1 else {}
+            for live in batch:
+                with suppress(NotFound):  # deleted in the meantime, which the caller finds out itself
+                    await run_to_end(self._hide(live, rows.get(live.id)))
 
     async def remove(self, live: LiveAgent, *, any_lifetime: bool = False) -> None:
         """Delete the rows of what has expired and is hidden, in batches.
@@ -149,8 +177,8 @@ class Expiry:
             self._unremoved.discard(agent_id)
             try:
                 found = await self._agents.find_many([agent_id])
+                await self.hide(found)
                 for live in found:
-                    await self.hide(live)
                     await self.remove(live, any_lifetime=unremoved)
                 if not found:
                     self._looks.pop(agent_id, None)
@@ -169,49 +197,52 @@ class Expiry:
         look = self._looks.get(live.id)
         return look is None or look.lifetimes != lifetimes or look.is_due(now())
 
-    async def _hide(self, live: LiveAgent) -> None:
+    async def _hide(self, live: LiveAgent, rows: _Rows | None) -> None:
         # Readers at the same time wait for the first, whatever the number of rows that it looks at.
         async with self._hiding.setdefault(live.id, asyncio.Lock()):
             while self._is_due(live):
-                row, time = live.row, now()
-                lifetimes, ends = (row.message_ttl, row.note_ttl), (row.message_count, row.next_note)
-                horizon = time + min(_HORIZON, *(ttl for ttl in lifetimes if ttl))
-                messages: Sequence[RowTime] = ()
-                notes: Sequence[RowTime] = ()
-                if row.message_ttl:
-                    messages = await self._agents.messages.times(live.id, horizon - row.message_ttl)
-                if row.note_ttl:
-                    notes = await self._note_times(live, horizon - row.note_ttl)
+                rows = rows or (await self._read_rows([live]))[live.id]
                 async with live.lock:
                     await self._agents.repository.settle(live)
-                    row = live.row
                     # A failed write may have been undone, and its numbers been given again.
-                    same = (row.message_ttl, row.note_ttl) == lifetimes and (row.message_count, row.next_note) == ends
-                    if same and not row.deleting:
-                        await self._hide_rows(live, messages, notes, time, horizon)
+                    if rows.of == _Rows.of_agent(live) and not live.row.deleting:
+                        await self._hide_rows(live, rows)
                         return
+                rows = None
 
-    async def _hide_rows(
-        self, live: LiveAgent, messages: Sequence[RowTime], notes: Sequence[RowTime], time: int, horizon: int
-    ) -> None:
-        """Hide those of the rows that had expired at a time, and note when the next may expire. Hold `live.lock`."""
-        row, next_message, next_note = live.row, horizon, horizon
+    async def _read_rows(self, agents: Sequence[LiveAgent]) -> dict[str, _Rows]:
+        """Read the times of what may expire soon of agents: of the messages of all of them at once, which is a scan."""
+        time = now()
+        rows = {live.id: _Rows(_Rows.of_agent(live), time, _horizon(live, time)) for live in agents}
+        ends = {live.id: rows[live.id].horizon - live.row.message_ttl for live in agents if live.row.message_ttl}
+        for message in await self._agents.messages.times_of(ends):
+            rows[message.agent].messages.append(message)
+        for live in agents:
+            if live.row.note_ttl:
+                one = rows[live.id]
+                one.notes.extend(await self._note_times(live, one.horizon - live.row.note_ttl))
+        return rows
+
+    async def _hide_rows(self, live: LiveAgent, rows: _Rows) -> None:
+        """Hide those of the rows that had expired when they were read, and note when the next may. Hold `live.lock`."""
+        row, next_message, next_note = live.row, rows.horizon, rows.horizon
         old_messages: set[int] = set()
         old_notes: set[int] = set()
         if row.message_ttl:
-            old_messages, next_message = await self._expired_messages(live, messages, time)
+            old_messages, next_message = await self._expired_messages(live, rows.messages, rows.time)
         if row.note_ttl:
             dead = live.state.dead_notes
-            visible = [one for one in notes if one.sequence < row.next_note and one.sequence not in dead]
-            old_notes, following = _split(visible, time - row.note_ttl)
+            visible = [one for one in rows.notes if one.sequence < row.next_note and one.sequence not in dead]
+            old_notes, following = _split(visible, rows.time - row.note_ttl)
             next_note = following + row.note_ttl
         if old_messages or old_notes:
             await self._agents.repository.commit(live, Expire(old_messages, old_notes))
             self._unremoved.add(live.id)
             self._wake.set()
-        self._looks[live.id] = _Look((row.message_ttl, row.note_ttl), time, min(next_message, next_note, horizon))
+        due = min(next_message, next_note, rows.horizon)
+        self._looks[live.id] = _Look((row.message_ttl, row.note_ttl), rows.time, due)
 
-    async def _expired_messages(self, live: LiveAgent, rows: Sequence[RowTime], time: int) -> tuple[set[int], int]:
+    async def _expired_messages(self, live: LiveAgent, rows: Sequence[AgentRowTime], time: int) -> tuple[set[int], int]:
         """Return the sequences of messages that expired, and when the next may expire."""
         ttl, state = live.row.message_ttl, live.state
         end = live.row.message_count if live.running is None else live.running.first_sequence
@@ -268,7 +299,11 @@ class Expiry:
                 yield message
 
 
-def _split(rows: Sequence[RowTime], last: int) -> tuple[set[int], int]:
+def _horizon(live: LiveAgent, time: int) -> int:
+    return time + min([_HORIZON, *(ttl for ttl in (live.row.message_ttl, live.row.note_ttl) if ttl)])
+
+
+def _split(rows: Sequence[RowTime | AgentRowTime], last: int) -> tuple[set[int], int]:
     """Return the numbers of rows that were stored at a time or before, and the time of the first one after it."""
     old = {row.sequence for row in rows if row.created <= last}
     return old, min((row.created for row in rows if row.created > last), default=_NEVER)

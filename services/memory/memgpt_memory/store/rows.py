@@ -176,6 +176,16 @@ class RowTime:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentRowTime:
+    """The key, the agent, the number and the time of a message."""
+
+    id: str
+    agent: str
+    sequence: int
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
 class MessageIndexRow:
     """What the index of messages knows of a message, apart from its content.
 
