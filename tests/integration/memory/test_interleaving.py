@@ -299,5 +299,5 @@ async def test_agents_that_were_created_leave_the_cache(
     monkeypatch.setattr(_cache, "_MAX_AGENTS", 8)
     async with serve(milvus_lite_uri) as memory:
         created = [(await memory.agent()).agent_id for _ in range(24)]
-        assert len(memory.core().agents._cache._recent) <= 8
+        assert len(memory.core().agents._cache._agents) <= 8
         assert [agent.agent_id for agent in await memory.listed()] == created

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,8 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import source_pb2
 from memgpt.memory.v1 import source_service_pb2 as pb
+from memgpt_memory.records import Record
+from memgpt_memory.sources import _sources
 from memgpt_runtime.status import LOST_ANSWER
 
 from tests.integration.memory.client import (
@@ -456,3 +458,76 @@ async def test_records_of_loads(memory: Memory) -> None:
     for key in ({"load_id": "load_9"}, {"request_id": "unknown"}):
         with refused(NOT_FOUND, "LOAD_NOT_FOUND"):
             await memory.sources.GetLoadRecord(pb.GetLoadRecordRequest(**key))
+
+
+async def test_sources_that_are_not_used_leave_the_cache(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sources, "_MAX_SOURCES", 4)
+    async with serve(milvus_lite_uri) as memory:
+        ids = [(await memory.source()).source_id for _ in range(12)]
+        sent: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def requests() -> AsyncIterator[Any]:
+            while (one := await sent.get()) is not None:
+                yield one
+
+        uploading = asyncio.ensure_future(memory.sources.UpsertPassages(requests()))
+        sent.put_nowait(header(ids[0], version("slow.txt", ["x"])))
+        for source_id in ids:
+            await memory.load(source_id, "a.txt", ["a passage"])
+        assert len(memory.core().sources._cache) <= 5
+        for one in (batch(["x"]), finish(1), None):
+            sent.put_nowait(one)
+        await uploading
+        for source_id in ids:
+            await delete_file(memory, source_id, "a.txt")
+        assert [file.version.name for file in await files(memory, ids[0])] == ["slow.txt"]
+        assert await memory.texts("passage", source_id=ids[1]) == []
+        agent = await memory.agent()
+        for source_id in ids:
+            await memory.attach(agent.agent_id, source_id)
+        assert [
+            source.file_count for source in (await memory.sources.ListSources(pb.ListSourcesRequest())).sources
+        ] == [
+            1,
+            *([0] * 11),
+        ]
+
+
+async def test_a_source_keeps_nothing_of_files_that_were_deleted(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+    async with serve(milvus_lite_uri) as memory:  # which has not read all its files
+        for number in range(5):
+            await memory.load(source_id, f"{number}.txt", ["a passage"])
+            await delete_file(memory, source_id, f"{number}.txt")
+            await delete_file(memory, source_id, f"{number} was never there.txt")
+        live = await memory.core().sources.get(memory.tenant, source_id)
+        assert (dict(live.files), dict(live.locks), live.complete) == ({}, {}, False)
+
+
+async def test_a_file_that_is_deleted_while_all_are_read_stays_deleted(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        for name in ("a.txt", "b.txt"):
+            await memory.load(source_id, name, ["a passage"])
+    async with serve(milvus_lite_uri) as memory:
+        records = memory.core().sources._records
+        find, read, resumed = records.find_children, asyncio.Event(), asyncio.Event()
+
+        async def slow(kind: str, parents: Sequence[str]) -> list[Record]:
+            found = await find(kind, parents)
+            read.set()
+            await resumed.wait()
+            return found
+
+        monkeypatch.setattr(records, "find_children", slow)
+        listing = asyncio.create_task(files(memory, source_id))
+        await read.wait()
+        await delete_file(memory, source_id, "a.txt")
+        resumed.set()
+        assert [file.version.name for file in await listing] == ["b.txt"]
+        assert [file.version.name for file in await files(memory, source_id)] == ["b.txt"]

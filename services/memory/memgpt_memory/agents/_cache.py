@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from itertools import islice
-from weakref import WeakValueDictionary
 
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository
 from memgpt_memory.agents._state import AgentState
+from memgpt_memory.object_cache import ObjectCache
 from memgpt_memory.shared_reads import SharedReads
 
 _MAX_AGENTS = 4_096
@@ -22,10 +20,7 @@ class AgentCache:
     def __init__(self, repository: AgentRepository, lease_seconds: float) -> None:
         """Read missing agents from `repository`; a lease found there holds for `lease_seconds` from now."""
         self._repository = repository
-        # Not a cache of cachetools, since an agent with waiters must stay, however long ago it was used.
-        self._recent: OrderedDict[str, LiveAgent] = OrderedDict()
-        # A call may hold one that is no longer among them.
-        self._agents: WeakValueDictionary[str, LiveAgent] = WeakValueDictionary()
+        self._agents = ObjectCache[LiveAgent](_MAX_AGENTS, lambda live: live.idle)
         self._reads = SharedReads(self._read)
         self._leases_end = asyncio.get_running_loop().time() + lease_seconds
 
@@ -34,9 +29,7 @@ class AgentCache:
         live = self._agents.get(agent_id)
         if live is None:
             # It may have been created in the meantime.
-            return (await self._reads.get([agent_id])).get(agent_id) or self._agents.get(agent_id)
-        self._recent[agent_id] = live
-        self._recent.move_to_end(agent_id)
+            return (await self._reads.get([agent_id])).get(agent_id) or self._agents.peek(agent_id)
         if live.uncertain and not live.lock.locked():
             await self._repository.read_state(live)
         return live
@@ -49,20 +42,19 @@ class AgentCache:
 
     def find_cached(self, agent_id: str) -> LiveAgent | None:
         """Return an agent if it is in the cache."""
-        return self._agents.get(agent_id)
+        return self._agents.peek(agent_id)
 
     def add(self, live: LiveAgent) -> LiveAgent:
         """Add a new agent. An entry in use stays and is returned instead, since two would overwrite each other."""
-        held = self._agents.get(live.id)
+        held = self._agents.peek(live.id)
         if held is not None and not held.row.deleting:
             return held
-        self._remember(live)
+        self._agents.put(live.id, live)
         return live
 
     def remove(self, agent_id: str) -> None:
         """Remove an agent whose rows are gone."""
-        self._recent.pop(agent_id, None)
-        self._agents.pop(agent_id, None)
+        self._agents.remove(agent_id)
 
     async def _read(self, ids: Sequence[str]) -> Mapping[str, LiveAgent]:
         states = await self._repository.read_many(ids)
@@ -70,18 +62,11 @@ class AgentCache:
 
     def _admit(self, agent_id: str, state: AgentState) -> LiveAgent:
         """Add an agent that was read. An entry that was added in the meantime stays."""
-        held = self._agents.get(agent_id)
+        held = self._agents.peek(agent_id)
         if held is not None:
             return held
         live = LiveAgent(state)
         # A lease that was held when this process started may still be in use, so it gets its full duration.
         live.lease_ends = self._leases_end
-        self._remember(live)
+        self._agents.put(agent_id, live)
         return live
-
-    def _remember(self, live: LiveAgent) -> None:
-        """Add an agent; where there are too many, drop some of those that were not used for longest."""
-        self._agents[live.id] = self._recent[live.id] = live
-        if len(self._recent) > _MAX_AGENTS:
-            for old in [old for old in islice(self._recent.values(), _MAX_AGENTS // 8) if old.idle and old is not live]:
-                del self._recent[old.id]

@@ -64,11 +64,17 @@ class SourceFiles:
         if not missing:
             return
         rows: dict[str, list[FileRow]] = {id_: [] for id_ in missing}
-        for record in await self._records.find_children("file", list(missing)):
-            rows[record.parent].append(FileRow.model_validate_json(record.body))
-        for id_, live in missing.items():
-            if not live.complete:  # otherwise another caller has read them
-                live.know_all(rows[id_])
+        for live in missing.values():
+            live.loading += 1
+        try:
+            for record in await self._records.find_children("file", list(missing)):
+                rows[record.parent].append(FileRow.model_validate_json(record.body))
+            for id_, live in missing.items():
+                if not live.complete:  # otherwise another caller has read them
+                    live.know_all(rows[id_])
+        finally:
+            for live in missing.values():
+                live.loading -= 1
 
     async def read_totals(self, sources: Sequence[LiveSource]) -> None:
         """Read the totals of sources that were just read."""
@@ -145,7 +151,8 @@ class SourceFiles:
     async def settle(self, live: LiveSource) -> None:
         """After failed writes, find out whether they took effect. Uploads hold `live`, so it is changed in place."""
         for name in list(live.stale_files):
-            if not live.locks[name].locked():  # the holder of the lock checks that itself
+            lock = live.locks.get(name)
+            if lock is None or not lock.locked():  # the holder of the lock checks that itself
                 async with self._locked(live, name):
                     pass
 
@@ -279,7 +286,10 @@ class SourceFiles:
                     live.stale_files.discard(name)
                 else:
                     live.know(name, row)
-            yield live.files.get(name)
+            try:
+                yield live.files.get(name)
+            finally:
+                live.release(name)
 
     async def _put(self, live: LiveSource, row: FileRow) -> None:
         """Write a file's row. If its visible version changes, first write the totals without the file."""

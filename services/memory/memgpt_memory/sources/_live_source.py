@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from memgpt_memory.passages import VisibleVersion
 from memgpt_memory.quotas import Amounts
@@ -65,7 +66,7 @@ class Totals:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class LiveSource:
     """A source in the cache: its totals, and those of its files that were needed so far.
 
@@ -74,7 +75,8 @@ class LiveSource:
         row: Its row.
         totals: The totals of its visible files.
         complete: Whether `files` are all its files.
-        files: Rows of files by name, None for absent ones; change them by `put` and `forget`.
+        files: Rows of files by name, None for absent ones that are in use; change them by `put` and `know`.
+        loading: How many callers are reading all files at the moment.
         locks: For each file, held by the caller that changes it.
         stale: Whether the row must be read again, since a failed write of it may have taken effect.
         stale_files: Names of files whose rows must be read again for the same reason.
@@ -89,7 +91,8 @@ class LiveSource:
     totals: Totals = field(default_factory=Totals)
     complete: bool = False
     files: dict[str, FileRow | None] = field(default_factory=dict)
-    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    loading: int = 0
+    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     stale: bool = False
     stale_files: set[str] = field(default_factory=set)
     switching: set[str] = field(default_factory=set)
@@ -123,11 +126,21 @@ class LiveSource:
             self.files[name] = file
         self._visible = None
 
+    def release(self, name: str) -> None:
+        """Drop what is known of an absent file, after its lock was held; the callers that read all files need it."""
+        if not self.loading and self.files.get(name) is None:
+            self.files.pop(name, None)
+
     def know_all(self, files: Iterable[FileRow]) -> None:
         """Add the rows of all files; rows that are known already are newer and stay."""
         self.files = {name: file for name, file in {**{f.name: f for f in files}, **self.files}.items() if file}
         self.complete = True
         self._visible = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be read again from the store."""
+        return not (self.stale or self.stale_files or self.switching)
 
     @property
     def visible(self) -> Sequence[tuple[FileRow, VisibleVersion]]:

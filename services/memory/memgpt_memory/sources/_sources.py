@@ -11,6 +11,7 @@ from memgpt_runtime.names import comparable
 
 from memgpt_memory.clock import Clock, now
 from memgpt_memory.list_pages import Page, list_page
+from memgpt_memory.object_cache import ObjectCache
 from memgpt_memory.passages import Passages
 from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
@@ -21,6 +22,9 @@ from memgpt_memory.sources._files import SourceFiles, summary_record
 from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._rows import SourceRow
 from memgpt_memory.tasks import run_to_end
+
+_MAX_SOURCES = 4_096
+"""Sources that are kept in memory."""
 
 _READ = 64
 """Sources that are read at a time to add up what they use."""
@@ -51,7 +55,7 @@ class Sources:
         self._requests = requests
         self._journal = journal
         self._quotas = quotas
-        self._cache: dict[str, LiveSource] = {}  # uploads and agents hold these objects
+        self._cache = ObjectCache[LiveSource](_MAX_SOURCES, lambda live: live.idle)
         self._reads = SharedReads(self._read)
 
     @property
@@ -77,8 +81,7 @@ class Sources:
             row = SourceRow(tenant=tenant, name=name, description=description, created=now())
             live = LiveSource(source_id, row, complete=True)
             await self._put(_source_record(source_id, row), summary_record(live))
-            # An entry that is in use already stays, since two would overwrite each other.
-            live = self._cache.setdefault(source_id, live)
+            live = self._admit(live)
             self._quotas.note(tenant, source_id, None, live.amounts)
             return live
 
@@ -245,10 +248,12 @@ class Sources:
     async def _load(self, ids: Iterable[str]) -> dict[str, LiveSource]:
         """Return sources from the cache or the store, including those being deleted."""
         wanted = list(ids)
-        missing = [id_ for id_ in dict.fromkeys(wanted) if id_ not in self._cache]
+        held = {id_: live for id_ in wanted if (live := self._cache.get(id_)) is not None}
+        missing = [id_ for id_ in dict.fromkeys(wanted) if id_ not in held]
         if missing:
-            await self._reads.get(missing)
-        found = {id_: self._cache[id_] for id_ in wanted if id_ in self._cache}
+            held |= await self._reads.get(missing)  # which keeps them in the cache
+        # In the meantime, one may have been created or deleted.
+        found = {id_: live for id_ in wanted if (live := self._cache.peek(id_)) is not None}
         for live in found.values():
             await self._settle(live)
         return found
@@ -261,7 +266,14 @@ class Sources:
             if record.kind == "source"
         ]
         await self.files.read_totals(sources)
-        return {live.id: self._cache.setdefault(live.id, live) for live in sources}  # one may have just been created
+        return {live.id: self._admit(live) for live in sources}
+
+    def _admit(self, live: LiveSource) -> LiveSource:
+        """Add a source that was created or read. An entry in use stays, since two would overwrite each other."""
+        held = self._cache.get(live.id)
+        if held is None:
+            self._cache.put(live.id, live)
+        return held or live
 
     async def _settle(self, live: LiveSource) -> None:
         """After failed writes, find out whether they took effect."""
@@ -302,7 +314,7 @@ class Sources:
             await self._records.delete_children(live.id)
             await self._records.delete([live.id])
         await self._journal.end(live.id)
-        self._cache.pop(live.id, None)
+        self._cache.remove(live.id)
 
 
 def _source_record(source_id: str, row: SourceRow) -> Record:
