@@ -16,8 +16,8 @@ from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import source_pb2
 from memgpt.memory.v1 import source_service_pb2 as pb
-from memgpt_memory.records import Record
-from memgpt_memory.sources import _sources
+from memgpt_memory.records import Body, Record
+from memgpt_memory.sources import _loads, _sources
 from memgpt_runtime.status import LOST_ANSWER
 
 from tests.integration.memory.client import (
@@ -420,6 +420,29 @@ async def test_sources_are_listed_in_order_of_creation(memory: Memory) -> None:
 
 async def put(memory: Memory, **fields: Any) -> pb.LoadRecord:
     return (await memory.sources.PutLoadRecord(pb.PutLoadRecordRequest(record=pb.LoadRecord(**fields)))).record  # type: ignore[no-any-return]
+
+
+async def test_a_page_of_loads_looks_at_few_of_them(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, listed = [], _loads._listed
+
+    def counted(body: Body, source_id: str) -> bool:
+        looked.append(body["load"])
+        return listed(body, source_id)
+
+    monkeypatch.setattr(_loads, "_listed", counted)
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        for number in range(10):
+            await put(memory, load_id=f"load_{number}", source_id=source_id, state=b"s")
+        token = ""
+        for expected in (["load_9", "load_8", "load_7"], ["load_6", "load_5", "load_4"]):
+            request = pb.ListLoadRecordsRequest(page_size=3, page_token=token)
+            page = await memory.sources.ListLoadRecords(request)
+            assert [record.load_id for record in page.records] == expected
+            token = page.next_page_token
+    assert looked == [f"load_{number}" for number in (9, 8, 7, 6, 6, 5, 4, 3)]
 
 
 async def test_records_of_loads(memory: Memory) -> None:

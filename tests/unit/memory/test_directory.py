@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -169,3 +171,25 @@ async def test_a_read_that_failed_for_callers_that_have_gone_is_repeated() -> No
     shelf.opened.set()
     await until(directory._loads["agent"].done)
     assert list(await directory.ids("agent", "t")) == ["a"]
+
+
+async def test_rows_are_in_order_of_a_field_whatever_is_written_and_deleted() -> None:
+    source = random.Random(1)
+    fields = {f"r{number}": f"{source.randrange(1000)} {number}" for number in range(40)}
+
+    def load(id_: str) -> Record:
+        return row(id_, "load", body=json.dumps({"load": fields[id_], "at": source.random()}))
+
+    left = set(source.sample(sorted(fields), 10))
+    directory = Directory(Shelf(*map(load, sorted(left))).read)
+    await directory.ids("load", "t")
+    for id_ in source.choices(sorted(fields), k=200):
+        if source.random() < 0.3:
+            directory.delete([id_])
+            left.discard(id_)
+        else:
+            directory.put([load(id_)])
+            left.add(id_)
+        keys, bodies = await directory.in_order("load", "t", "load")
+        assert list(keys) == sorted(left, key=fields.__getitem__)
+        assert [bodies[key]["load"] for key in keys] == sorted(fields[one] for one in left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memgpt_memory.records._directory import Body
 from memgpt_memory.records._idempotency import RETENTION, IdempotencyStore
 from memgpt_memory.records._journal import Journal
 from memgpt_memory.records._model import Record, StoredModel, TextRef
@@ -11,6 +12,7 @@ from memgpt_memory.records._text_rows import TextRows
 
 __all__ = [
     "RETENTION",
+    "Body",
     "IdempotencyStore",
     "Journal",
     "Names",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from bisect import insort
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -25,6 +26,8 @@ class _Listing:
     def __init__(self) -> None:
         self.bodies: dict[str, Body] = {}
         self._ids: list[str] | None = []
+        self._by = ""
+        self._ordered: list[str] = []
 
     @property
     def ids(self) -> Sequence[str]:
@@ -32,14 +35,27 @@ class _Listing:
             self._ids = sorted(self.bodies)
         return self._ids
 
+    def ordered(self, by: str) -> Sequence[str]:
+        """Return the ids in order of a field of their bodies, which never changes."""
+        if self._by != by:
+            self._by = by
+            self._ordered = sorted(self.bodies, key=self._place)
+        return self._ordered
+
     def put(self, id_: str, body: Body) -> None:
-        if id_ not in self.bodies:
-            self._ids = None
+        known = id_ in self.bodies
         self.bodies[id_] = body
+        if not known:
+            self._ids = None
+            if self._by:
+                insort(self._ordered, id_, key=self._place)
 
     def forget(self, id_: str) -> None:
         if self.bodies.pop(id_, None) is not None:
-            self._ids = None
+            self._ids, self._by = None, ""
+
+    def _place(self, id_: str) -> str:
+        return str(self.bodies[id_][self._by])
 
 
 class Directory:
@@ -69,6 +85,11 @@ class Directory:
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
         """Return the bodies of a tenant's rows of a kind by their keys: of a kind in `_WITH_BODIES`."""
         return (await self._listing(kind, tenant)).bodies
+
+    async def in_order(self, kind: str, tenant: str, by: str) -> tuple[Sequence[str], Mapping[str, Body]]:
+        """Return the keys of the same rows in order of a field of their bodies, and these by key."""
+        listing = await self._listing(kind, tenant)
+        return listing.ordered(by), listing.bodies
 
     def lacks(self, kind: str, tenant: str, id_: str) -> bool:
         """Return whether a tenant is known to have no row of a kind with a key: not before the kind has been read."""

@@ -120,6 +120,10 @@ class Records:
         """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""
         return await self._directory.bodies(kind, tenant)
 
+    async def in_order(self, kind: str, tenant: str, by: str) -> tuple[Sequence[str], Mapping[str, Body]]:
+        """Return the keys of the same rows in order of a field that never changes, and their bodies by key."""
+        return await self._directory.in_order(kind, tenant, by)
+
     async def kinds(self, tenant: str) -> list[RecordKind]:
         """Return the keys and kinds of all rows of a tenant."""
         return await self._store.query(RECORDS, Equals("tenant", tenant), RecordKind)

@@ -6,13 +6,14 @@ import base64
 import json
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from memgpt_runtime.context import principal
 
 from memgpt_memory.clock import now
 from memgpt_memory.list_pages import Page
-from memgpt_memory.records import Record, Records, TextRows, key_of
+from memgpt_memory.records import Body, Record, Records, TextRows, key_of
 from memgpt_memory.sources._errors import load_changed, unknown_load, unknown_load_request
 from memgpt_memory.sources._live_source import LiveSource
 from memgpt_memory.sources._sources import Sources
@@ -87,22 +88,25 @@ class LoadRecords:
 
     async def list(self, tenant: str, source_id: str, size: int, after: str) -> Page[LoadRecord]:
         """Return a page of records, the latest first, after the load id `after`."""
-        ids = sorted(
-            body["load"]
-            for body in (await self._records.bodies("load", tenant)).values()
-            if (body["source"] == source_id or not source_id) and principal().may_use_source(body["source"])
-        )
-        end = bisect_left(ids, after) if after else len(ids)  # the load `after` may have been deleted since
-        page = ids[max(end - size, 0) : end][::-1]
-        more = end > size
-        found = await self._rows.get_many([key_of("load", tenant, id_) for id_ in page], tenant)
+        keys, bodies = await self._records.in_order("load", tenant, "load")
+        # The load `after` may have been deleted since.
+        end = bisect_left(keys, after, key=lambda key: bodies[key]["load"]) if after else len(keys)
+        older = (key for key in (keys[place] for place in range(end - 1, -1, -1)) if _listed(bodies[key], source_id))
+        wanted = list(islice(older, size + 1))
+        page = wanted[:size]
+        following = bodies[page[-1]]["load"] if len(wanted) > size else ""
+        found = await self._rows.get_many(page, tenant)
         sources = await self._sources.find_many([body["source"] for body, _ in found])
         items = [_load_record(body, base64.b64decode(text), sources.get(body["source"])) for body, text in found]
-        return Page(items, page[-1] if more else "", len(ids))
+        return Page(items, following)
 
     @staticmethod
     def _request_key(tenant: str, request_id: str) -> str:
         return key_of("loadreq", tenant, request_id)
+
+
+def _listed(body: Body, source_id: str) -> bool:
+    return body["source"] == (source_id or body["source"]) and principal().may_use_source(body["source"])
 
 
 def _load_record(body: dict[str, Any], state: bytes, source: LiveSource | None) -> LoadRecord:
