@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,6 +14,7 @@ import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import source_service_pb2
+from memgpt_memory.agents import _agents
 from memgpt_runtime.errors import Reason, Unavailable
 
 from tests.integration.memory.client import UNAVAILABLE, Memory, refused
@@ -183,3 +187,24 @@ async def test_turns_are_listed_by_key_also_those_of_an_older_version(
         with monkeypatch.context() as patch:
             without_queries(memory, patch)
             assert await listed_turns(memory, agent_id) == ["r5", *requests[::-1]]
+
+
+async def test_a_list_by_label_holds_up_no_other_call(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the rows of all agents, which with many takes long."""
+    async with serve(milvus_lite_uri) as memory:
+        ids = [(await memory.agent(tags=[tag], user_id=user)).agent_id for tag in "ab" for user in ("u", "v")]
+        reading, resumed, read = threading.Event(), threading.Event(), _agents._labeled
+
+        def slow(*arguments: Any) -> Sequence[str]:
+            reading.set()
+            assert resumed.wait(60)
+            return read(*arguments)
+
+        monkeypatch.setattr(_agents, "_labeled", slow)
+        listing = asyncio.ensure_future(memory.agents.ListAgents(state.ListAgentsRequest(tags=["b"], user_id="v")))
+        assert await asyncio.to_thread(reading.wait, 60)
+        assert (await memory.agents.GetAgent(state.GetAgentRequest(agent_id=ids[0]))).agent.tags == ["a"]
+        resumed.set()
+        assert [agent.agent_id for agent in (await listing).agents] == [ids[3]]

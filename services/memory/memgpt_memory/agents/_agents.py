@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,7 +20,7 @@ from memgpt_memory.agents._heartbeats import HEARTBEAT
 from memgpt_memory.agents._lifetimes import LIFETIME
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
-from memgpt_memory.agents._rows import AgentRow
+from memgpt_memory.agents._rows import AgentLabels, AgentRow
 from memgpt_memory.agents._settings import check_settings
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.list_pages import Page, list_page
@@ -171,14 +172,7 @@ class Agents:
     async def _matching(self, tenant: str, tags: set[str], origin: str, user_id: str) -> Sequence[str]:
         """Return the ids of agents with all of the tags, the origin and the user, in order."""
         rows = await self._records.find("agent", tenant=tenant)
-        found = ((record.id, AgentRow.model_validate_json(record.body)) for record in rows)
-        return sorted(
-            id_
-            for id_, row in found
-            if tags <= set(row.tags)
-            and row.origin == (origin or row.origin)
-            and row.user_id == (user_id or row.user_id)
-        )
+        return await asyncio.to_thread(_labeled, rows, tags, origin, user_id)  # many take long
 
     async def with_heartbeats(self, tenant: str | None, size: int, after: str) -> Page[LiveAgent]:
         """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`.
@@ -402,3 +396,14 @@ class Agents:
 
 async def _nothing(_: Sequence[LiveAgent]) -> None:
     pass
+
+
+def _labeled(rows: Sequence[Record], tags: set[str], origin: str, user_id: str) -> Sequence[str]:
+    found = ((record.id, AgentLabels.model_validate_json(record.body)) for record in rows)
+    return sorted(
+        id_
+        for id_, labels in found
+        if tags <= set(labels.tags)
+        and labels.origin == (origin or labels.origin)
+        and labels.user_id == (user_id or labels.user_id)
+    )

@@ -88,7 +88,15 @@ class NoteInsertion(StoredModel):
     count: int
 
 
-class AgentRow(StoredModel):
+class AgentLabels(StoredModel):
+    """What agents are listed by, of an agent's row: it takes a third of the time to read."""
+
+    user_id: str = ""
+    tags: list[str] = Field(default=[])
+    origin: str = ""
+
+
+class AgentRow(AgentLabels):
     """An agent. Writing this row is the commit: rows beyond its counters and versions are ignored.
 
     An agent that is being imported is marked as deleted until it is complete. Texts of any length have rows of their
@@ -107,11 +115,8 @@ class AgentRow(StoredModel):
     model: str = ""
     context_window: int = 0
     time_zone: str = "UTC"
-    user_id: str = ""
     message_ttl: int = 0
     note_ttl: int = 0
-    tags: list[str] = Field(default=[])
-    origin: str = ""
     created: int
     updated: int
     settings_version: int = 1
