@@ -115,6 +115,28 @@ def test_a_call_that_a_server_took_for_reasoning() -> None:
         read([delta(reasoning_content=written), delta("length")])  # perhaps a draft
 
 
+UNENDED = {
+    "hermes": f'<tool_call>{{"name": "send_message", "arguments": {TEXT}}}</tool_call>',
+    "qwen": "<tool_call>\n<function=send_message>\n<parameter=message>\nHello.\n</parameter></function></tool_call>",
+    "mistral": f"[TOOL_CALLS]send_message[ARGS]{TEXT}",
+    "json": json.dumps(ANSWER),
+}
+
+
+@pytest.mark.parametrize("dialect", UNENDED)
+@pytest.mark.parametrize("end", ["", "\n</think>"], ids=["unended", "ended after it"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_call_in_reasoning_that_was_not_ended_before_it(dialect: str, end: str, size: int) -> None:
+    text = f"<think>\nShe said hello. I greet her.\n{UNENDED[dialect]}{end}"
+    chunks = [delta(content=text[place : place + size]) for place in range(0, len(text), size)]
+    assert calls(read([*chunks, delta("stop")], as_json=dialect == "json")) == HELLO
+
+
+def test_reasoning_without_a_call_is_none() -> None:
+    with pytest.raises(MalformedError, match="neither"):
+        read([delta("stop", content="<think>I could call send_message with a greeting.")])
+
+
 def test_what_is_no_message_is_not_sent() -> None:
     for arguments in ('{"message": "Hel', "null", "message=Hello", "('Hello')", "undefined"):
         found = read([delta("tool_calls", tool_calls=[made(arguments=arguments)])])

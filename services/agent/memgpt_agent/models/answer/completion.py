@@ -20,7 +20,10 @@ from memgpt_agent.models.answer.surrogates import whole
 from memgpt_agent.models.answer.text_calls import TextCalls, calls_in, looks_like_a_call, unfold
 from memgpt_agent.models.base import Completion, ModelRequest
 
-_CALL_IN_REASONING = re.compile(r"<tool_call>|<function=|<invoke |\[TOOL_CALLS\]|<\|tool_call")
+_CALL_IN_REASONING = re.compile(
+    r"<tool_calls?>|<function[= ]|<invoke |\[TOOL_CALLS\]|<[|｜]tool|<\|python_tag\|>|✿FUNCTION✿"
+    rf'|\{{\s*"(?:{INNER_THOUGHTS}|call)"\s*:'
+)
 _SHOWN, _REPAIR_TOKENS = 200, 128
 """Characters of an unusable answer that the model is shown again: it may be long, and is not an example to follow. Then
 the tokens that they take, with their note, from the room for the answer."""
@@ -43,9 +46,7 @@ def completion(answer: Answer, request: ModelRequest, *, as_json: bool) -> Compl
             unfolded = [TextCalls((raw,)) if answer.cut_off else unfold(raw, names) for raw in answer.calls]
             thought = "\n".join(filter(None, (answer.text.strip(), *(one.thought for one in unfolded))))
             return _made(thought, [call for one in unfolded for call in one.calls], answer, request)
-        written = calls_in(answer.text, names, contiguous=as_json)
-        if not written.calls and not answer.text.strip() and not answer.cut_off:
-            written = calls_in(_tail_of_reasoning(answer.reasoning), names, contiguous=as_json)
+        written = _written(answer, names, as_json=as_json)
         if written.calls:
             return _made(written.thought, _without_copies(written.calls, answer, request), answer, request)
     except RecursionError:  # a value that could be read may be too deep to be written
@@ -57,7 +58,13 @@ def is_whole(answer: Answer, request: ModelRequest, *, as_json: bool) -> bool:
     """Whether an answer without a mark at its end holds complete calls; a text may have been cut off anywhere."""
     if answer.calls:
         return all(not raw.arguments.strip() or read_object(raw.arguments) is not None for raw in answer.calls)
-    return bool(calls_in(answer.text, FunctionNames(request.functions), contiguous=as_json).calls)
+    return bool(_written(answer, FunctionNames(request.functions), as_json=as_json).calls)
+
+
+def _written(answer: Answer, names: FunctionNames, *, as_json: bool) -> TextCalls:
+    """Return the calls that were written as text, or else at the end of reasoning."""
+    text = answer.text if answer.text.strip() or answer.cut_off else _tail_of_reasoning(answer.reasoning)
+    return calls_in(text, names, contiguous=as_json)
 
 
 def _tail_of_reasoning(reasoning: str) -> str:

@@ -127,13 +127,17 @@ class AnswerReader:
             self._sink.delta(DeltaKind.THOUGHT, self._held)
         self._text.append(self._held)
         self._held = ""
+        text, calls, reasoning = without_reasoning("".join(self._text)), self._calls.calls(), "".join(self._reasoning)
+        if not (text.strip() or calls):
+            # Models forget to end their reasoning before the answer.
+            reasoning = reasoning or "".join(self._without_reasoning.removed)
         return Answer(
-            without_reasoning("".join(self._text)),
-            self._calls.calls(),
+            text,
+            calls,
             self._finish,
             whole("".join(self._refusal)),
             self._usage.usage,
-            whole("".join(self._reasoning)),
+            whole(reasoning),
             self._reasoning_tokens,
             self._runaway,
             self._usage.apart,

@@ -65,7 +65,11 @@ _PLACEHOLDER = re.compile("\0([0-9]{1,3})\0")
 
 
 class ReasoningFilter:
-    """Removes the reasoning at the beginning of an answer, and the marks around the rest, piece by piece."""
+    """Removes the reasoning at the beginning of an answer, and the marks around the rest, piece by piece.
+
+    Attributes:
+        removed: The pieces of the reasoning.
+    """
 
     def __init__(self, *, reasoned: bool = False, in_message: bool = False) -> None:
         """Begin an answer.
@@ -80,6 +84,7 @@ class ReasoningFilter:
         self._closing = ""
         self._reasoned = reasoned
         self._answering = False
+        self.removed: list[str] = []
 
     def feed(self, piece: str) -> str:
         """Add a piece, and return the text that certainly is not reasoning."""
@@ -88,10 +93,13 @@ class ReasoningFilter:
             return self._answer()
         while True:
             if self._end:
-                _, found, rest = self._held.partition(self._end)
+                thought, found, rest = self._held.partition(self._end)
                 if not found:
-                    self._held = self._held[-len(self._end) + 1 :]
+                    sure = max(len(self._held) - len(self._end) + 1, 0)
+                    self.removed.append(self._held[:sure])
+                    self._held = self._held[sure:]
                     return ""
+                self.removed.append(thought)
                 self._held, self._end, self._reasoned = rest.lstrip(), "", True
             begun = self._held.lstrip()
             mark = next((pair for pair in self._marks if begun.startswith(pair[0])), None)
@@ -111,7 +119,10 @@ class ReasoningFilter:
     def end(self) -> str:
         """Return the text that was held back because it could have been a mark."""
         held, self._held = self._held, ""
-        return "" if self._end else held
+        if self._end:
+            self.removed.append(held)
+            return ""
+        return held
 
     def _answer(self) -> str:
         """Return the text of the answer that certainly is not its closing mark."""
