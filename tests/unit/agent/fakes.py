@@ -276,10 +276,21 @@ class FakeMemory:
 Reply = Completion | Exception | Callable[[ModelRequest], Completion]
 
 
-class ScriptedModel:
-    """Returns the given answers in order; repeats the last one if `repeat`."""
+def short_summary(request: ModelRequest) -> Completion:
+    """The same summary of everything."""
+    return Completion("I keep it short.", usage=Usage(5, 5))
 
-    def __init__(self, *replies: Reply, repeat: bool = False) -> None:
+
+class ScriptedModel:
+    """Returns the given answers in order; repeats the last one if `repeat`. `summarize` writes the summaries."""
+
+    def __init__(
+        self,
+        *replies: Reply,
+        repeat: bool = False,
+        summarize: Callable[[ModelRequest], Completion] = short_summary,
+    ) -> None:
+        self.summarize = summarize
         self.replies = list(replies)
         self.requests: list[ModelRequest] = []
         self._repeat = repeat
@@ -287,7 +298,7 @@ class ScriptedModel:
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
         self.requests.append(request)
         if not request.functions:
-            return Completion("I keep it short.", usage=Usage(5, 5))
+            return self.summarize(request)
         reply = self.replies[0] if self._repeat and len(self.replies) == 1 else self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply

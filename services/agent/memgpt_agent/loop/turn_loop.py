@@ -164,7 +164,7 @@ class TurnLoop:
         if (count := view.evictable) == 0:
             raise _nothing_to_summarize()
         try:
-            eviction, _ = await summary.evict(view.context, count, self._model, view.window)
+            eviction, _ = await summary.evict(view.context, count, self._model, view.window, always=False)
         except ContextOverflowError as error:
             raise BadAnswerError(refusal(view)) from error
         await turn.commit(NewStep(turn.next_step, eviction=eviction, outcome=Outcome(TurnState.COMPLETED)))

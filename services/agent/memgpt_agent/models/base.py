@@ -24,6 +24,10 @@ class BadAnswerError(Exception):
     """The model's answer is unusable, also after a retry. The message tells people why, and what to try."""
 
 
+class FilteredError(BadAnswerError):
+    """A content filter, or the model itself, refuses what the prompt says; another prompt may be answered."""
+
+
 class DeltaKind(StrEnum):
     """The kind of a piece of streamed text."""
 

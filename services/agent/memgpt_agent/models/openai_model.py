@@ -28,8 +28,16 @@ from memgpt_agent.models.answer.answer import FILTERED, LENGTH, Answer, Malforme
 from memgpt_agent.models.answer.completion import completion, cut_short, is_whole, repair
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
+from memgpt_agent.models.answer.reasoning import without_reasoning
 from memgpt_agent.models.answer.text_calls import calls_in
-from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
+from memgpt_agent.models.base import (
+    BadAnswerError,
+    Completion,
+    ContextOverflowError,
+    FilteredError,
+    ModelRequest,
+    Sink,
+)
 from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.modes import Modes
 from memgpt_agent.models.request.dialect import Dialect
@@ -104,8 +112,13 @@ class OpenAIModel:
         return first
 
     async def _text(self, request: ModelRequest, sink: Sink) -> Completion:
-        """Return a plain text that is not empty and, if possible, not cut off."""
-        spent, kept = NO_USAGE, None
+        """Return a plain text that is not empty and, if possible, not cut off.
+
+        As a last resort it is what came as reasoning: some servers take the whole answer for that.
+        """
+        name, spent = request.model or self._settings.model, NO_USAGE
+        kept = reasoned = ""
+        refused = False
         for _ in range(_PLAIN_TRIES):
             try:
                 answer = await self._answer(request, CallMode.JSON_SCHEMA, sink)
@@ -114,15 +127,19 @@ class OpenAIModel:
             except MalformedError as malformed:
                 answer = malformed.answer
             spent += answer.usage
-            text = answer.text.strip() or answer.refusal.strip()
-            whole = answer.finish not in (LENGTH, FILTERED) and not answer.runaway
-            if text and whole:
+            text = answer.text.strip()
+            if text and not answer.cut_off:
                 return Completion(text, usage=spent)
-            kept = text or kept
+            refused = answer.finish == FILTERED or (bool(answer.refusal.strip()) and not text)
+            if not refused:
+                kept = text or kept
+                reasoned = ("" if answer.cut_off else without_reasoning(answer.reasoning).strip()) or reasoned
             sink.restart("The model's text was not complete; it is asked again.")
-        if not kept:
-            raise BadAnswerError(refusal_errors.no_text(request.model or self._settings.model))
-        return Completion(kept, usage=spent)
+        if text := kept or reasoned:
+            return Completion(text, usage=spent)
+        if refused:
+            raise FilteredError(refusal_errors.refused_text(name))
+        raise BadAnswerError(refusal_errors.no_text(name))
 
     async def _mended(self, request: ModelRequest, mode: CallMode, malformed: MalformedError, sink: Sink) -> Completion:
         """Return the answer to a repeated request that shows the fault of the last one, perhaps in the other mode."""

@@ -6,7 +6,7 @@ from memgpt.endpoints.refusals import Meaning, Refusal
 from memgpt_runtime import reasons
 
 from memgpt_agent.models.answer.answer import MalformedError
-from memgpt_agent.models.base import BadAnswerError
+from memgpt_agent.models.base import BadAnswerError, FilteredError
 
 _DEFAULT_RETRY_AFTER = 5.0
 
@@ -63,7 +63,7 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
             )
         case Meaning.FILTERED:
             # The message stays in the conversation, where the filter would reject it again with every later one.
-            return BadAnswerError(
+            return FilteredError(
                 f"the content filter of {endpoint} rejected the prompt; take the message back (/undo) and"
                 f" rephrase it{said}"
             )
@@ -109,5 +109,12 @@ def malformed(model: str, problem: MalformedError) -> str:
 
 def no_text(model: str) -> str:
     """Return the message about a model that wrote no summary."""
-    named = f'the model "{model}"' if model else "the model of the service"
-    return f"{named} wrote no text when asked for a summary; raise agent.max_answer_tokens, or choose another model"
+    return (
+        f'the model "{model}" wrote no text when asked for a summary; raise agent.max_answer_tokens, or choose another'
+        " model"
+    )
+
+
+def refused_text(model: str) -> str:
+    """Return the message about a summary that the model, or a filter of its answers, refuses."""
+    return f'the model "{model}", or the filter of its endpoint, refuses to summarize these messages'

@@ -18,7 +18,7 @@ from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.models.answer.usage import read_usage
-from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, ModelRequest
+from memgpt_agent.models.base import BadAnswerError, ContextOverflowError, FilteredError, ModelRequest
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.models.request.history import CallExtras
@@ -289,6 +289,41 @@ async def test_a_summary_is_never_empty_or_cut(scripted_llm: Start) -> None:
     async with model_at(llm) as model:
         with pytest.raises(BadAnswerError, match="summary"):
             await model.complete(request, Sink())
+
+
+SUM_UP = ModelRequest([Message(Role.SYSTEM, "Sum up."), user("Hi")], max_tokens=100)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Stream((chunk(reasoning_content="I know Ada."), chunk("stop"))),
+        Stream((chunk(reasoning_content="<think>Hm.</think>I know Ada."), chunk("stop"))),
+        say("<think>I know Ada."),
+    ],
+)
+async def test_a_summary_in_the_reasoning_is_the_last_resort(scripted_llm: Start, reply: object) -> None:
+    llm = scripted_llm([reply] * 3)
+    async with model_at(llm) as model:
+        assert (await model.complete(SUM_UP, Sink())).text == "I know Ada."
+    llm = scripted_llm([reply, say("It is Ada.")])
+    async with model_at(llm) as model:
+        assert (await model.complete(SUM_UP, Sink())).text == "It is Ada."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        say("I know A", finish_reason="content_filter"),
+        Stream((chunk(refusal="I cannot do that."), chunk("stop"))),
+        Stream((chunk(reasoning_content="They ask for", refusal="I cannot do that."), chunk("stop"))),
+        Status(400, "Content Exists Risk"),
+    ],
+)
+async def test_a_refused_summary_is_told_apart(scripted_llm: Start, reply: object) -> None:
+    async with model_at(scripted_llm([reply] * 3)) as model:
+        with pytest.raises(FilteredError):
+            await model.complete(SUM_UP, Sink())
 
 
 async def test_a_limit_of_answer_tokens_is_learned(scripted_llm: Start) -> None:
