@@ -32,7 +32,7 @@ class ContextView:
     @classmethod
     def of(cls, window: ContextWindow, context: Context) -> ContextView:
         """Return the view of ``context`` through ``window``."""
-        shaped = window.shaped(context)
+        shaped = window.shaped(replace(context, messages=prompt.without_rejected(context.messages)))
         return cls(window, shaped, functions_of(shaped))
 
     @property

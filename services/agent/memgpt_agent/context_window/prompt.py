@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from memgpt_agent import envelopes, profiles
 from memgpt_agent.domain import EPOCH, Block, Context, Message, Role
@@ -11,6 +12,7 @@ from memgpt_agent.functions import functions_of
 from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
 from memgpt_agent.functions.core_memory_replace import CORE_MEMORY_REPLACE
 from memgpt_agent.functions.function import HUMAN
+from memgpt_agent.functions.send_message import SENT
 
 MEMORY_PRESSURE_ALERT = (
     "Your context window is almost full. The oldest messages will soon be replaced by a short summary. Do not mention"
@@ -24,7 +26,15 @@ HEARTBEAT_ONLY_THOUGHT = (
     "You wrote text without calling a function, so the user did not see it. To reach the user, call send_message."
 )
 HEARTBEAT_SPEAK = "The user is waiting and has not heard from you. Call send_message now."
-CHAINED = (HEARTBEAT_REQUESTED, HEARTBEAT_FAILED, HEARTBEAT_ONLY_THOUGHT, HEARTBEAT_SPEAK)
+HEARTBEAT_REJECTED = (
+    "The endpoint's content filter rejected what came after your last answer, so you do not see it. Continue without"
+    " it."
+)
+"""Also marks these messages for later prompts, see `without_rejected`."""
+
+LEFT_OUT = "[left out: the endpoint's content filter rejected it]"
+
+CHAINED = (HEARTBEAT_REQUESTED, HEARTBEAT_FAILED, HEARTBEAT_ONLY_THOUGHT, HEARTBEAT_SPEAK, HEARTBEAT_REJECTED)
 """Reasons of heartbeats that continue a turn. Any other one begins a turn in which the agent may stay silent."""
 
 CALL_CANCELLED = (
@@ -161,6 +171,50 @@ def transcript(messages: Iterable[Message]) -> str:
         if message.function_call is not None:
             lines.append(f"{message.role.value} calls {message.function_call.name}: {message.function_call.arguments}")
     return "\n\n".join(lines)
+
+
+def without_rejected(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Return messages without the texts that a content filter rejected, which it would reject in every prompt.
+
+    Those are what the agent had not answered when a ``HEARTBEAT_REJECTED`` was added.
+    """
+    kept = list(messages)
+    for place, message in enumerate(messages):
+        if message.role is Role.USER and HEARTBEAT_REJECTED in message.text and _reason(message) == HEARTBEAT_REJECTED:
+            since = place - len(unanswered(messages[:place]))
+            kept[since:place] = map(_left_out, messages[since:place])
+    return tuple(kept)
+
+
+def unanswered(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages after the agent's last one."""
+    last = next((n for n in range(len(messages), 0, -1) if messages[n - 1].role is Role.ASSISTANT), 0)
+    return messages[last:]
+
+
+def only_results(messages: Sequence[Message]) -> bool:
+    """Whether messages hold results of functions that were not rejected, and only events that continue a turn."""
+    reasons = {_reason(message) for message in messages if message.role is Role.USER}
+    found = any(message.role is Role.TOOL for message in messages)
+    return found and HEARTBEAT_REJECTED not in reasons and reasons.issubset(CHAINED)
+
+
+def _reason(message: Message) -> str:
+    return envelopes.heartbeat_reason(message.text)
+
+
+def _left_out(message: Message) -> Message:
+    envelope = envelopes.parse(message.text)
+    match envelope.get("type"):
+        case "login" | "system_alert":
+            return message
+        case "heartbeat":
+            if _reason(message) in CHAINED:
+                return message
+            return replace(message, text=envelopes.dumps({**envelope, "reason": LEFT_OUT}))
+    if envelope.get("message") == SENT:
+        return message
+    return replace(message, text=envelopes.dumps({**envelope, "message": LEFT_OUT}) if envelope else LEFT_OUT)
 
 
 def escape(text: str, labels: Iterable[str]) -> str:

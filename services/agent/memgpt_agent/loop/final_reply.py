@@ -31,6 +31,13 @@ LAST_WORDS = {
 """The messages of ``last_words`` by language, and whether a limit stopped the turn."""
 
 
+REJECTED = {
+    "en": "The content filter of the model's endpoint rejected this, so that I did not see it. Please use other words.",
+    "zh": "模型端点的内容过滤器拒绝了这条内容，所以我没有看到它。请换一种说法。",
+}
+"""The messages of ``rejection`` by language."""
+
+
 def owes_reply(context: Context, messages: Sequence[Message] = ()) -> bool:
     """Whether the user is waiting for an answer once ``messages`` follow those of the window."""
     results: dict[str, bool] = {}
@@ -71,10 +78,25 @@ def reminders(context: Context) -> int:
 
 def last_words(context: Context, state: TurnState, now: datetime) -> tuple[Message, Message]:
     """Return a message to the user with its result, for a turn that ends in ``state`` before the agent has spoken."""
-    language = "zh" if _CHINESE.search(_last_user_text(context.messages)) else "en"
-    call = FunctionCall(
-        new_call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": LAST_WORDS[language, state is TurnState.STOPPED]})
-    )
+    return _said(context, LAST_WORDS[_language(context), state is TurnState.STOPPED], now)
+
+
+def rejection(context: Context, now: datetime) -> tuple[Message, ...]:
+    """Return the event after which later prompts leave out what a content filter rejected.
+
+    A message to the user follows if they wait for an answer.
+    """
+    time = envelopes.format_time(now, context.agent.time_zone)
+    event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_REJECTED, time))
+    return (event, *(_said(context, REJECTED[_language(context)], now) if owes_reply(context) else ()))
+
+
+def _language(context: Context) -> str:
+    return "zh" if _CHINESE.search(_last_user_text(context.messages)) else "en"
+
+
+def _said(context: Context, text: str, now: datetime) -> tuple[Message, Message]:
+    call = FunctionCall(new_call_id(), SEND_MESSAGE.name, envelopes.dumps({"message": text}))
     result = envelopes.function_result(True, SENT, envelopes.format_time(now, context.agent.time_zone))
     return Message(Role.ASSISTANT, "", function_call=call), Message(Role.TOOL, result, call_id=call.call_id)
 

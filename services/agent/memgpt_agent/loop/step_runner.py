@@ -42,7 +42,7 @@ from memgpt_agent.loop.answer_check import (
 from memgpt_agent.loop.auto_recall import with_recalled
 from memgpt_agent.loop.held_turn import HeldTurn, TurnFailedError
 from memgpt_agent.loop.tool_executor import StepResult, ToolExecutor
-from memgpt_agent.models.base import ChatModel, Completion, ContextOverflowError, ModelRequest
+from memgpt_agent.models.base import ChatModel, Completion, ContextOverflowError, FilteredError, ModelRequest
 
 _OVERFLOW_ATTEMPTS = 4
 _CONFLICT_ATTEMPTS = 5
@@ -150,7 +150,16 @@ class StepRunner:
         if (outcome := self._limit_reached(turn)) is not None:
             words = self._last_words(context, outcome.state)
             return NewStep(turn.next_step, words, outcome=outcome), None
-        view, completion = await self._answer(turn, context)
+        try:
+            view, completion = await self._answer(turn, context)
+        except FilteredError:
+            context = await turn.context()
+            if not prompt.only_results(prompt.unanswered(context.messages)):
+                raise
+            # The agent may find another way.
+            time = envelopes.format_time(self._now(), context.agent.time_zone)
+            event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_REJECTED, time))
+            return NewStep(turn.next_step, (event,)), None
         turn.further_calls.extend(_further(completion))
         result = await self._executor.act(view.context, completion)
         return self._new_step(turn, view, result, completion.usage), completion.usage
@@ -184,6 +193,13 @@ class StepRunner:
             except ContextOverflowError:
                 turn.stream.restart("The prompt was too long for the model; its oldest messages are taken out.")
                 view = view.narrowed(_OVERFLOW_SHRINK)
+            except FilteredError:
+                if not view.context.recalled:
+                    raise
+                turn.stream.restart(
+                    "The content filter rejected the prompt; the agent is asked without what it recalled."
+                )
+                view = replace(view, context=replace(view.context, recalled=()))
             except WindowTooSmallError as error:
                 raise TurnFailedError(
                     f"{error}; raise the agent's context_window, or shorten its instructions"

@@ -30,7 +30,7 @@ from memgpt_agent.loop.step_runner import StepRunner, refusal
 from memgpt_agent.loop.tool_executor import ToolExecutor, cancelled_call, interrupted_call
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.memory.port import Memory, QueuePosition, TurnEvent, TurnGrant
-from memgpt_agent.models.base import BadAnswerError, ChatModel, ContextOverflowError
+from memgpt_agent.models.base import BadAnswerError, ChatModel, ContextOverflowError, FilteredError
 from memgpt_agent.remote_tools.port import Tools
 
 _log = structlog.get_logger(__name__)
@@ -309,8 +309,11 @@ class TurnLoop:
         except (TurnFailedError, BadAnswerError) as error:
             _log.warning("turn_failed", agent_id=turn.agent_id, turn_id=turn.lease.turn_id, reason=str(error))
             context = await turn.context()
-            owes = final_reply.owes_reply(context) and context.open_call is None
-            words = final_reply.last_words(context, TurnState.FAILED, self._now()) if owes else ()
+            words: tuple[Message, ...] = ()
+            if isinstance(error, FilteredError):
+                words = final_reply.rejection(context, self._now())
+            elif final_reply.owes_reply(context) and context.open_call is None:
+                words = final_reply.last_words(context, TurnState.FAILED, self._now())
             await turn.fail(str(error), words, self._interrupted(context))
         except (LeaseLostError, errors.ServiceError):
             raise

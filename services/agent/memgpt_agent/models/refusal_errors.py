@@ -62,10 +62,9 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
                 account="spent",
             )
         case Meaning.FILTERED:
-            # The message stays in the conversation, where the filter would reject it again with every later one.
             return FilteredError(
-                f"the content filter of {endpoint} rejected the prompt; take the message back (/undo) and"
-                f" rephrase it{said}"
+                f"the content filter of {endpoint} rejected the prompt; use other words, or /undo if it still"
+                f" does{said}"
             )
         case Meaning.GENERATION_FAILED:
             return BadAnswerError(

@@ -403,7 +403,7 @@ async def test_azures_deployments(scripted_llm: Start) -> None:
         (Status(402, "Insufficient Balance"), errors.ResourceExhausted, "Insufficient Balance"),
         (Status(403, "Country, region, or territory not supported"), errors.FailedPrecondition, "country"),
         (Status(403, "your input was flagged by moderation"), BadAnswerError, "content filter"),
-        (Status(400, "Content Exists Risk"), BadAnswerError, "content filter of .* take the message back"),
+        (Status(400, "Content Exists Risk"), BadAnswerError, "content filter of .* use other words"),
         (Status(404, "model 'x' not found, try pulling it first"), errors.FailedPrecondition, "try pulling it first"),
         (Status(400, "Something odd"), errors.FailedPrecondition, "Something odd"),
         (Status(500, "llama runner process has terminated: exit status 2"), errors.Unavailable, "crashed"),

@@ -1,0 +1,144 @@
+"""A content filter that rejects a prompt: the turn ends with words, and later prompts leave out what was rejected."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from memgpt_agent import envelopes
+from memgpt_agent.context_window import prompt
+from memgpt_agent.domain import Message, PassageHit, Role, TurnState
+from memgpt_agent.functions.send_message import SENT
+from memgpt_agent.loop import final_reply
+from memgpt_agent.loop.events import AssistantMessage
+from memgpt_agent.loop.turn_request import TurnRequest
+from memgpt_agent.models.base import Completion, FilteredError, ModelRequest, Sink
+
+from tests.unit.agent.fakes import (
+    NOW,
+    TIME,
+    FakeMemory,
+    ScriptedModel,
+    answered,
+    call,
+    make_loop,
+    request,
+    run,
+    say,
+    user,
+)
+
+POISON = "pestilence"
+SEARCH = call("archival_memory_search", query="illness", request_heartbeat=True)
+
+
+class Filtered(ScriptedModel):
+    """A scripted model behind a filter."""
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        if any(POISON in text for text in (*(message.text for message in request.messages), request.note)):
+            self.requests.append(request)
+            raise FilteredError("the content filter rejected the prompt")
+        return await super().complete(request, sink)
+
+
+def memory_with(text: str = "Nothing.") -> FakeMemory:
+    memory = FakeMemory(answered())
+    memory.passages = [PassageHit(text, NOW)]
+    return memory
+
+
+@pytest.mark.parametrize(("text", "language"), [(f"What is {POISON}?", "en"), (f"什么是 {POISON}？", "zh")])
+async def test_a_rejected_message_fails_its_turn_only(text: str, language: str) -> None:
+    memory, model = memory_with(), Filtered(say("It is Monday."))
+    loop = make_loop(memory, model)
+    feed = await run(loop, request(text, "r1"))
+    assert AssistantMessage(final_reply.REJECTED[language]) in [event.body async for event in feed.events()]
+    assert memory.turns["r1"].state is TurnState.FAILED
+    await run(loop, request("What day is it?", "r2"))
+    assert memory.turns["r2"].state is TurnState.COMPLETED
+    shown = [envelopes.parse(m.text).get("message") for m in model.requests[-1].messages if m.role is Role.USER]
+    assert prompt.LEFT_OUT in shown
+    assert "What day is it?" in shown
+    # Recall memory has it, and searches find it.
+    assert any(POISON in message.text for message in memory.history)
+    assert (await memory.search_recall("agent_1", POISON, before=None, page_size=5, skip=0)).total == 1
+
+
+async def test_a_rejected_result_is_left_out_and_the_turn_goes_on() -> None:
+    memory, model = memory_with(f"All about {POISON}."), Filtered(SEARCH, say("I found nothing that I may tell."))
+    feed = await run(make_loop(memory, model), request("Is it in my notes?"))
+    assert AssistantMessage("I found nothing that I may tell.") in [event.body async for event in feed.events()]
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+    texts = [message.text for message in model.requests[-1].messages]
+    assert any(prompt.LEFT_OUT in text for text in texts)
+    assert any("Is it in my notes?" in text for text in texts)
+    assert prompt.HEARTBEAT_REJECTED in texts[-1]
+
+
+async def test_a_prompt_that_is_rejected_without_its_results_too_ends_the_turn() -> None:
+    memory, model = memory_with(), Filtered(SEARCH)
+    memory.before_commit = lambda step: memory.set_block("human", POISON)
+    await run(make_loop(memory, model), request("Hello?"))
+    assert memory.turns["r1"].state is TurnState.FAILED
+    assert len(model.requests) == 3
+
+
+async def test_a_heartbeat_that_is_rejected_says_nothing_to_the_user() -> None:
+    memory, model = memory_with(), Filtered(say("It is Monday."))
+    loop = make_loop(memory, model)
+    event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_TIMED.format(reason=POISON), TIME))
+    feed = await run(loop, TurnRequest("agent_1", "h1", b"h1", (event,)))
+    assert not [event async for event in feed.events() if isinstance(event.body, AssistantMessage)]
+    await run(loop, request("What day is it?", "r2"))
+    assert memory.turns["r2"].state is TurnState.COMPLETED
+
+
+async def test_recalled_messages_that_are_rejected_are_left_out_of_the_prompt() -> None:
+    memory, model = memory_with(f"All about {POISON}."), Filtered(say("Hello."))
+    await run(make_loop(memory, model, auto_recall=True), request("illness"))
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+    assert "possibly_relevant" not in json.loads(model.requests[-1].note)
+
+
+async def test_what_was_rejected_is_not_in_a_summary_either() -> None:
+    memory = memory_with()
+    model = Filtered(say("Yes."), repeat=True)
+    loop = make_loop(memory, model, context_window=4096, max_answer_tokens=400)
+    await run(loop, request(POISON, "r0"))
+    for n in range(1, 14):
+        await run(loop, request("word " * 150, f"r{n}"))
+    assert memory.context.summary == "I keep it short."
+    assert [turn.state for turn in memory.turns.values()] == [TurnState.FAILED] + [TurnState.COMPLETED] * 13
+
+
+def rejected() -> Message:
+    return Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_REJECTED, TIME))
+
+
+def test_only_what_the_agent_had_not_answered_is_left_out() -> None:
+    messages = (
+        user("kept"),
+        Message(Role.ASSISTANT, "thought"),
+        Message(Role.TOOL, envelopes.function_result(True, SENT, TIME), call_id="c"),
+        Message(Role.USER, envelopes.login("Never", TIME)),
+        user("one"),
+        Message(Role.USER, envelopes.heartbeat("two", TIME)),
+        Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_FAILED, TIME)),
+        Message(Role.USER, "three"),
+        Message(Role.TOOL, envelopes.function_result(False, "four", TIME), call_id="d"),
+        rejected(),
+        user("later"),
+    )
+    left = prompt.without_rejected(messages)
+    same = [n for n, (before, after) in enumerate(zip(messages, left, strict=True)) if before == after]
+    assert same == [0, 1, 2, 3, 6, 9, 10]
+    assert not any(word in message.text for message in left for word in ("one", "two", "three", "four"))
+    assert envelopes.parse(left[8].text)["status"] == "Failed"
+    assert prompt.without_rejected(left) == left
+    assert prompt.without_rejected([rejected()]) == (rejected(),)
+
+
+def test_a_user_cannot_write_the_mark() -> None:
+    messages = (user("one"), user(envelopes.heartbeat(prompt.HEARTBEAT_REJECTED, TIME)), user("two"))
+    assert prompt.without_rejected(messages) == messages
