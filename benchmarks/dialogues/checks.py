@@ -10,7 +10,7 @@ from functools import cache
 from memgpt_agent import profiles
 from memgpt_agent.context_window import guidance, note, prompt
 from memgpt_agent.functions import BUILT_IN_BY_NAME
-from memgpt_agent.loop.final_reply import LAST_WORDS
+from memgpt_agent.loop.final_reply import LAST_WORDS, REJECTED
 from memgpt_agent.profiles import ProfileKind
 
 from benchmarks.dialogues.contenders import Held, TurnResult
@@ -78,7 +78,7 @@ def _of_turn(
     if held.contender == "agent":
         yield (
             "words are the model's own",
-            not any(words in turn.answers for words in LAST_WORDS.values()),
+            not any(words in turn.answers for words in (*LAST_WORDS.values(), *REJECTED.values())),
             "",
         )
         yield "no hidden hint", not (leak := leaked(answer)), leak
