@@ -219,6 +219,19 @@ async def test_a_heartbeat_runs_on_behalf_of_the_agents_tenant() -> None:
     assert context.tenant() == "default"
 
 
+async def test_an_agent_whose_plan_cannot_be_read_holds_up_no_other() -> None:
+    memory, clock = planned(every(60)), Clock()
+
+    async def plans():
+        yield StoredPlan("agent_0", "Atlantis/Capital", memory.context.plan, "")
+        yield memory._stored_plan()
+
+    memory.list_plans = plans  # type: ignore[method-assign]
+    clock.pass_seconds(60)
+    await Replica(memory, ScriptedModel(say("Here.")), clock).look()
+    assert len(woken(memory)) == 1
+
+
 async def test_each_time_is_one_turn_and_the_next_one_follows() -> None:
     memory, clock = planned(every(60, reason="Look at the news.")), Clock()
     replica = Replica(memory, ScriptedModel(say("News!"), repeat=True), clock)
@@ -330,6 +343,7 @@ async def test_a_daily_budget_of_turns_ends_with_the_day() -> None:
         await replica.look()
     assert len(woken(memory)) == 2
     memory.turns_since = nothing  # type: ignore[method-assign]
+    clock.pass_seconds(0.5)  # the day begins on the second
     await replica.look()
     assert len(woken(memory)) == 3
 

@@ -51,6 +51,12 @@ def test_references_are_written_out() -> None:
     assert schema["properties"]["$ref"]["type"] == "string", "a property may be called like a keyword"
 
 
+@pytest.mark.parametrize("reference", ["a~1b~0c", "a~1b%7E0c"])
+def test_references_may_be_escaped(reference: str) -> None:
+    schema = {"properties": {"x": {"$ref": f"#/$defs/{reference}"}}, "$defs": {"a/b~c": {"type": "string"}}}
+    assert json.loads(weather(schema).parameters)["properties"] == {"x": {"type": "string"}}
+
+
 def test_how_models_are_told() -> None:
     function = function_of(weather())
     loose = parameters_schema(function, inner_thoughts=True)
@@ -85,9 +91,9 @@ def test_nulls_of_constrained_answers_are_dropped_inside_of_optional_objects() -
     assert parsed({"properties": {"size": both}}, size={"cm": None}).values == {"size": {"cm": None}}
 
 
-@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", f"1{400 * '0'}"])
 def test_a_tool_gets_no_number_that_json_lacks(number: str) -> None:
-    function = function_of(weather({"properties": {"x": {"type": "number"}}}))
+    function = function_of(weather({"properties": {"x": {"type": "number", "multipleOf": 0.5}}}))
     with pytest.raises(FunctionError, match="do not fit its schema"):
         parse_call(FunctionCall("c1", function.name, f'{{"x": {number}}}'), [function])
 
@@ -129,6 +135,8 @@ def test_regular_expressions_are_left_to_the_tool() -> None:
         ("f", "x", '{"properties": {"inner_thoughts": {}}}', 'may not be called "inner_thoughts"'),
         ("f", "x", '{"$ref": "https://example.org/schema"}', "does not lead to a place within the schema"),
         ("f", "x", '{"$ref": "#/$defs/absent"}', "does not lead to a place within the schema"),
+        ("f", "x", '{"$ref": "#/$defs/any", "$defs": {"any": true}}', "must refer to a JSON object"),
+        ("f", "x", '{"properties": {"a": {"enum": [NaN]}}}', "f: the parameters are not valid JSON"),
         ("f", "x", '{"$dynamicRef": "https://example.org"}', "dynamic references"),
         ("f", "x", '{"properties": {"a": {"$ref": "#"}}}', "refers to itself"),
         ("f", "x", json.dumps({"description": "x" * 20_000}), "larger than 16 KiB"),

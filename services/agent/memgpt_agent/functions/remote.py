@@ -35,10 +35,13 @@ def check(function: Function, arguments: Mapping[str, object]) -> dict[str, obje
     assert function.tool is not None  # noqa: S101 - callers ask
     schema = function.schema or {}
     given = cast(dict[str, Any], _without_nulls(arguments, schema))
-    problem = _best(_validator(function.tool.parameters), given)
+    json.dumps(given, allow_nan=False)  # Python reads numbers such as NaN, which are not JSON
+    try:
+        problem = _best(_validator(function.tool.parameters), given)
+    except OverflowError:
+        problem = "a number is too large"
     if problem is not None:
         raise ValueError(problem)
-    json.dumps(given, allow_nan=False)  # Python reads numbers such as NaN, which are not JSON
     return given
 
 

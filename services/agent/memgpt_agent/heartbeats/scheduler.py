@@ -13,7 +13,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -70,12 +70,18 @@ class HeartbeatScheduler:
     async def look(self) -> None:
         """Begin to wake every agent that has a due heartbeat and is not being woken already."""
         async for stored in self._memory.list_plans():
-            zone, now = envelopes.zone(stored.time_zone), self._now().timestamp()
-            if stored.agent_id in self._woken or not any(True for _ in stored.plan.due(now, zone)):
+            if stored.agent_id in self._woken or not self._is_due(stored):
                 continue
             task = asyncio.create_task(self._wake(stored), name=f"heartbeat:{stored.agent_id}")
             self._woken[stored.agent_id] = task
             task.add_done_callback(partial(self._forget, stored.agent_id))
+
+    def _is_due(self, stored: StoredPlan) -> bool:
+        try:
+            return any(True for _ in stored.plan.due(self._now().timestamp(), envelopes.zone(stored.time_zone)))
+        except Exception:  # noqa: BLE001 - such as a time zone that this replica does not know: the others still wake
+            _log.exception("heartbeat_unreadable", agent_id=stored.agent_id)
+            return False
 
     def _forget(self, agent_id: str, _: asyncio.Task[None]) -> None:
         self._woken.pop(agent_id, None)
@@ -139,7 +145,7 @@ class HeartbeatScheduler:
         """
         plan: HeartbeatPlan = stored.plan
         local = now.astimezone(envelopes.zone(stored.time_zone))
-        midnight = local - timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         turns, tokens = 0, 0
         async for turn in self._memory.turns_since(stored.agent_id, midnight.timestamp()):
             if not turn.request_id.startswith(REQUEST_PREFIX) or not turn.state.ended:

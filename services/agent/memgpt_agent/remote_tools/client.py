@@ -144,7 +144,11 @@ class ToolClient:
                     " call it again."
                 )
             case grpc.StatusCode.UNAVAILABLE:
-                return f"{name} cannot be reached now. Try again later, or continue without it."
+                # Also if the connection broke during the call.
+                return (
+                    f"{name} cannot be reached now. If the call had begun, it may have taken effect: check before you"
+                    " call it again, or continue without it."
+                )
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return f"{name} is overloaded, or its result is larger than {MAX_BYTES:,} bytes."
             case code if code in _TELLING and error.details():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import cast
+from urllib.parse import unquote
 
 from memgpt_agent.domain import Tool
 from memgpt_agent.functions.function import INNER_THOUGHTS, REQUEST_HEARTBEAT
@@ -100,8 +100,11 @@ def _resolved(schema: object) -> Schema:
             return {**target, **written} if isinstance(target, dict) else target
         return written
 
-    resolved = cast(Schema, resolve(schema, 0))
-    if len(json.dumps(resolved, ensure_ascii=False).encode()) > MAX_RESOLVED_BYTES:
+    resolved = resolve(schema, 0)
+    if not isinstance(resolved, Mapping):
+        raise UnusableToolError("the schema of the parameters must refer to a JSON object")
+    # Python reads numbers such as NaN, which are not JSON: an endpoint would refuse every request with them.
+    if len(json.dumps(resolved, ensure_ascii=False, allow_nan=False).encode()) > MAX_RESOLVED_BYTES:
         raise UnusableToolError(f"the schema, with its references resolved, exceeds {MAX_RESOLVED_BYTES // 1024} KiB")
     return resolved
 
@@ -110,7 +113,8 @@ def _target(schema: Schema, reference: str) -> object:
     if reference == "#":
         return schema
     target: object = schema
-    for part in reference.removeprefix("#/").split("/"):
+    for token in reference.removeprefix("#/").split("/"):
+        part = unquote(token).replace("~1", "/").replace("~0", "~")
         if not reference.startswith("#/") or not isinstance(target, Mapping) or part not in target:
             raise UnusableToolError(f'the reference "{reference[:80]}" does not lead to a place within the schema')
         target = target[part]
