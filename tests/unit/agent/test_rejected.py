@@ -36,7 +36,7 @@ class Filtered(ScriptedModel):
     """A scripted model behind a filter."""
 
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
-        if any(POISON in text for text in (*(message.text for message in request.messages), request.note)):
+        if POISON in f"{request.messages}{request.note}":
             self.requests.append(request)
             raise FilteredError("the content filter rejected the prompt")
         return await super().complete(request, sink)
@@ -110,6 +110,35 @@ async def test_what_was_rejected_is_not_in_a_summary_either() -> None:
         await run(loop, request("word " * 150, f"r{n}"))
     assert memory.context.summary == "I keep it short."
     assert [turn.state for turn in memory.turns.values()] == [TurnState.FAILED] + [TurnState.COMPLETED] * 13
+
+
+@pytest.mark.parametrize("age", [1, 3])
+async def test_an_older_cause_is_left_out_after_as_many_turns(age: int) -> None:
+    """The agent's own words, or what another endpoint took."""
+    memory, model = memory_with(), ScriptedModel(say(f"Beware of {POISON}."), say("Yes."), repeat=True)
+    loop = make_loop(memory, model)
+    for n in range(age):
+        await run(loop, request(f"Question {n}?", f"q{n}"))
+    model = Filtered(say("It is Monday."), repeat=True)
+    loop = make_loop(memory, model)
+    for n in range(age + 3):
+        await run(loop, request(f"What day is it? {n}", f"r{n}"))
+    states = [memory.turns[f"r{n}"].state for n in range(age + 3)]
+    assert states == [TurnState.FAILED] * (age + 1) + [TurnState.COMPLETED] * 2
+    assert "What day is it? 1" not in str(model.requests[-1].messages)
+    assert "Hi." in str(model.requests[-1].messages)  # the greeting, which is older than the cause
+
+
+async def test_heartbeats_that_are_rejected_day_by_day_cost_no_context() -> None:
+    memory, model = memory_with(), Filtered(say("It is Monday."), say("It is late."))
+    loop = make_loop(memory, model)
+    await run(loop, request("What day is it?", "r1"))
+    event = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_TIMED.format(reason=POISON), TIME))
+    for n in range(4):
+        await run(loop, TurnRequest("agent_1", f"h{n}", b"h", (event,)))
+    await run(loop, request("And how late?", "r2"))
+    assert memory.turns["r2"].state is TurnState.COMPLETED
+    assert all(text in str(model.requests[-1].messages) for text in ("What day is it?", "It is Monday."))
 
 
 def rejected() -> Message:

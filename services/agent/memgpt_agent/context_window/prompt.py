@@ -12,7 +12,7 @@ from memgpt_agent.functions import functions_of
 from memgpt_agent.functions.core_memory_append import CORE_MEMORY_APPEND
 from memgpt_agent.functions.core_memory_replace import CORE_MEMORY_REPLACE
 from memgpt_agent.functions.function import HUMAN
-from memgpt_agent.functions.send_message import SENT
+from memgpt_agent.functions.send_message import SEND_MESSAGE, SENT
 
 MEMORY_PRESSURE_ALERT = (
     "Your context window is almost full. The oldest messages will soon be replaced by a short summary. Do not mention"
@@ -176,14 +176,32 @@ def transcript(messages: Iterable[Message]) -> str:
 def without_rejected(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Return messages without the texts that a content filter rejected, which it would reject in every prompt.
 
-    Those are what the agent had not answered when a ``HEARTBEAT_REJECTED`` was added.
+    Those are what the agent had not answered when a ``HEARTBEAT_REJECTED`` was added. If the filter rejects the user's
+    next message too, the cause may be older, such as the agent's own words: each time, one more earlier message of the
+    user is left out, with what followed it.
     """
     kept = list(messages)
+    start = in_a_row = 0
     for place, message in enumerate(messages):
-        if message.role is Role.USER and HEARTBEAT_REJECTED in message.text and _reason(message) == HEARTBEAT_REJECTED:
+        if _is_rejection(message):
             since = place - len(unanswered(messages[:place]))
-            kept[since:place] = map(_left_out, messages[since:place])
+            if any(map(_is_users, messages[since:place])):
+                start = max((n for n in range(start) if _is_users(messages[n])), default=0) if in_a_row else since
+                in_a_row += 1
+            first = min(start, since) if in_a_row else since
+            kept[first:place] = map(_left_out, messages[first:place])
+        elif message.role is Role.ASSISTANT and not (message.usage is None and _is_rejection(messages[place - 1])):
+            in_a_row = 0  # the model answered; it did not write what the loop says after a rejection
     return tuple(kept)
+
+
+def _is_users(message: Message) -> bool:
+    return message.role is Role.USER and envelopes.kind(message.text) == "user_message"
+
+
+def _is_rejection(message: Message) -> bool:
+    # Not every text is parsed: windows of a million tokens hold thousands of them.
+    return message.role is Role.USER and HEARTBEAT_REJECTED in message.text and _reason(message) == HEARTBEAT_REJECTED
 
 
 def unanswered(messages: Sequence[Message]) -> Sequence[Message]:
@@ -204,6 +222,13 @@ def _reason(message: Message) -> str:
 
 
 def _left_out(message: Message) -> Message:
+    if message.role is Role.ASSISTANT:
+        call = message.function_call
+        if call is not None:
+            call = replace(
+                call, arguments=envelopes.dumps({"message": LEFT_OUT} if call.name == SEND_MESSAGE.name else {})
+            )
+        return replace(message, text=message.text and LEFT_OUT, function_call=call)
     envelope = envelopes.parse(message.text)
     match envelope.get("type"):
         case "login" | "system_alert":
