@@ -17,11 +17,13 @@ from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.agent.v1.event_pb2 import TurnEvent
 from memgpt.memory.v1 import agent_pb2, block_pb2, profile_pb2, turn_pb2
 from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER
+from memgpt_agent.functions.send_message import SENT
+from memgpt_agent.loop.final_reply import REJECTED
 from memgpt_agent.rpc import agent_names
 
 from tests.integration.agent.conftest import Agents
 from tests.support.processes import ServiceProcess
-from tests.support.scripted_llm import Completion, Hang, ScriptedLLM, Status, call, choose, say
+from tests.support.scripted_llm import Completion, Hang, Request, ScriptedLLM, Status, call, choose, say
 
 Start = Callable[..., ScriptedLLM]
 
@@ -320,6 +322,30 @@ def test_a_turn_that_hangs_on_its_model_can_be_taken_back(agents: Agents, script
         turns = stub.ListTurns(pb.ListTurnsRequest(agent_id=agent_id)).turns
         states = {turn.request_id: turn.state for turn in turns}
         assert states["hangs-1"] == states["hangs-2"] == turn_pb2.TURN_STATE_CANCELLED
+
+
+def test_a_message_that_a_filter_rejects_fails_its_own_turn_only(agents: Agents) -> None:
+    def reply(request: Request) -> Completion | Status:
+        if "pestilence" in json.dumps(request.json["messages"]):
+            return Status(400, "Content Exists Risk")
+        return call("send_message", message="It is Monday.")
+
+    with (
+        ScriptedLLM(reply) as llm,
+        agents.start(**scripted(llm, "tools")) as process,
+        grpc.insecure_channel(process.wait_ready()) as channel,
+    ):
+        stub = AgentServiceStub(channel)
+        agent_id = create(stub).agent_id
+        with pytest.raises(grpc.RpcError, match="content filter"):
+            send(stub, agent_id, "Tell me about pestilence.")
+        assert window(stub, agent_id)[2:] == [REJECTED["en"], SENT]
+        assert spoken(send(stub, agent_id, "What day is it?")) == ["It is Monday."]
+        # It is in recall memory, and may still be taken back.
+        assert "Tell me about pestilence." in window(stub, agent_id)
+        stub.Undo(pb.UndoRequest(agent_id=agent_id))
+        stub.Undo(pb.UndoRequest(agent_id=agent_id))
+        assert window(stub, agent_id) == []
 
 
 def test_blocks_of_ones_own(agents: Agents, scripted_llm: Start) -> None:
