@@ -163,6 +163,7 @@ def test_headers_and_exponents_of_a_workbook_are_read() -> None:
         ("city,far\nRome,~5\nOslo,~6,x\n", "city | far\ncity: Rome | far: ~5\ncity: Oslo | far: ~6 | x"),
         ("# made by a program\n# in May\nname,price\nRope,10\n", "# made by a program\n# in May\nname | price\nname: Rope | price: 10"),
         ("name,price\n'Rope, thick',10\n'It''s tar',6\n", "name | price\nname: Rope, thick | price: 10\nname: It's tar | price: 6"),
+        ("note\nGood, but late, and wet\nFine\nBad, sad, mad, and so on\nWell, yes\n", "note\nGood, but late, and wet\nFine\nBad, sad, mad, and so on\nWell, yes"),
         ("it's,a\ndon't,b\n", "it's | a\nit's: don't | a: b"),
     ],
 )  # fmt: skip

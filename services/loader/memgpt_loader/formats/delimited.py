@@ -151,12 +151,13 @@ def _separator(sample: str) -> str:
     lines = [line for line in sample.split("\n")[:30] if line.strip()]
     if len(lines) > 1 and len(sample) == _SAMPLE_CHARS:
         lines = lines[:-1]  # it may be cut off
+    found: dict[str, tuple[bool, float, int]] = {}
     for separators in _SEPARATORS:
-        found = {mark: _evenness([len(row) for row in csv.reader(lines, delimiter=mark)]) for mark in separators}
+        found |= {mark: _evenness([len(row) for row in csv.reader(lines, delimiter=mark)]) for mark in separators}
         best = max(separators, key=lambda mark: found[mark])
         if found[best][0]:
             return best
-    return _SEPARATORS[0][0]
+    return max(_SEPARATORS[0], key=lambda mark: found[mark])
 
 
 def _quotes_singly(sample: str, separator: str) -> bool:
