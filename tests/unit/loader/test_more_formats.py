@@ -304,6 +304,9 @@ def test_charts_of_a_legacy_workbook_are_noted() -> None:
         ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}<i>Cast</i> off\\Nnow\n", "Cast off now"),
         ("a.sbv", "0:00:01.000,0:00:02.000\nCast off[br]now\n", "Cast off now"),
         ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\n<ruby>船<rt>ふね</rt></ruby>だ\n", "船だ"),
+        ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\nOpen C:\\new\\home, print \\n\n", "Open C:\\new\\home, print \\n"),
+        ("a.ass", "Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,Cast\\hoff\\nnow\\Nhere\n", "Cast off now here"),
+        ("a.sub", "{1}{1}23.976\n{1}{25}Aye\n", "Aye"),
         ("a.sub", "{1}{25}{y:i}Cast off|now\n{26}{50}Aye\n", "Cast off now\nAye"),
         ("a.sub", "00:00:01.00,00:00:02.00\nCast off[br]now\n", "Cast off now"),
         ("a.lrc", "[ti:Shanty]\n[length: 02:00]\n[00:01.00][00:09.00]Cast <00:01.50>off\n[00:02]Aye\n", "Shanty\nCast off\nAye"),
@@ -312,6 +315,12 @@ def test_charts_of_a_legacy_workbook_are_noted() -> None:
             "<SAMI><HEAD><STYLE>P {color: red}</STYLE></HEAD><BODY><SYNC Start=1><P Class=EN>Cast off<br>now"
             "<SYNC Start=2><P Class=EN>&nbsp;<SYNC Start=3><P Class=EN>Aye &amp; off</BODY></SAMI>",
             "Cast off now\nAye & off",
+        ),
+        (
+            "a.sami",
+            "<sami><head><title>x</title><style><!-- p {color: red} --></style></head><body><sync start=1><p>Cast off"
+            "<!-- louder --><sync start=2><p>Aye<!-- not closed</body></sami>",
+            "Cast off\nAye",
         ),
         (
             "a.ttml",

@@ -26,13 +26,15 @@ LYRICS = "text/x-lrc"
 _TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s*(?:-->|,)\s*(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}.*")
 _SPEAKER = re.compile(r"<v(?:\.[\w.-]+)?\s+([^<>\s][^<>]*)>")
 _TAG = re.compile(r"<rt>[^<]*(?:</rt>)?|</?[A-Za-z][^>]{0,100}>|<\d[\d:.]*>|\{\\[^{}]*\}")
-_BREAK = re.compile(r"\\[Nnh]|\[br\]|<br\s*/?>", re.IGNORECASE)
+_BREAK = re.compile(r"\\N|\[br\]|<br\s*/?>|<BR\s*/?>")
 _OVERRIDE = re.compile(r"\{(\\[^{}]*)\}")
 _DRAWING = re.compile(r"\\p(\d)")
 """Begins an outline, which is no words, or ends it with 0."""
 _NAME = 4
 """The field of a dialogue line that names the speaker."""
 _SYNC = re.compile(r"<sync\b[^<>]{0,200}>", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_FRAME_RATE = re.compile(r"\s*\{1\}\{1\}[\d.,]+[^\S\n]*\n")
 _FRAMES = re.compile(r"^\{\d+\}\{\d*\}", re.MULTILINE)
 _CONTROL = re.compile(r"\{[A-Za-z]:[^{}]{0,100}\}")
 _SUNG = re.compile(r"\[\d{1,3}:\d\d(?:[.:]\d{1,3})?\]|<\d{1,3}:\d\d(?:[.:]\d{1,3})?>")
@@ -97,7 +99,7 @@ def _dialogue(source: str) -> Iterator[str]:
         if line.startswith("Dialogue:"):
             *fields, words = line.split(",", 9)
             speaker = f"<v {fields[_NAME]}>" if len(fields) > _NAME and fields[_NAME].strip() else ""
-            yield speaker + words
+            yield speaker + words.replace("\\n", " ").replace("\\h", " ")
 
 
 def _paragraphs(source: str) -> Iterator[str]:
@@ -113,7 +115,8 @@ def _paragraphs(source: str) -> Iterator[str]:
 
 def _synchronized(source: str) -> Iterator[str]:
     """Yield the cues of SAMI, a kind of HTML."""
-    yield from _SYNC.split(source.partition("<BODY")[2].partition(">")[2] or source)
+    for cue in _SYNC.split(source)[1:]:
+        yield _COMMENT.sub("", cue)
 
 
 def _by_frames(source: str) -> Iterator[str]:
@@ -121,7 +124,8 @@ def _by_frames(source: str) -> Iterator[str]:
     if _FRAMES.search(source) is None:
         yield from _cues(source)
         return
-    for line in _FRAMES.sub("", source).split("\n"):
+    rate = _FRAME_RATE.match(source)
+    for line in _FRAMES.sub("", source[rate.end() if rate else 0 :]).split("\n"):
         yield _CONTROL.sub("", line).replace("|", " ")
 
 
