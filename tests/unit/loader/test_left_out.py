@@ -289,3 +289,10 @@ def test_an_attached_style_sheet_or_script_is_read(kind: str) -> None:
     message.add_attachment("body { color: red }", subtype=kind, filename="a.css")
     read = read_bytes(message.as_bytes(), "a.eml")
     assert "color: red" in read.text or read.notes
+
+
+def test_long_text_that_rtf_has_in_unicode_too_is_read_once() -> None:
+    body = rf"{{\upr{{{'ANSI ' * 2_000}}}{{\*\ud{{\u26085?{'x ' * 3_000}}}}}}} on"
+    text = read_bytes(rf"{{\rtf1\ansi {body}\par}}".encode(), "a.rtf").text
+    assert "ANSI" not in text
+    assert "日x x" in text

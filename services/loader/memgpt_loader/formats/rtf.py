@@ -37,7 +37,7 @@ _LINK = re.compile(
     rb'\\fldinst([^"\\{}]{0,200}\{?)[^"{}]{0,200}HYPERLINK\s+"([^"{}\\]{1,2000})"[^{}]{0,500}'
     rb"(\}{1,3}\s*\{\\fldrslt\b ?)"
 )
-_MOST_GROUP_BYTES = 5_000
+_MOST_LINK_BYTES = 5_000
 _BOTH_WAYS = re.compile(rb"\\upr(?![a-z0-9])\s*\{")
 _IN_UNICODE = re.compile(rb"\}\s*\{\\\*\\ud(?![a-z0-9]) ?")
 
@@ -151,18 +151,33 @@ def _with_mark(match: re.Match[bytes]) -> bytes:
 
 def _in_unicode(data: bytes) -> bytes:
     """Keep only the Unicode of text that is written in both a code page and Unicode."""
+    if not _BOTH_WAYS.search(data):
+        return data
     pieces: list[bytes] = []
+    ends = _ends_of_groups(data)
     at = 0
     for match in _BOTH_WAYS.finditer(data):
-        end = _end_of_group(data, match.end())
         if match.start() < at:
             continue
-        following = _IN_UNICODE.match(data, end) if end >= 0 else None
+        end = ends.get(match.end())
+        following = None if end is None else _IN_UNICODE.match(data, end)
         pieces.append(data[at : match.start()])
         at = following.end() if following else match.end() - 1
         if following:
             pieces.append(b"{")
     return b"".join([*pieces, data[at:]])
+
+
+def _ends_of_groups(data: bytes) -> dict[int, int]:
+    """Return where each group ends, by the place after its opening brace."""
+    ends: dict[int, int] = {}
+    opened: list[int] = []
+    for control in _CONTROL.finditer(data):
+        if control.group() == b"{":
+            opened.append(control.end())
+        elif control.group() == b"}" and opened:
+            ends[opened.pop()] = control.start()
+    return ends
 
 
 def _with_links(data: bytes) -> bytes:
@@ -185,7 +200,7 @@ def _with_links(data: bytes) -> bytes:
 def _end_of_group(data: bytes, start: int) -> int:
     """Return where the group ends that a position is in; -1 if it is too long."""
     depth = 0
-    for control in _CONTROL.finditer(data, start, start + _MOST_GROUP_BYTES):
+    for control in _CONTROL.finditer(data, start, start + _MOST_LINK_BYTES):
         if control.group() == b"{":
             depth += 1
         elif control.group() == b"}":
