@@ -109,18 +109,19 @@ class WorkbookReader:
         yield from table_lines(self._rows(sheet, around))
         yield from around.printed
         present = [each for each in related.values() if each.target in self._package.names]
-        controls: dict[str, str] = {}
+        controls: list[tuple[str, str]] = []
         for each in present:
             if each.kind == "vmlDrawing":
-                controls |= control_lines(self._package, each.target, self._notes, f"sheet {sheet.name}")
-        yield from controls.values()
+                controls += control_lines(self._package, each.target, self._notes, f"sheet {sheet.name}")
+        yield from (line for _, line in controls)
+        labels = {label for label, _ in controls}
         for each in present:
             if each.kind == "comments":
                 yield from self._comments(each.target)
             elif each.kind == "threadedComment":
                 yield from self._threads(each.target)
             elif each.kind == "drawing":
-                yield from self._drawing(each.target, sheet, controls)
+                yield from self._drawing(each.target, sheet, labels)
 
     def _rows(self, sheet: Sheet, around: _Around) -> Iterator[TableRow]:
         going_down: list[tuple[_Merged, str]] = []
@@ -313,12 +314,12 @@ class WorkbookReader:
             if words:
                 yield f"Comment on {attribute(each, 'ref')}: {words}"
 
-    def _drawing(self, part: str, sheet: Sheet, controls: Container[str]) -> Iterator[str]:
+    def _drawing(self, part: str, sheet: Sheet, labels: Container[str]) -> Iterator[str]:
         related = self._package.relationships(part)
         drawings = Drawings(self._package, related, self._notes, f"sheet {sheet.name}")
         for anchor in self._package.root(part):
             text = plain_text(anchor)
-            if text and one_line(text) not in controls:
+            if text and one_line(text) not in labels:
                 yield text
             yield from drawings.lines(anchor)
 

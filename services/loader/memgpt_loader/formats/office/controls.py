@@ -25,8 +25,8 @@ _NAMES = {
 _WITH_STATE = ("checkbox", "radio")
 
 
-def control_lines(package: Package, part: str, notes: Notes, where: str) -> dict[str, str]:
-    """Return the form controls of a drawing as lines, each by its label; comments have another kind.
+def control_lines(package: Package, part: str, notes: Notes, where: str) -> list[tuple[str, str]]:
+    """Return the label and the line of each form control of a drawing; comments have another kind.
 
     Args:
         package: The workbook.
@@ -38,8 +38,8 @@ def control_lines(package: Package, part: str, notes: Notes, where: str) -> dict
         shapes = [each for each in package.root(part).iter() if local(each) in ("shape", "rect")]
     except FileFailure:
         notes.add(NoteKind.OBJECT, where)
-        return {}
-    lines: dict[str, str] = {}
+        return []
+    lines: list[tuple[str, str]] = []
     for shape in shapes:
         data = next((each for each in shape.iter() if local(each) == "ClientData"), None)
         kind = "" if data is None else attribute(data, "ObjectType").lower()
@@ -48,7 +48,7 @@ def control_lines(package: Package, part: str, notes: Notes, where: str) -> dict
         label = _label(shape)
         words = ": ".join(filter(None, (_NAMES[kind], " ".join(filter(None, (label, _state(kind, data)))))))
         if words != _NAMES[kind]:
-            lines[label or f"\0{len(lines)}"] = words
+            lines.append((label, words))
     return lines
 
 
