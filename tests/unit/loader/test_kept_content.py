@@ -510,6 +510,11 @@ def test_escapes_of_properties_are_letters() -> None:
     assert read_bytes(source.encode(), "a.txt").text == source
 
 
+def test_escapes_of_properties_are_no_control_characters() -> None:
+    source = "reset=\\u0000\\u0007\\u001b\\uffffdone\n"
+    assert read_bytes(source.encode(), "a.properties").text == "reset=done\n"
+
+
 def test_progress_that_was_typed_over_is_gone() -> None:
     log = " 10%\b\b\b\b 99%\b\b\b\b100%\n\b\bN\bNA\bA_\bx\n"
     assert read_bytes(log.encode(), "a.log").text == "100%\nNAx\n"

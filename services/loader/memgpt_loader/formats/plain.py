@@ -41,7 +41,8 @@ def _pieces(file: File, notes: Notes) -> Iterator[PageText]:
 
 
 def _letters(match: re.Match[str]) -> str:
-    return bytes.fromhex(match.group().replace("\\u", "")).decode("utf-16-be", "replace")
+    letters = bytes.fromhex(match.group().replace("\\u", "")).decode("utf-16-be", "replace")
+    return decoding.writable(letters.replace("\x1b", ""))
 
 
 FORMAT = Format(
