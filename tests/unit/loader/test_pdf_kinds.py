@@ -218,14 +218,14 @@ def test_addresses_of_links_follow_their_words() -> None:
     assert read_bytes(data, "a.pdf").text == (
         "Register [here](https://example.org/register?a=1) or call.\n"
         "Or write [here](mailto:crew@example.org) [to us\ntoday.](https://example.org/twolines)\n"
-        "See www.example.org/a for more.\nhttps://example.org/picture"
+        "See www.example.org/a for more.\n\nhttps://example.org/picture"
     )
 
 
 def test_many_links_with_the_same_words_are_told_apart() -> None:
     text = "\n".join(f"Row {n} 111 1" for n in range(2_000))
     links = [PageLink(f"https://example.org/{n}", "1", text.index(f"Row {n} ") + 5) for n in range(10, 500)]
-    lines = with_addresses(text, links).split("\n")
+    lines = with_addresses(text, links)[0].split("\n")
     assert lines[:10] == [f"Row {n} 111 1" for n in range(10)]
     assert lines[10:500] == [f"Row {n} 111 [1](https://example.org/{n})" for n in range(10, 500)]
 
@@ -268,3 +268,62 @@ def test_layers_that_are_off_are_left_out_and_noted(state: bytes) -> None:
     assert found.text == "Always\nEnglish\nInside"
     assert found.notes == {NoteKind.HIDDEN: 1}
     assert found.wheres == ["page 1, layer Deutsch"]
+
+
+def linked_pages(lines: str, *links: tuple[tuple[float, float, float, float], str]) -> bytes:
+    """Six pages of the same lines, with the number of the page for {page}, and the same links."""
+    writer = PdfWriter()
+    for page in range(1, 7):
+        drawn = "".join(f"({line}) Tj T* " for line in lines.format(page=page).split("\n"))
+        content = f"BT 72 700 Td 30 TL /F1 12 Tf {drawn} ET".encode()
+        writer.add_page(PdfReader(io.BytesIO(pdfs.with_contents(content, b"", b"<< /Font 2 0 R >>"))).pages[0])
+        for area, address in links:
+            writer.add_annotation(page - 1, Link(rect=area, url=address))
+    target = io.BytesIO()
+    writer.write(target)
+    return target.getvalue()
+
+
+def test_links_of_pictures_do_not_keep_running_footers() -> None:
+    text = "Line {page} is new.\nAnother {page} is, too.\nA third {page}.\nAcme Inc., yearly report\nPage {page} of 6"
+    pictures = [((400.0, 20.0 + 30 * n, 420.0, 40.0 + 30 * n), f"https://example.org/{n}") for n in range(4)]
+    plain, linked = (read_bytes(linked_pages(text, *links), "a.pdf").pages for links in ((), pictures))
+    addresses = "\n".join(address for _, address in pictures)
+    assert linked == [f"{plain[0]}\n\n{addresses}", *plain[1:]]
+    assert "Page 2 of 6" not in plain[1]
+
+
+def test_a_linked_running_header_is_one_whatever_its_address_is() -> None:
+    text = "Acme Inc.\nLine {page} is new.\nAnother {page} is, too.\nA third {page}.\nA fourth {page} line."
+    pages = read_bytes(linked_pages(text, ((60, 695, 200, 715), f"https://example.org/{'a' * 150}")), "a.pdf").pages
+    assert ["Acme" in page for page in pages] == [True, *[False] * 5]
+
+
+def test_a_link_does_not_make_a_scan_a_page_of_text() -> None:
+    data = linked_pages("", ((60, 695, 200, 715), "https://example.org/scanner"))
+    with pytest.raises(FileFailure) as caught:
+        read_bytes(data, "a.pdf")
+    assert caught.value.reason is FailureReason.NO_TEXT
+
+
+def test_words_of_a_link_with_many_hyphens_are_looked_up_at_once() -> None:
+    text = "".join(f"w{n}-\r\n" for n in range(60)) + "end"
+    words = " ".join(f"w{n}-" for n in range(60))
+    found = with_addresses(
+        text, [PageLink("https://a.org/", f"{words} other", 0), PageLink("https://b.org/", "w1- w2", 0)]
+    )
+    assert found == (text.replace("w1-\r\nw2", "[w1-\r\nw2](https://b.org/)"), [f"[{words} other](https://a.org/)"])
+
+
+def test_a_damaged_list_of_layers_hides_nothing() -> None:
+    data = pdfs.plain(
+        [
+            b"<< /Type /Catalog /Pages 5 0 R /OCProperties << /OCGs 6 0 R /D << /OFF 6 0 R >> >> >>",
+            b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >>",
+            pdfs.stream_object(b"BT /F1 12 Tf 72 700 Td (Always) Tj ET", b""),
+            b"<< /Type /Page /Parent 5 0 R /MediaBox [0 0 612 792] /Resources 2 0 R /Contents 3 0 R >>",
+            b"<< /Type /Pages /Count 1 /Kids [4 0 R] >>",
+            b"6 0 R",
+        ]
+    )
+    assert read_bytes(data, "a.pdf").text == "Always"

@@ -77,8 +77,12 @@ def _areas(annotation: Any) -> list[tuple[float, float, float, float]]:
     return areas
 
 
-def with_addresses(text: str, links: Iterable[PageLink]) -> str:
-    """Write the addresses of links behind their words, as in Markdown; those of pictures after the text."""
+def with_addresses(text: str, links: Iterable[PageLink]) -> tuple[str, list[str]]:
+    """Write the addresses of links behind their words, as in Markdown.
+
+    Returns:
+        The text, and the links whose words are not in it, such as those of pictures.
+    """
     places = _Places(text)
     changes: list[tuple[int, int, str]] = []
     rest: list[str] = []
@@ -92,7 +96,7 @@ def with_addresses(text: str, links: Iterable[PageLink]) -> str:
             changes.append((*span, link(text[slice(*span)], each.address)))
     for start, end, words in sorted(changes, reverse=True):
         text = text[:start] + words + text[end:]
-    return "\n".join([text, *dict.fromkeys(rest)])
+    return text, list(dict.fromkeys(rest))
 
 
 class _Places:
@@ -100,18 +104,33 @@ class _Places:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._places = [place for place, char in enumerate(text) if not char.isspace()]
+        self._dense = "".join(text.split())
         self._taken = bytearray(len(text))
         self._found: dict[str, list[tuple[int, int]]] = {}
 
     def of(self, words: str) -> list[tuple[int, int]]:
         """Return the starts and ends of words, in order."""
         if words not in self._found:
-            pattern = r"\s+".join(re.escape(word).replace(r"\-", r"-\s*") for word in words.split())
-            before = r"(?<![A-Za-z0-9])" if _LATIN.match(words) else ""
-            after = r"(?![A-Za-z0-9])" if _LATIN.match(words[-1:]) else ""
-            spans = re.finditer(f"{before}{pattern}{after}", self._text) if pattern else ()
-            self._found[words] = [found.span() for found in spans]
+            self._found[words] = list(self._search(words))
         return self._found[words]
+
+    def _search(self, words: str) -> Iterator[tuple[int, int]]:
+        dense, wanted = "".join(words.split()), _on_one_line(words)
+        at = self._dense.find(dense) if dense else -1
+        while at >= 0:
+            start, end = self._places[at], self._places[at + len(dense) - 1] + 1
+            fits = self._is_whole(start, end) and _on_one_line(self._text[start:end]) == wanted
+            if fits:
+                yield start, end
+            at = self._dense.find(dense, at + (len(dense) if fits else 1))
+
+    def _is_whole(self, start: int, end: int) -> bool:
+        """Whether no Latin word continues over the start or the end of a place."""
+        text = self._text
+        continues_before = start > 0 and _LATIN.match(text[start]) and _LATIN.match(text[start - 1])
+        continues_after = _LATIN.match(text[end - 1]) and _LATIN.match(text[end : end + 1])
+        return not (continues_before or continues_after)
 
     def take(self, words: str, at: int) -> tuple[int, int] | None:
         """Return the free place that is nearest to a position; it is not free any more."""
@@ -126,6 +145,11 @@ class _Places:
                 return start, end
             below, above = (below - 1, above) if is_below else (below, above + 1)
         return None
+
+
+def _on_one_line(text: str) -> str:
+    """Return text with white space collapsed, and without that after hyphens."""
+    return " ".join(text.split()).replace("- ", "-")
 
 
 def _whole(places: _Places, links: Iterable[PageLink]) -> Iterator[PageLink]:

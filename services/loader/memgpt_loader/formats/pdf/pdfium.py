@@ -82,6 +82,8 @@ class DrawnPage:
     """Number of characters in fonts that do not map to Unicode."""
     comments: list[str] = field(default_factory=list)
     """Text of its annotations."""
+    links: list[str] = field(default_factory=list)
+    """Links whose words are not in the text, such as those of pictures."""
     drawings: int = 0
     """Number of visible annotations without text."""
     has_fields: bool = False
@@ -180,7 +182,7 @@ def _drawn(page: PdfPage) -> DrawnPage:
     try:
         drawn = _in_reading_order(page, text_page)
         if links := page_links(page, text_page):
-            text = with_addresses(drawn.text, links)
+            text, drawn.links = with_addresses(drawn.text, links)
             changed = zip(
                 *(map(" ".join, map(str.split, each.splitlines())) for each in (drawn.text, text)), strict=False
             )

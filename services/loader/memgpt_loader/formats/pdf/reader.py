@@ -105,6 +105,7 @@ class _Texts:
         self._cleaner = PageCleaner()
         self._expanded: set[int] = set()
         self._pictures: set[int] = set()
+        self._links: set[str] = set()
         self.beside: dict[int, str] = {}
         """Fields and annotations by page."""
         self.met: set[int] = {0}
@@ -112,7 +113,7 @@ class _Texts:
 
     def read(self) -> Iterator[str]:
         """Yield the texts page by page."""
-        with PdfiumTexts(self._file, hidden_layers(self._reader)) as texts:
+        with PdfiumTexts(self._file, self._hidden_layers()) as texts:
             for number in range(1, self._pages + 1):
                 try:
                     page = self._reader.pages[number - 1]
@@ -134,7 +135,24 @@ class _Texts:
                     self._notes.add(NoteKind.PICTURE, page=number, count=pictures)
                 elif is_scan:
                     self._notes.add(NoteKind.SCANNED_PAGE, page=number)
+                if text:
+                    self._add_links(number, drawn.links)
                 yield text
+
+    def _hidden_layers(self) -> frozenset[str]:
+        try:
+            return hidden_layers(self._reader)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - a damaged list of layers: all of them are read
+            return frozenset()
+
+    def _add_links(self, number: int, links: list[str]) -> None:
+        """Add links that are not in a page's text, unless an earlier page had them: many pages link their logo."""
+        new = [each for each in links if each not in self._links]
+        self._links.update(new)
+        if beside := "\n\n".join(filter(None, ("\n".join(new), self.beside.get(number, "")))):
+            self.beside[number] = beside
 
     def _new_pictures(self, page: PageObject) -> int:
         """Return the number of pictures on a page that were on no page before; lines and ornaments do not count."""

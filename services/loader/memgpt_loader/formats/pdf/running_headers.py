@@ -18,6 +18,7 @@ _AGAIN_ON = 3
 """Minimum number of other pages in the window that repeat the line; all of them in a short document. Left and right
 pages may differ: each side has five in a full window."""
 
+_ADDRESS = re.compile(r"\]\([^()\s]{1,2000}\)")
 _NUMBER = re.compile(r"\d{1,6}")
 _LETTER = re.compile(r"[^\W\d_]")
 _PAGE_WORDS = (
@@ -34,7 +35,8 @@ class _Page:
         self.lines = text.split("\n")
         filled = [index for index, line in enumerate(self.lines) if line.strip()]
         edges = {*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]}
-        lines = {index: _keys(self.lines[index], number) for index in edges if len(self.lines[index]) <= _MOST_CHARS}
+        bare = {index: _ADDRESS.sub("]", self.lines[index]) for index in edges}
+        lines = {index: _keys(line, number) for index, line in bare.items() if len(line) <= _MOST_CHARS}
         # By line index: the keys under which the line may repeat on other pages.
         self.keys = {index: keys for index, keys in lines.items() if self.lines[index] not in titles}
         self.all_keys = frozenset().union(*lines.values())
