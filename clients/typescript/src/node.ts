@@ -42,7 +42,7 @@ export function nodeTransport(
   const credential = token === undefined ? [] : [sendToken(token, { allowPlaintext })];
   const options = {
     baseUrl,
-    interceptors: [retryUnary, limitUnary(timeout), ...credential],
+    interceptors: [limitUnary(timeout), retryUnary, ...credential],
     pingIntervalMs: 30_000,
     pingTimeoutMs: 10_000,
     readMaxBytes: 32 << 20,
@@ -52,7 +52,7 @@ export function nodeTransport(
   return protocol === "grpc" ? createGrpcTransport(options) : createGrpcWebTransport({ ...options, httpVersion: "2" });
 }
 
-/** Limits unary calls without a timeout of their own. That of the transport would limit streams as well. */
+/** Limits unary calls without a timeout of their own, with their repetitions. That of the transport would limit streams as well. */
 function limitUnary(timeout: number): Interceptor {
   return (next) => async (request) => {
     if (request.stream || request.header.has("grpc-timeout")) return await next(request);

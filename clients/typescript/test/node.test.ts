@@ -1,7 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { constants, createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, ListenOptions } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -42,6 +42,14 @@ after(() => {
 void test("a unary call that is never answered ends after the transport's timeout", async () => {
   await assert.rejects(client({ timeout: 3000.5 }).agents.updateAgent({}), isLate);
   assert.equal(timeouts.pop(), "3001m");
+});
+
+void test("the repetitions of a unary call end after the transport's timeout, too", { timeout: 60_000 }, async () => {
+  server.once("stream", (stream) => {
+    stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  });
+  await assert.rejects(client({ timeout: 5000 }).agents.getAgent({}), isLate);
+  assert.deepEqual(timeouts.splice(0), ["5000m", "5000m"]);
 });
 
 void test("a timeout is sent as gRPC writes it", async () => {
