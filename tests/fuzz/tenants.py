@@ -292,26 +292,30 @@ class Fuzzer:
             found = _harvest(ended.responses)
             self._pool.add(tenant, (one for one in found if not self._secrets.fullmatch(one[1].encode())))
             if method.name in _DELETIONS:
-                await self._replenish(tenant)
+                wrong += await self._replenish(tenant)
         elif not (method.client_streaming or method.server_streaming) and (twin := self._twin(sent)) is not None:
             wrong += await self._compare(method, sent, twin, metadata, ended)
         for each in wrong:
             shown = f"{tenant} {' '.join(map(str, sent))[:600]!r}: {ended.code}: {each}"
             self.found[method.full_name].append(shown)
 
-    async def _replenish(self, tenant: str) -> None:
-        """Create an agent and a source of an attacker."""
+    async def _replenish(self, tenant: str) -> list[str]:
+        """Create an agent and a source of an attacker, and return what failed."""
         admin, channels = self._credentials[tenant][0], self._channels
         agents: Any = AgentServiceStub(channels["agent"])
         loader: Any = LoaderServiceStub(channels["loader"])
         new = agent_pb.CreateAgentRequest(name=new_id("agent"), user_id=f"user-known-{tenant}")
         manifest = FileManifest(name="a.txt", size=1, sha256=bytes(32).hex())
         load = loader_pb.CreateLoadRequest(source_name=new_id("source"), files=[manifest])
-        for call in (
-            agents.CreateAgent(new, metadata=admin, timeout=_SECONDS),
-            loader.CreateLoad(load, metadata=admin, timeout=_SECONDS),
-        ):
-            self._pool.add(tenant, _harvest([await call]))
+        wrong = []
+        for create, request in ((agents.CreateAgent, new), (loader.CreateLoad, load)):
+            try:
+                created = await create(request, metadata=admin, timeout=_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                wrong.append(f"{request.DESCRIPTOR.name} to replenish is {error.code().name}: {error.details()}")
+            else:
+                self._pool.add(tenant, _harvest([created]))
+        return wrong
 
     def _leaks(self, tenant: str, sent: Sequence[Message], ended: _Outcome) -> Iterator[tuple[str, bytes]]:
         """Yield what a response tells of other tenants that its request did not name."""
