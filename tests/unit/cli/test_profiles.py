@@ -15,10 +15,11 @@ from memgpt.cli.access.choice import move_to_front
 from memgpt.cli.access.login import show_profiles
 from memgpt.cli.access.profiles import LOCAL, Profile
 from memgpt.cli.access.times import parse_duration, parse_expiry, parse_ttl, ttl_text
-from memgpt.cli.errors import CliError
+from memgpt.cli.errors import CliError, explain
 from memgpt.cli.resources import OutputFormat
 from memgpt.cli.settings import load_settings
 from memgpt.cli.terminal.ui import Ui
+from memgpt.client import Reason, Unauthenticated
 from memgpt.config import ConfigError
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -168,3 +169,19 @@ def test_the_draft_of_a_killed_process_is_replaced(home: Path) -> None:
     profiles.save(home, "a", profile("a"))
     assert profiles.load(home).by_name == {"a": profile("a")}
     assert not draft.exists()
+
+
+@pytest.mark.parametrize(
+    ("credential", "explained"),
+    [
+        ({"api_key": "mgpt_x"}, 'the API key of profile "a" has expired; ask an administrator for a new one'),
+        ({"api_key": "e.y.j"}, 'the credential of profile "a" has expired; get a new token from its provider'),
+        ({"tls_cert": "/me.pem", "tls_key": "/me.key"}, "the client certificate /me.pem has expired; replace it"),
+    ],
+)
+def test_who_is_told_of_an_expired_credential_learns_how_to_get_another(
+    home: Path, credential: dict[str, str], explained: str
+) -> None:
+    profiles.save(home, "a", Profile("a:1", "a:2", "a:3", tls=True, **credential))  # type: ignore[arg-type]
+    expired = Unauthenticated(Reason.CREDENTIAL_EXPIRED, "the credential has expired; call again with a new one")
+    assert explain(expired).startswith(explained)

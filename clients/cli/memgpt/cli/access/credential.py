@@ -24,6 +24,9 @@ _REMEDIES: Mapping[str, str] = {
     Reason.PRINCIPAL_REFUSED: "{message}; use a credential of a service for calls on behalf of others",
 }
 
+_API_KEY = "mgpt_"
+"""What an API key begins with, and no other token."""
+
 _HIDDEN = (Reason.AGENT_NOT_FOUND, Reason.SOURCE_NOT_FOUND, Reason.LOAD_NOT_FOUND)
 """Reasons of resources that may exist in another tenant."""
 
@@ -36,6 +39,8 @@ def explain_refusal(error: ServiceError, message: str, credential: str = "") -> 
         message: Its message for people.
         credential: What to call the credential; empty for the name of the one in use.
     """
+    if error.reason == Reason.CREDENTIAL_EXPIRED and not credential and (remedy := _replacement()):
+        return remedy
     if error.reason in _REMEDIES:
         return _REMEDIES[error.reason].format(what=credential or _name_of_credential(), message=message)
     if error.reason == Reason.NOT_PERMITTED and "role" in error.metadata:
@@ -45,6 +50,20 @@ def explain_refusal(error: ServiceError, message: str, credential: str = "") -> 
     return message
 
 
+def _replacement() -> str:
+    """Return what to do about the expired credential in use; empty for an API key."""
+    try:
+        settings = load_settings().service
+    except ConfigError:
+        return ""
+    token = settings.token()
+    if token is None and settings.tls_cert is not None:
+        return f"the client certificate {settings.tls_cert} has expired; replace it and its key, and try again"
+    if token is not None and not token.startswith(_API_KEY):
+        return f"{_name_of_credential()} has expired; get a new token from its provider, and run `memgpt login`"
+    return ""
+
+
 def _name_of_credential() -> str:
     """Return the name of the credential in use, without its value."""
     if os.environ.get(KEY_VARIABLE):
@@ -52,7 +71,7 @@ def _name_of_credential() -> str:
     try:
         found = profiles.current(home_dir())
         if found is not None:
-            kind = "API key" if found[1].api_key.startswith("mgpt_") else "credential"
+            kind = "API key" if found[1].api_key.startswith(_API_KEY) else "credential"
             return f'the {kind} of profile "{found[0]}"'
         if load_settings().service.api_key.get_secret_value():
             return "the credential in client.api_key"
