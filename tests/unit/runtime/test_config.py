@@ -178,6 +178,8 @@ def test_an_address_of_ipv6_needs_brackets(tmp_path: Path, address: str) -> None
     host = address.removesuffix(":50052")
     with pytest.raises(ConfigError, match=re.escape(f'such as "[{host}]:50052"')):
         load(address)
+    with pytest.raises(ConfigError, match=re.escape(f'such as "[{host}]:50051"')):
+        load(host)
     for fine in (f"[{host}]:50052", "memory:50052", "dns:///memory:50052", "10.0.0.7:50052", "ipv6:[::1]:50052"):
         assert load(fine) == fine
 

@@ -23,6 +23,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
 
@@ -67,8 +68,18 @@ class Section(BaseModel):
 def _with_brackets(address: str) -> str:
     if re.fullmatch(r"[0-9a-f:.]*:[0-9a-f:.]*:\d+", address, re.IGNORECASE):
         host, _, port = address.rpartition(":")
-        raise ValueError(f'an IPv6 address needs brackets, such as "[{host}]:{port}"')
+        if not _is_ipv6(host):  # there is no port
+            host, port = address, "50051"
+        raise ValueError(f'an IPv6 address needs brackets and a port, such as "[{host}]:{port}"')
     return address
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 GrpcAddress = Annotated[str, AfterValidator(_with_brackets)]
