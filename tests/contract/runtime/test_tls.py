@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -106,14 +107,15 @@ async def test_a_connection_outlives_its_certificate_but_calls_do_not(
     start: Start, authority: Authority, files: Certificate, role: str
 ) -> None:
     """Streams of services go on: these connect again with a renewed certificate, and finish their calls."""
-    client = authority.issue("client", seconds=3)
     service = Probe(lambda _text: service.wait())
     settings = {"tls_cert": files.cert, "tls_key": files.key, "tls_client_ca": authority.ca}
-    credentials = channel_credentials(authority.ca, client.cert, client.key)
-    async with (
-        start(service.add_to, **settings, certificates=(f"client acme {role}",)) as running,
-        open_channel(running.address, credentials=credentials) as channel,
-    ):
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(
+            start(service.add_to, **settings, certificates=(f"client acme {role}",))
+        )
+        client = authority.issue("client", seconds=5)  # once the server is there: a loaded machine is slow to start one
+        credentials = channel_credentials(authority.ca, client.cert, client.key)
+        channel = await stack.enter_async_context(open_channel(running.address, credentials=credentials))
         connected = Running(running.server, channel, running.app)
         stream = connected.server_stream("x")
         assert (await stream.read()).value == "first"
