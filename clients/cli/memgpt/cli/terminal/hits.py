@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from rich.text import Text
 
@@ -37,8 +38,8 @@ def excerpt(text: str, words: frozenset[str], limit: int = EXCERPT_CHARACTERS) -
         return text
     places = [start for start, _ in _matches(text, words)]
     best, most = 0, 0
-    for place in places:
-        found = sum(place <= other < place + limit for other in places)
+    for number, place in enumerate(places):
+        found = bisect_left(places, place + limit) - number
         if found > most:
             best, most = place, found
     start = max(0, min(best - limit // 4, len(text) - limit))
