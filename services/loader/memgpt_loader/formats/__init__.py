@@ -35,5 +35,5 @@ __all__ = [
     "parse",
 ]
 
-VERSION = 6
+VERSION = 7
 """Part of passage ids. Increase it whenever a parser change makes any file yield different text."""
