@@ -122,6 +122,15 @@ def test_ollama_serves_while_its_model_is_pulled_and_stops_at_once(tmp_path: Pat
         served.wait(60)
 
 
+def test_ollama_that_cannot_start_ends_its_container(tmp_path: Path) -> None:
+    for name, script in (("ollama", "#!/bin/sh\nexit 1\n"), ("sleep", "#!/bin/sh\nexec /bin/sleep 0.01\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "MODEL": "small:1b"}
+    served = subprocess.run(["sh", ROOT / "deploy/ollama/serve.sh"], env=environment, check=False, timeout=60)
+    assert served.returncode
+
+
 def test_prometheus_and_traces_find_the_services() -> None:
     folder = ROOT / "deploy/monitoring"
     (scraped,) = yaml.safe_load((folder / "prometheus.yml").read_text())["scrape_configs"]
