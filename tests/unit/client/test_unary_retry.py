@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from memgpt.agent.v1.agent_service_pb2 import CancelTurnRequest, CreateAgentRequest
 from memgpt.client import _unary_retry, open_async_channel, open_channel
 
 AGENT = "memgpt.agent.v1.AgentService"
@@ -21,11 +23,13 @@ class Unready(grpc.GenericRpcHandler):
 
     Attributes:
         attempts: The calls so far.
+        requests: What they sent.
     """
 
     def __init__(self, failures: int, reason: str = "", seconds: float = 0.0) -> None:
         """Fail as often, each time after as many seconds."""
         self.attempts = 0
+        self.requests: list[bytes] = []
         self._failures, self._reason, self._seconds = failures, reason, seconds
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler[Any, Any]:
@@ -33,6 +37,7 @@ class Unready(grpc.GenericRpcHandler):
 
     def _reply(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.attempts += 1
+        self.requests.append(request)
         if self.attempts <= self._failures:
             time.sleep(self._seconds)
             self._fail(context)
@@ -53,7 +58,9 @@ class Unready(grpc.GenericRpcHandler):
 def get(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Call a method of an unready service through a channel of one of the clients."""
 
-    async def get(service: Unready, method: str = "GetAgent", seconds: float = 30.0) -> None:
+    async def get(
+        service: Unready, method: str = "GetAgent", seconds: float = 30.0, message: Message | bytes = b""
+    ) -> None:
         server = grpc.server(ThreadPoolExecutor(4))
         server.add_generic_rpc_handlers((service,))
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -61,16 +68,34 @@ def get(request: pytest.FixtureRequest) -> Callable[..., Any]:
         try:
             if request.param == "sync":
                 with open_channel(address, retry_seconds=seconds) as channel:
-                    unary: Any = channel.unary_unary(f"/{AGENT}/{method}")
-                    unary(b"", timeout=60)
+                    unary: Any = channel.unary_unary(f"/{AGENT}/{method}", request_serializer=_serialized)
+                    unary(message, timeout=60)
             else:
                 async with open_async_channel(address, retry_seconds=seconds) as async_channel:
-                    async_unary: Any = async_channel.unary_unary(f"/{AGENT}/{method}")
-                    await async_unary(b"", timeout=60)
+                    async_unary: Any = async_channel.unary_unary(f"/{AGENT}/{method}", request_serializer=_serialized)
+                    await async_unary(message, timeout=60)
         finally:
             server.stop(None).wait()
 
     return get
+
+
+def _serialized(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
+
+
+async def test_a_repeated_mutation_has_one_request_id(get: Callable[..., Any]) -> None:
+    service, request = Unready(1), CreateAgentRequest(name="Ada")
+    await get(service, "CreateAgent", message=request)
+    first, second = map(CreateAgentRequest.FromString, service.requests)
+    assert first == second
+    assert (first.name, bool(first.request_id), request.request_id) == ("Ada", True, "")
+
+
+async def test_the_request_id_of_a_turn_to_cancel_is_the_callers(get: Callable[..., Any]) -> None:
+    service = Unready(0)
+    await get(service, "CancelTurn", message=CancelTurnRequest(agent_id="a"))
+    assert CancelTurnRequest.FromString(service.requests[0]).request_id == ""
 
 
 @pytest.mark.parametrize("reason", ["", "SHUTTING_DOWN", "STORE_UNAVAILABLE"])

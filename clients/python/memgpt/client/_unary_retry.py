@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
+from memgpt.client._ids import new_request_id
 from memgpt.client._retry import RetryPolicy
 from memgpt.client._turns import is_resumable
 from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
@@ -16,6 +18,19 @@ from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
 LONG_SECONDS = 10.0
 """Seconds after which an attempt that breaks shows that the service was at work: proxies end calls after 15 s or more,
 and the next attempt joins the work or waits for its end."""
+
+_NAMES_AN_EARLIER_REQUEST = "/CancelTurn"
+
+
+def _identified(method: str, request: Any) -> Any:
+    """Return a mutation that lacks a request id as a copy with a new one, so that it can be repeated."""
+    fields = request.DESCRIPTOR.fields_by_name if isinstance(request, Message) else {}
+    if "request_id" not in fields or request.request_id or method.endswith(_NAMES_AN_EARLIER_REQUEST):
+        return request
+    identified = type(request)()
+    identified.CopyFrom(request)
+    identified.request_id = new_request_id()
+    return identified
 
 
 class _Attempts:
@@ -63,6 +78,7 @@ class RetryInterceptor(grpc.UnaryUnaryClientInterceptor):
         details = client_call_details
         if details.method not in self._methods:
             return continuation(details, request)
+        request = _identified(details.method, request)
         attempts = _Attempts(self._seconds, details.timeout)
         while True:
             outcome = continuation(details._replace(timeout=attempts.begin()), request)
@@ -85,8 +101,10 @@ class AsyncRetryInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """Make the call, and repeat it if that can help."""
         details = client_call_details
-        if _text(details.method) not in self._methods:
+        method = _text(details.method)
+        if method not in self._methods:
             return await continuation(details, request)
+        request = _identified(method, request)
         attempts = _Attempts(self._seconds, details.timeout)
         while True:
             call = await continuation(details._replace(timeout=attempts.begin()), request)
