@@ -8,6 +8,7 @@ import json
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -384,6 +385,38 @@ async def test_deletions_that_the_files_of_an_index_lack_are_not_forgotten(
             await check(later, 20)
             await later.upsert(PASSAGES, rows(0, 10), partition=PARTITION)
             assert later._open_engine.deletions(PASSAGES.name) == 0
+
+
+async def test_no_file_is_replaced_while_an_index_takes_in_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flush before that gives Lite's background work something to merge, and merged files are removed."""
+    path = tmp_path / "a.db"
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(PASSAGES, rows(0, 10), partition=PARTITION)
+    async with crashed(store):
+        later = new_store(path)
+        fill, excluded = SearchIndex.fill, []
+
+        def try_lock() -> bool:
+            lock = later._open_engine._database.get_collection(PASSAGES.name)._maintenance_lock
+            free: bool = lock.acquire(blocking=False)
+            if free:
+                lock.release()
+            return free
+
+        def watched(index: SearchIndex, *arguments: Any) -> None:
+            with ThreadPoolExecutor(1) as other:
+                excluded.append(not other.submit(try_lock).result())
+            fill(index, *arguments)
+
+        monkeypatch.setattr(SearchIndex, "fill", watched)
+        await later.open([RECORDS, PASSAGES])
+        await check(later, 10)
+        await later.close()
+    assert excluded
+    assert all(excluded)
 
 
 async def test_a_deletion_that_only_the_index_kept_over_a_power_cut_is_not_in_it(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import ctypes
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -214,10 +214,14 @@ class Engine:
         """Return the number of a collection's last write."""
         return private.last_write(self._database.get_collection(name))
 
+    def keeping_files(self, name: str) -> AbstractContextManager[object]:
+        """Keep the background work from replacing a collection's files."""
+        return private.maintenance_lock(self._database.get_collection(name))
+
     def changes_since(
         self, collection: Collection, since: int, columns: Sequence[str]
     ) -> Iterator[tuple[str, Iterable[Chunk], list[str]]]:
-        """Read what was written after a write, and is in files (see `private.changes_since`)."""
+        """Read what was written after a write, within `keeping_files` (see `private.changes_since`)."""
         found = self._database.get_collection(collection.name)
         words = WORDS if has_words(collection) else ""
         return private.changes_since(found, since, columns, collection.vector, words)

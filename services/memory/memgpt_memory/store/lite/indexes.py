@@ -84,7 +84,7 @@ class SearchIndexes:
         """Add what was written after the last write that an index covers."""
         last_write = engine.flush(collection.name)
         columns = sorted(index.columns - {collection.key})
-        with disk_errors(self._path, collection):
+        with disk_errors(self._path, collection), engine.keeping_files(collection.name):
             for partition, chunks, dead in engine.changes_since(collection, index.covered, columns):
                 index.fill(partition, chunks, dead)
             index.finish_filling(last_write)

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -275,10 +275,15 @@ def settle(database: MilvusLite) -> None:
         collection._wait_for_bg()
 
 
+def maintenance_lock(collection: Collection) -> AbstractContextManager[object]:
+    """Return the lock that keeps the background work of a collection out."""
+    return cast("AbstractContextManager[object]", collection._maintenance_lock)
+
+
 def maintenance_locks(database: MilvusLite) -> Iterator[AbstractContextManager[object]]:
     """Return the locks that keep the background work of every collection out."""
     for collection in list(database._collections.values()):
-        yield collection._maintenance_lock
+        yield maintenance_lock(collection)
 
 
 class _SlimSegment(Segment):  # type: ignore[misc]
@@ -478,6 +483,8 @@ def changes_since(
     collection: Collection, since: int, columns: Sequence[str], vector: str, words: str
 ) -> Iterator[tuple[str, Iterable[Chunk], list[str]]]:
     """Read what was written after a write, partition by partition; the log must be flushed.
+
+    Hold `maintenance_lock`: the background work removes the files that it merges, as it does after a flush.
 
     Args:
         collection: The collection to read.
