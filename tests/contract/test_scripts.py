@@ -24,7 +24,10 @@ from tests.support.privileges import unprivileged
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ("setup", "uv", "demo")
 BASH_SCRIPTS = (*(f"scripts/{name}" for name in (*SCRIPTS, "lint", "lock", "store_fixture")), ".ci/run", "Makefile")
-"""Those for developers may use GNU's tools, but not a newer bash; `tests/compose/prove` is for Linux only."""
+"""Those for developers may use GNU's tools, but not a newer bash."""
+
+LINUX_SCRIPTS = ("deploy/ollama/serve.sh", "tests/compose/prove")
+"""Those that only run on Linux."""
 
 BASH = shutil.which("bash3.2") or shutil.which("bash") or "bash"
 
@@ -110,7 +113,7 @@ def test_every_script_is_looked_at() -> None:
     files = [file for folder in folders for file in (ROOT / folder).rglob("*") if "node_modules" not in file.parts]
     begins = {file.relative_to(ROOT).as_posix(): first_line(file) for file in files if file.is_file()}
     scripts = {name for name, line in begins.items() if re.match(rb"#!.*\b(ba)?sh$", line.strip())}
-    assert scripts == {*BASH_SCRIPTS, "tests/compose/prove"} - {"Makefile"}
+    assert scripts == {*BASH_SCRIPTS, *LINUX_SCRIPTS} - {"Makefile"}
 
 
 class Checkout:

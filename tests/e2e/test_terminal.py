@@ -157,24 +157,20 @@ def test_weak_hits_are_said_to_be_weak(home: Home) -> None:
     assert weak in " ".join(rest.split())
 
 
-@pytest.mark.parametrize("width", [40, 120])
-def test_hits_are_shortened_around_their_highlighted_matches(home: Home, width: int) -> None:
+def test_hits_are_shortened_around_their_highlighted_matches(home: Home) -> None:
     filler = "Nothing of the kind stands in any of these sentences. "
     (home.folder / "note.txt").write_text(f"{filler * 12}Bees make honey from nectar; 蜜蜂采蜜很忙。 {filler * 12}")
     assert home.run("load", "note.txt", "--name", "bees").returncode == 0
-    with home.terminal("search", "honey 蜜蜂", "--source", "bees", width=width) as search:
+    with home.terminal("search", "honey 蜜蜂", "--source", "bees", width=40) as search:
         screen = " ".join(search.wait_end().split())
         assert search.highlighted() == ["honey", "蜜蜂"]
     assert "Bees make honey from nectar" in screen
     assert "…" in screen.partition("Bees")[0], "it begins near the match"
     assert len(screen) < 1000, "and ends near it"
-    with home.terminal("search", "honey", "--source", "bees", "--full", width=width) as search:
+    with home.terminal("search", "honey", "--source", "bees", "--full", width=40) as search:
         screen = " ".join(search.wait_end().split())
         assert search.highlighted() == ["honey"]
     assert screen.count("Nothing of the kind") == 24
-    piped = home.run("search", "honey", "--source", "bees").stdout
-    assert "\x1b" not in piped
-    assert piped.count("Nothing of the kind") == 24
 
 
 def test_the_help_is_in_the_order_of_use(home: Home) -> None:
