@@ -211,3 +211,11 @@ def test_the_only_call_of_an_answer_stays_if_the_fact_is_known() -> None:
     arguments = {"name": "human", "content": "The user lives in Berlin."}
     found = read([delta(tool_calls=[made("core_memory_append", json.dumps(arguments))])], request)
     assert calls(found) == [("core_memory_append", arguments)]
+
+
+@pytest.mark.parametrize("line", ["", "The user lives in Berlin."])
+def test_the_only_call_of_an_answer_in_json_stays_if_the_fact_is_known(line: str) -> None:
+    request = ModelRequest([Message(Role.SYSTEM, ""), *saved("The user lives in Berlin.")], BUILT_IN)
+    call = {"function": "core_memory_append", "arguments": {"name": "human", "content": "The user lives in Berlin."}}
+    found = read([delta(content=json.dumps({"new_about_user": line, "call": call}))], request, as_json=True)
+    assert calls(found) == [("core_memory_append", call["arguments"])]

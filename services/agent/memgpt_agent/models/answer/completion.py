@@ -83,7 +83,8 @@ def _without_copies(calls: Sequence[RawCall], answer: Answer, request: ModelRequ
         return calls
     earlier = [message.function_call for message in request.messages if message.function_call is not None]
     known = {_content(call.arguments) for call in earlier if call.name == CORE_MEMORY_APPEND.name}
-    return [c for c in calls if c.name != CORE_MEMORY_APPEND.name or _content(c.arguments) not in known]
+    kept = [c for c in calls if c.name != CORE_MEMORY_APPEND.name or _content(c.arguments) not in known]
+    return kept or calls[-1:]  # what the model called is its answer, though it says the same again
 
 
 def _content(arguments: str) -> str:
