@@ -300,8 +300,9 @@ class OpenAIModel:
                     raise
                 _log.info("model_request_adapted", model=name, change=changed, quote=error.refusal.quote)
                 continue
-            whole = is_whole(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
-            if not dialect.believes(marked=marked or bool(answer.finish), whole=whole):
+            marked = marked or bool(answer.finish)
+            whole = marked or is_whole(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
+            if not dialect.believes(marked=marked, whole=whole):
                 raise EndpointError(Refusal(Meaning.UNAVAILABLE, 200, "", "half of an answer"))
             return self._counted(request, answer)
         raise EndpointError(Refusal(Meaning.REFUSED, 400, "", "every option of the request"))

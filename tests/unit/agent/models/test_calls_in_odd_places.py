@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.domain import FunctionCall, Message, Role
 from memgpt_agent.functions import BUILT_IN, Function, Parameter
-from memgpt_agent.models.answer.answer import MalformedError
-from memgpt_agent.models.answer.completion import completion
+from memgpt_agent.models.answer.answer import Answer, MalformedError
+from memgpt_agent.models.answer.completion import completion, is_whole
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
 from memgpt_agent.models.base import Completion, ModelRequest
@@ -219,3 +220,22 @@ def test_the_only_call_of_an_answer_in_json_stays_if_the_fact_is_known(line: str
     call = {"function": "core_memory_append", "arguments": {"name": "human", "content": "The user lives in Berlin."}}
     found = read([delta(content=json.dumps({"new_about_user": line, "call": call}))], request, as_json=True)
     assert calls(found) == [("core_memory_append", call["arguments"])]
+
+
+@pytest.mark.parametrize("place", ["content", "parsed", "tool_calls"])
+def test_an_object_that_is_too_deep_to_be_written_is_no_answer(place: str) -> None:
+    """A parser may have read it with more of the stack left."""
+    deep: dict[str, object] = {}
+    for _ in range(sys.getrecursionlimit()):
+        deep = {"a": deep}
+    with pytest.raises(MalformedError, match="nested too deeply"):
+        read([delta(None, **{place: [made(arguments=deep)] if place == "tool_calls" else deep})])
+
+
+def test_a_text_that_is_too_deep_to_be_read_is_no_answer() -> None:
+    """At some of these depths it can be read, but not be written."""
+    for depth in range(sys.getrecursionlimit() - 100, sys.getrecursionlimit()):
+        text = '{"function": "send_message", "arguments": ' + '{"a": ' * depth + "1" + "}" * (depth + 1)
+        with suppress(MalformedError):
+            completion(Answer(text), question(), as_json=True)
+        is_whole(Answer(text), question(), as_json=True)

@@ -58,7 +58,10 @@ def is_whole(answer: Answer, request: ModelRequest, *, as_json: bool) -> bool:
     """Whether an answer without a mark at its end holds complete calls; a text may have been cut off anywhere."""
     if answer.calls:
         return all(not raw.arguments.strip() or read_object(raw.arguments) is not None for raw in answer.calls)
-    return bool(_written(answer, FunctionNames(request.functions), as_json=as_json).calls)
+    try:
+        return bool(_written(answer, FunctionNames(request.functions), as_json=as_json).calls)
+    except RecursionError:
+        return True  # `completion` rejects it
 
 
 def _written(answer: Answer, names: FunctionNames, *, as_json: bool) -> TextCalls:

@@ -76,11 +76,17 @@ class AnswerReader:
         """Add a chunk of the answer, as decoded JSON.
 
         Raises:
-            MalformedError: The answer is too long, or repeats itself.
+            MalformedError: The answer is too long, is nested too deeply, or repeats itself.
         """
+        try:
+            self._chunk(chunk)
+        except RecursionError:  # a value that could be read may be too deep to be written
+            raise MalformedError("it is nested too deeply", self.answer()) from None
+
+    def _chunk(self, chunk: object) -> None:
         if isinstance(chunk, list):
             for one in chunk:
-                self.chunk(one)
+                self._chunk(one)
         if not isinstance(chunk, dict):
             return
         chunk = _unwrapped(chunk)
