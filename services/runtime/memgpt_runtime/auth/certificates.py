@@ -66,7 +66,7 @@ def certificate_expiry(auth_context: Mapping[str, Iterable[bytes]]) -> float | N
 def _expiry(pem: bytes) -> float | None:
     try:
         return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
-    except ValueError:  # the TLS library, which accepted the certificate, is less strict
+    except (ValueError, x509.InvalidVersion):  # the TLS library, which accepted the certificate, is less strict
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from itertools import permutations
 from pathlib import Path
@@ -59,6 +60,14 @@ def test_the_expiry_of_a_certificate(tmp_path: Path) -> None:
     assert (
         certificate_expiry({"x509_pem_cert": [b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"]}) is None
     )
+
+
+def test_a_certificate_of_an_odd_version_has_no_known_expiry(tmp_path: Path) -> None:
+    der = ssl.PEM_cert_to_DER_cert(Authority(tmp_path).issue("client").cert.read_text())
+    version_3, version_2 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"
+    assert version_3 in der
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(version_3, version_2, 1))
+    assert certificate_expiry({"x509_pem_cert": [pem.encode()]}) is None
 
 
 def test_names_of_a_connection() -> None:
