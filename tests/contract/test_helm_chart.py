@@ -215,14 +215,17 @@ def test_only_the_services_reach_memory(chart: Chart) -> None:
 def test_only_memory_reaches_milvus(chart: Chart) -> None:
     manifests = chart.render(CHART / "ci" / "production-values.yaml")
     (policy,) = (each for each in manifests if each["metadata"]["namespace"] == "milvus")
-    grpc_rule, metrics = policy["spec"]["ingress"]
+    grpc_rule, metrics_rule = policy["spec"]["ingress"]
     own, memory = grpc_rule["from"]
     assert own["podSelector"] == policy["spec"]["podSelector"]
     assert memory["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "default"}
     pods = {name: each["spec"]["template"]["metadata"]["labels"] for name, each in deployments(manifests).items()}
     selected = memory["podSelector"]["matchLabels"].items()
     assert [name for name, labels in pods.items() if selected <= labels.items()] == ["memory"]
-    assert metrics == {"ports": [{"port": 9091}]}
+    (prometheus,) = metrics_rule["from"]
+    assert prometheus["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    assert metrics_rule["ports"] == [{"port": 9091}]
+    assert "from" in grpc_rule
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
