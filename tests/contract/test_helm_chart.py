@@ -296,6 +296,8 @@ def test_anonymous_callers_only_if_told(chart: Chart) -> None:
         ("embedding.kind=onnx", "embedding.volume is required"),
         ("embedding.path=../model", "path"),
         ("loader.ocrLanguages=eng deu", "ocrLanguages"),
+        ("loader.spoolSize=5Gi", "raise loader.resources.limits.ephemeral-storage"),
+        ("loader.resources.limits.ephemeral-storage=4G", "raise loader.resources.limits.ephemeral-storage"),
     ],
 )
 def test_wrong_values_are_refused_by_name(chart: Chart, setting: str, problem: str) -> None:

@@ -87,6 +87,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* The Deployment of a service: a dict of root, service, replicas, strategy, env, volume and
      models (sources of volumes). */}}
+{{/* The bytes of a quantity; a very large number if its unit is rare. */}}
+{{- define "memgpt.bytes" -}}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- $number := regexFind "^[0-9.]+" (toString .) }}
+{{- mulf (float64 $number) (get $units (trimPrefix $number (toString .)) | default 1e30) }}
+{{- end }}
+
 {{- define "memgpt.deployment" -}}
 {{- $values := get .root.Values .service }}
 apiVersion: apps/v1
