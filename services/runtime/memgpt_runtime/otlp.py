@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from memgpt.config import ConfigError, ServerSettings
 
@@ -55,7 +56,7 @@ def start_traces(
     resource = Resource(attributes).merge(Resource.create({})) if _named(env) else Resource.create(attributes)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     # http_proxy in the environment is meant for the Internet, where no collector is called in plaintext.
-    channel_options: Any = None if _endpoint(settings, env).startswith("https://") else (("grpc.enable_http_proxy", 0),)
+    channel_options: Any = (("grpc.enable_http_proxy", 0),) if _in_plaintext(settings, env) else None
     exporter = OTLPSpanExporter(endpoint=settings.traces_endpoint or None, channel_options=channel_options)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = provider.get_tracer("memgpt", attributes["service.version"])
@@ -78,9 +79,15 @@ def _switched_off(env: Mapping[str, str]) -> bool:
     return env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none"
 
 
-def _endpoint(settings: ServerSettings, env: Mapping[str, str]) -> str:
-    variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    return settings.traces_endpoint or next((env[name] for name in variables if env.get(name)), "")
+def _in_plaintext(settings: ServerSettings, env: Mapping[str, str]) -> bool:
+    """Return whether the exporter calls the collector without TLS, which it also decides by its variables."""
+    endpoint = settings.traces_endpoint or _first(env, "ENDPOINT") or "http://localhost:4317"
+    scheme, insecure = urlsplit(endpoint).scheme, _first(env, "INSECURE")
+    return scheme != "https" and (insecure.lower() == "true" if insecure else scheme == "http")
+
+
+def _first(env: Mapping[str, str], name: str) -> str:
+    return env.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
 
 
 def _named(env: Mapping[str, str]) -> bool:

@@ -6,11 +6,15 @@ import subprocess
 import sys
 import time
 from contextvars import copy_context
+from functools import partial
+from typing import Any
 
+import grpc
 import pytest
 from memgpt.config import ConfigError, ServerSettings
 from memgpt_runtime import context, otlp, tracing
 from memgpt_runtime.otlp import start_traces
+from opentelemetry.exporter.otlp.proto.grpc import exporter
 
 from tests.support.otlp_collector import OtlpCollector
 from tests.support.ports import free_port
@@ -78,6 +82,40 @@ def test_the_environments_proxy_is_not_for_a_collector_in_the_cluster(monkeypatc
             pass
         stop()
         assert collector.raw
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "variables", "proxied"),
+    [
+        ("", {}, False),
+        ("http://collector:4317", {}, False),
+        ("collector:4317", {"OTEL_EXPORTER_OTLP_INSECURE": "true"}, False),
+        ("", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4317"}, False),
+        ("collector.example.com:4317", {}, True),
+        ("", {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector.example.com:4317"}, True),
+        ("https://collector.example.com", {"OTEL_EXPORTER_OTLP_INSECURE": "true"}, True),
+        ("http://collector.example.com:4317", {"OTEL_EXPORTER_OTLP_TRACES_INSECURE": "false"}, True),
+    ],
+)
+def test_the_environments_proxy_is_for_a_collector_over_tls(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, variables: dict[str, str], proxied: bool
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    given: dict[str, Any] = {}
+    for kind in ("insecure_channel", "secure_channel"):
+        monkeypatch.setattr(exporter, kind, partial(_channel, given, kind))
+    stop = start_traces("agent", ServerSettings(traces="otlp", traces_endpoint=endpoint), variables)
+    assert stop is not None
+    stop()
+    ((kind, options),) = given.items()
+    assert kind == ("secure_channel" if proxied else "insecure_channel")
+    assert (("grpc.enable_http_proxy", 0) in options) is not proxied
+
+
+def _channel(given: dict[str, Any], kind: str, target: str, *args: Any, **more: Any) -> grpc.Channel:
+    given[kind] = more["options"]
+    return grpc.insecure_channel(target)
 
 
 def test_only_services_of_the_suite_get_principal_and_baggage() -> None:
