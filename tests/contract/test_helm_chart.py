@@ -183,6 +183,16 @@ def test_spans_name_their_pod(chart: Chart) -> None:
                 assert environment[value[2:-1]]["valueFrom"]["fieldRef"]
 
 
+def test_own_attributes_of_spans_take_the_place_of_the_charts(chart: Chart) -> None:
+    """Kubernetes refuses a variable that is listed twice, on server-side apply."""
+    options = ("--set", "traces.enabled=true", "--set", "agent.env.OTEL_RESOURCE_ATTRIBUTES=team=a")
+    done = chart.run("template", "memgpt", CHART, "--kube-version", "1.34.0", *options)
+    manifests = [each for each in yaml.safe_load_all(done.stdout) if each]
+    (container,) = deployments(manifests)["agent"]["spec"]["template"]["spec"]["containers"]
+    values = [each["value"] for each in container["env"] if each["name"] == "OTEL_RESOURCE_ATTRIBUTES"]
+    assert values == ["team=a"]
+
+
 def test_a_local_transformer_is_mounted_for_memory_alone(chart: Chart) -> None:
     for service, deployment in deployments(chart.render(CHART / "ci" / "transformer-values.yaml")).items():
         pod = deployment["spec"]["template"]["spec"]

@@ -77,8 +77,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: K8S_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: K8S_POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 - {name: K8S_NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+{{- if not (hasKey (get .root.Values .service).env "OTEL_RESOURCE_ATTRIBUTES") }}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: {{ printf "service.namespace=%s,service.instance.id=$(K8S_POD_UID),k8s.namespace.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME),k8s.container.name=%s" .root.Release.Name .root.Release.Namespace .service | quote }}
+{{- end }}
 {{- end }}
 {{- range $name, $value := (get .root.Values .service).env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
