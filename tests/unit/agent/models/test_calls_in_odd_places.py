@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ from memgpt_agent.models.answer.answer import Answer, MalformedError
 from memgpt_agent.models.answer.completion import completion, is_whole
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
+from memgpt_agent.models.answer.text_calls import calls_in
 from memgpt_agent.models.base import Completion, ModelRequest
 
 from tests.unit.agent.models.asking import Sink, calls, question
@@ -239,3 +241,11 @@ def test_a_text_that_is_too_deep_to_be_read_is_no_answer() -> None:
         with suppress(MalformedError):
             completion(Answer(text), question(), as_json=True)
         is_whole(Answer(text), question(), as_json=True)
+
+
+@pytest.mark.parametrize("begun", ["<function=send_message>", "<function=send_message><parameter=x>", "send_message("])
+def test_many_calls_without_an_end_are_read_in_linear_time(begun: str) -> None:
+    text = (begun * 100_000)[:100_000]
+    used = time.process_time()
+    assert not calls_in(text, FunctionNames(BUILT_IN)).calls
+    assert time.process_time() - used < 10  # the first took 20 s, the others minutes

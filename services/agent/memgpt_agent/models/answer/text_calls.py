@@ -53,10 +53,11 @@ _TAG = re.compile(
 _TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_call)>|\Z")
 _PARAMETER = re.compile(
     r"<[\w｜|:]*?(?P<tag>param(?:eter)?)(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>"
-    r"(?P<value>.*?)</[\w｜|:]*?(?P=tag)>"
-    r"|<arg_key>\s*(?P<glm>[\w.\-]{1,80})\s*</arg_key>\s*<arg_value>(?P<glm_value>.*?)</arg_value>",
-    re.DOTALL,
+    r"|<arg_key>\s*(?P<glm>[\w.\-]{1,80})\s*</arg_key>\s*<(?P<glm_tag>arg_value)>"
 )
+_PARAMETER_END = {tag: re.compile(rf"</[\w｜|:]*?{tag}>") for tag in ("param", "parameter")} | {
+    "arg_value": re.compile("</arg_value>")
+}
 _CDATA = re.compile(r"\A\s*<!\[CDATA\[(.*)\]\]>\s*\Z", re.DOTALL)
 _GEMMA = re.compile(
     r"call:(?P<name>[\w.\-]{1,80})(?P<body>\{.*?\})(?=\s*(?:<end_function_call>|<tool_call\|>|<\|tool_response>|call:|\Z))",
@@ -219,9 +220,18 @@ def _found(text: str, names: FunctionNames) -> Iterator[_Found]:
             continue
         # A word is skipped as a whole; a bracket without a value may have one inside.
         place = anchor.end()
-        budget -= len(text) - place if anchor[0] in "{[" else 0
+        budget -= _cost(text, anchor.start(), names)
         if budget < 0:
             return
+
+
+def _cost(text: str, place: int, names: FunctionNames) -> int:
+    """Return how many characters an attempt to read a call at a place may have read."""
+    if text[place] in "{[" or _tag(text, place, names) is not None:
+        return len(text) - place
+    word = _WORD.match(text, place)
+    called = word is not None and text[word.end() : word.end() + 1] == "(" and names.known(word[0])
+    return min(len(text) - place, _MAX_PYTHON) if called else 0
 
 
 def _at(text: str, place: int, names: FunctionNames) -> _Found | None:
@@ -235,12 +245,10 @@ def _at(text: str, place: int, names: FunctionNames) -> _Found | None:
 
 def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
     """Find ``<function=NAME>`` or ``<invoke name="NAME">``, with a tag for each parameter or with JSON inside."""
-    match = _TAG.match(text, place)
-    name = names.known(match["name"] or match["glm"] or "") if match else ""
-    if match is not None and match["own"] in names.by_name:
-        name = match["own"]
-    if match is None or not name:
+    tag = _tag(text, place, names)
+    if tag is None:
         return None
+    match, name = tag
     ends = re.compile(f"</{name}>") if match["own"] else _TAG_END
     end = ends.search(text, match.end())
     if match["own"] and end is None:
@@ -254,12 +262,21 @@ def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
     return _Found(place, end.end() if end else len(text), (RawCall(name, envelopes.dumps(values)),))
 
 
+def _tag(text: str, place: int, names: FunctionNames) -> tuple[re.Match[str], str] | None:
+    """Return the tag of a function at a place, and the function's name."""
+    match = _TAG.match(text, place)
+    if match is None:
+        return None
+    name = names.known(match["name"] or match["glm"] or "")
+    if match["own"] in names.by_name:
+        name = match["own"]
+    return (match, name) if name else None
+
+
 def _parameters(body: str, function: Function) -> dict[str, object]:
     """Return the arguments inside of a tag: in a tag for each, or as JSON."""
     values: dict[str, object] = {}
-    for parameter in _PARAMETER.finditer(body):
-        key = parameter["key"] or parameter["glm"]
-        value = parameter["value"] if parameter["key"] else parameter["glm_value"]
+    for key, value in _tagged_parameters(body):
         values[key] = _typed(function, key, value)
     if not values and "{" in body.partition("<")[0]:
         try:
@@ -274,6 +291,20 @@ def _parameters(body: str, function: Function) -> dict[str, object]:
             if found and closed:
                 values[key] = _typed(function, key, value)
     return values
+
+
+def _tagged_parameters(body: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and texts of the parameters that have a tag each."""
+    place, endless = 0, set()
+    while (begin := _PARAMETER.search(body, place)) is not None:
+        place, tag = begin.end(), begin["tag"] or begin["glm_tag"]
+        # Where one has no end, neither have those after it: each would be looked for in all that is left.
+        end = _PARAMETER_END[tag].search(body, place) if tag not in endless else None
+        if end is None:
+            endless.add(tag)
+            continue
+        yield begin["key"] or begin["glm"], body[place : end.start()]
+        place = end.end()
 
 
 def _typed(function: Function, key: str, text: str) -> object:
@@ -433,7 +464,7 @@ def _python(text: str, place: int, paren: int, name: str, names: FunctionNames) 
     if not _PYTHON_BEFORE.search(before):
         return None
     end = _closing(text, paren)
-    if end < 0 or end - paren > _MAX_PYTHON:
+    if end < 0:
         return None
     try:
         tree = ast.parse("f" + text[paren : end + 1], mode="eval").body
@@ -469,9 +500,9 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _closing(text: str, paren: int) -> int:
-    """Return where the bracket at ``paren`` is closed, outside of strings; -1 if it is not."""
+    """Return where the bracket at ``paren`` is closed, outside of strings; -1 if it is not, or too far away."""
     depth, quote, place = 0, "", paren
-    while place < len(text):
+    while place < min(len(text), paren + _MAX_PYTHON):
         char = text[place]
         if quote:
             if char == "\\":
