@@ -13,7 +13,7 @@ export function setTimeoutHeader(header: Headers, milliseconds: number): void {
   }
 }
 
-/** Write the timeout of a call anew: Connect writes milliseconds as the caller gave them, such as `0.5m`. @internal */
+/** Round the timeout of a call up: Connect writes milliseconds as the caller gave them, such as `0.5m`. @internal */
 export function roundTimeout(header: Headers): void {
   const given = header.get(HEADER);
   if (given?.endsWith("m") === true) setTimeoutHeader(header, Number(given.slice(0, -1)));

@@ -510,7 +510,7 @@ def test_escapes_of_properties_are_letters() -> None:
     assert read_bytes(source.encode(), "a.txt").text == source
 
 
-def test_escapes_of_properties_are_no_control_characters() -> None:
+def test_escapes_of_properties_are_not_control_characters() -> None:
     source = "reset=\\u0000\\u0007\\u001b\\uffffdone\n"
     assert read_bytes(source.encode(), "a.properties").text == "reset=done\n"
 

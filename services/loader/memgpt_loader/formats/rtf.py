@@ -181,7 +181,7 @@ def _ends_of_groups(data: bytes) -> dict[int, int]:
 
 
 def _with_links(data: bytes) -> bytes:
-    """Write the targets of links behind their words, as in Markdown."""
+    """Write the targets of links after their words, as in Markdown."""
     pieces: list[bytes] = []
     at = 0
     for match in _LINK.finditer(data):

@@ -78,7 +78,7 @@ def _areas(annotation: Any) -> list[tuple[float, float, float, float]]:
 
 
 def with_addresses(text: str, links: Iterable[PageLink]) -> tuple[str, list[str]]:
-    """Write the addresses of links behind their words, as in Markdown.
+    """Write the addresses of links after their words, as in Markdown.
 
     Returns:
         The text, and the links whose words are not in it, such as those of pictures.
