@@ -196,6 +196,7 @@ async def test_base64_although_float_was_asked_for(scripted_llm: Start, encode: 
         (response([ONE, [*TWO[:-1], float("nan")]]), "NaN"),
         (response([ONE, [*TWO[:-1], None]]), "NaN"),
         (response([ONE, [*TWO[:-1], "x"]]), "other than numbers"),
+        (response([ONE, [*TWO[:-1], 10**400]]), "other than numbers"),
         (response([ONE, "&&&"]), "base64"),
         (response([[ONE, ONE], [TWO, TWO]]), "mean pooling"),
         (json.dumps({"data": [{"index": 0, "embedding": ONE}, {"index": 2, "embedding": TWO}]}), "indices"),

@@ -87,7 +87,7 @@ def _vector(value: object) -> Numbers:
         value = _from_base64(value)
     try:
         vector: Numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UnusableResponseError("returned something other than numbers") from None
     if vector.ndim == 2 and len(vector) == 1:
         vector = vector[0]
