@@ -249,3 +249,12 @@ def test_many_calls_without_an_end_are_read_in_linear_time(begun: str) -> None:
     used = time.process_time()
     assert not calls_in(text, FunctionNames(BUILT_IN)).calls
     assert time.process_time() - used < 10  # the first took 20 s, the others minutes
+
+
+@pytest.mark.parametrize("blank", [" ", "; "])
+def test_blank_space_beside_a_call_is_skipped_in_linear_time(blank: str) -> None:
+    used = time.process_time()
+    found = calls_in(f"{json.dumps(ANSWER)} All {blank * 50_000}done{blank}", FunctionNames(BUILT_IN))
+    assert found.thought.startswith("I greet.\nAll")
+    assert found.thought.endswith("done")
+    assert time.process_time() - used < 5  # it took more than 15 s

@@ -74,8 +74,9 @@ _ACTION = re.compile(r"^Action\s*:\s*\Z", re.MULTILINE)
 _ACTION_INPUT = re.compile(r"\s*^Action Input\s*:[ \t]*[\"']?(?P<text>[^\s{\[\"'`][^\n]*?)[\"']?[ \t]*$", re.MULTILINE)
 """An input in words, for a function with one argument."""
 _MARKUP = re.compile(
-    r"</?[|｜]?/?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|[\[\];,\s)]+\Z|\A[\s,;\[\]]+"
+    r"</?[|｜]?/?[\w ▁:｜|\-]{2,60}[|｜]?>|\[/?[A-Z_]{3,20}\]|```\w*|functools(?=\s*\[?)|<function=|Action(?: Input)?\s*:|\bto=functions?\b|\A[\s,;\[\]]+"
 )
+_TAIL = re.compile(r"(?<![\[\];,\s)])[\[\];,\s)]+\Z")
 _SPELLINGS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("]<]minimax[>[", re.compile(r"\]<\]minimax\[>\["), ""),
     (":opensource>", re.compile(r"(?<=\w):opensource(?=>)"), ""),
@@ -127,7 +128,7 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
     around: list[str] = []
     place = 0
     for found in _found(text, names):
-        between = _MARKUP.sub(" ", text[place : found.start])
+        between = _plain(text[place : found.start])
         if contiguous and calls and _PROSE.search(between):
             break
         around.append(between)
@@ -139,11 +140,16 @@ def calls_in(text: str, names: FunctionNames, *, contiguous: bool = False) -> Te
     if not calls:
         return TextCalls()
     if not contiguous:
-        around.append(_MARKUP.sub(" ", text[place:]))
+        around.append(_plain(text[place:]))
     beside = " ".join(" ".join(around).split()) if not contiguous else ""
     return TextCalls(
         tuple(calls[:_MAX_CALLS]), "\n".join(filter(None, (*thoughts, beside if _PROSE.search(beside) else "")))
     )
+
+
+def _plain(text: str) -> str:
+    """Return the text beside calls without its markup."""
+    return _TAIL.sub(" ", _MARKUP.sub(" ", text))
 
 
 def unfold(raw: RawCall, names: FunctionNames) -> TextCalls:
