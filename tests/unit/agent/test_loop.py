@@ -819,7 +819,7 @@ async def test_a_repeated_summary_that_failed_says_so() -> None:
     refuse_steps(memory, errors.InvalidArgument(Reason.INVALID_FIELD, "too large"))
     with pytest.raises(errors.InvalidArgument, match="too large"):
         await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
-    with pytest.raises(errors.FailedPrecondition, match="too large"):
+    with pytest.raises(errors.FailedPrecondition, match="too large; send another request with a new id"):
         await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
 
 

@@ -182,7 +182,9 @@ class TurnLoop:
         """Return the result of a summary that has ended elsewhere."""
         if turn.state is not TurnState.COMPLETED:
             raise reasons.wrong_state(
-                f"the summary was not made: {turn.reason}", resource="turn", state=turn.state.value.upper()
+                f"the summary was not made: {turn.reason.rstrip('.')}; send another request with a new id",
+                resource="turn",
+                state=turn.state.value.upper(),
             )
         after = await self._memory.load_context(before.agent.agent_id)
         kept = {message.sequence for message in after.messages}
