@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -152,3 +153,15 @@ def test_a_future_is_returned_at_once() -> None:
     finally:
         release.set()
         server.stop(None).wait()
+
+
+def test_an_attempt_that_reached_no_server_shows_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries of a server whose network drops packets would renew themselves."""
+    monkeypatch.setattr(_unary_retry, "LONG_SECONDS", 0.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        with open_channel(f"127.0.0.1:{silent.getsockname()[1]}", retry_seconds=0.5) as channel:
+            unary: Any = channel.unary_unary(f"/{AGENT}/GetAgent")
+            with pytest.raises(grpc.RpcError) as caught:
+                unary(b"")
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Collection
 from typing import Any
@@ -18,6 +19,9 @@ from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
 LONG_SECONDS = 10.0
 """Seconds after which an attempt that breaks shows that the service was at work: proxies end calls after 15 s or more,
 and the next attempt joins the work or waits for its end."""
+
+_UNCONNECTED = re.compile("connections to all backends failing|failed to connect to all addresses")
+"""What gRPC says of a call that reached no server, which takes 20 s if the network drops packets."""
 
 _NAMES_AN_EARLIER_REQUEST = "/CancelTurn"
 
@@ -43,11 +47,11 @@ class _Attempts:
 
     def pause(self, error: Any) -> float | None:
         """Return the seconds to wait before the next attempt; None if `error` is final."""
-        if time.monotonic() - self._began > LONG_SECONDS:
-            self._policy.renew()
         if not isinstance(error, grpc.RpcError):
             return None  # of the caller's own token supplier
         failure = from_rpc_error(error)
+        if time.monotonic() - self._began > LONG_SECONDS and not _UNCONNECTED.search(str(error.details())):
+            self._policy.renew()
         if not (isinstance(failure, Unavailable) and is_resumable(failure)):
             return None
         try:
