@@ -126,7 +126,7 @@ async def test_what_is_deleted_while_it_is_listed_is_left_out(
             await memory.profiles.PutProfile(request)
         records = memory.core().loads._records
         with monkeypatch.context() as patch:
-            patch.setattr(records, "bodies", found := Gate(records.bodies))
+            patch.setattr(records, "in_order", found := Gate(records.in_order))
             listing = memory.sources.ListLoadRecords(source_service_pb2.ListLoadRecordsRequest())
             await found.reached.wait()
             await delete_source(memory, sources[0])

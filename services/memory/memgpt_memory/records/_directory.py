@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -36,7 +36,7 @@ class _Listing:
         return self._ids
 
     def ordered(self, by: str) -> Sequence[str]:
-        """Return the ids in order of a field of their bodies, which never changes."""
+        """Return the ids in order of a field of their bodies that is unique and never changes."""
         if self._by != by:
             self._by = by
             self._ordered = sorted(self.bodies, key=self._place)
@@ -51,8 +51,11 @@ class _Listing:
                 insort(self._ordered, id_, key=self._place)
 
     def forget(self, id_: str) -> None:
-        if self.bodies.pop(id_, None) is not None:
-            self._ids, self._by = None, ""
+        if id_ in self.bodies:
+            self._ids = None
+            if self._by:  # in place: what a caller was given stays in step with the bodies
+                del self._ordered[bisect_left(self._ordered, self._place(id_), key=self._place)]
+            del self.bodies[id_]
 
     def _place(self, id_: str) -> str:
         return str(self.bodies[id_][self._by])

@@ -121,7 +121,7 @@ class Records:
         return await self._directory.bodies(kind, tenant)
 
     async def in_order(self, kind: str, tenant: str, by: str) -> tuple[Sequence[str], Mapping[str, Body]]:
-        """Return the keys of the same rows in order of a field that never changes, and their bodies by key."""
+        """Return the keys of the same rows in order of a field that is unique and never changes, and their bodies."""
         return await self._directory.in_order(kind, tenant, by)
 
     async def kinds(self, tenant: str) -> list[RecordKind]:
