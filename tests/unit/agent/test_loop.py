@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from memgpt_agent import envelopes
@@ -28,6 +30,7 @@ from memgpt_agent.loop.events import (
 )
 from memgpt_agent.loop.settings import LoopSettings
 from memgpt_agent.loop.turn_loop import TurnLoop
+from memgpt_agent.memory.port import TurnEvent
 from memgpt_agent.models.base import BadAnswerError, Completion, ContextOverflowError, ModelRequest, Sink
 from memgpt_agent.remote_tools.description import describe
 from memgpt_agent.remote_tools.port import ToolResult
@@ -803,6 +806,20 @@ async def test_a_summary_that_another_replica_makes_is_awaited_and_returned() ->
     count, text = await first
     assert count > 0
     assert await second == (count, text)
+
+
+async def test_a_summary_of_messages_that_a_turn_before_it_took_ends_its_turn() -> None:
+    class Crowded(FakeMemory):
+        async def begin_turn(self, *arguments: Any, **options: Any) -> AsyncGenerator[TurnEvent, None]:
+            self.context = replace(self.context, messages=self.context.messages[-1:])
+            async for event in super().begin_turn(*arguments, **options):
+                yield event
+
+    memory = Crowded(answered())
+    memory._store(long_talk(10))
+    with pytest.raises(errors.FailedPrecondition, match="nothing to summarize"):
+        await make_loop(memory, ScriptedModel()).summarize("agent_1", "s1")
+    assert memory.turns["s1"].state is TurnState.FAILED
 
 
 async def test_a_repeated_summary_is_returned_though_nothing_is_left_to_evict() -> None:

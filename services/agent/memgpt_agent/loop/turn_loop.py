@@ -35,6 +35,8 @@ from memgpt_agent.remote_tools.port import Tools
 
 _log = structlog.get_logger(__name__)
 
+_NOTHING_TO_SUMMARIZE = "nothing to summarize yet; the last three messages always stay"
+
 _BROKE = "internal error: the Agent failed on this turn; its log has the details"
 
 
@@ -151,6 +153,9 @@ class TurnLoop:
             except StepRefusedError as error:
                 await turn.fail(str(error))
                 raise error.refusal from error
+            except TurnFailedError as error:
+                await turn.fail(str(error))
+                raise _nothing_to_summarize() from error
             except LeaseLostError as error:
                 raise reasons.lease_lost(
                     "another replica took the turn; send the same request again", agent_id=agent_id, epoch=lease.epoch
@@ -162,7 +167,7 @@ class TurnLoop:
     async def _summarize(self, turn: HeldTurn) -> tuple[int, str]:
         view = self.view(await turn.context())
         if (count := view.evictable) == 0:
-            raise _nothing_to_summarize()
+            raise TurnFailedError(_NOTHING_TO_SUMMARIZE)  # a turn before this one took the messages
         try:
             eviction, _ = await summary.evict(view.context, count, self._model, view.window, always=False)
         except ContextOverflowError as error:
@@ -330,9 +335,7 @@ class TurnLoop:
 
 
 def _nothing_to_summarize() -> errors.FailedPrecondition:
-    return reasons.wrong_state(
-        "nothing to summarize yet; the last three messages always stay", resource="window", state="EMPTY"
-    )
+    return reasons.wrong_state(_NOTHING_TO_SUMMARIZE, resource="window", state="EMPTY")
 
 
 async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[None]) -> None:
