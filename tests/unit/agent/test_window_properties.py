@@ -104,7 +104,9 @@ async def test_a_summary_is_asked_for_within_the_window_and_cut(
     if not text.strip():
         # What leaves the window must not be forgotten for want of a summary.
         with pytest.raises(BadAnswerError):
-            await summary.evict(shaped, count, model, window)
+            await summary.evict(shaped, count, model, window, always=False)
+        eviction, _ = await summary.evict(shaped, count, model, window)
+        assert "could not be summarized" in eviction.summary
         return
     eviction, _ = await summary.evict(shaped, count, model, window)
     assert model.request is not None
