@@ -98,14 +98,14 @@ class Records:
     ) -> _T | None:
         """Find what a tenant has by an id that a caller sent; None if it has nothing of this id.
 
-        The time of a call tells nothing of other tenants: after the first call that finds nothing, it is known of every
-        id whether the tenant has it, and ids that it does not have are not read.
+        The duration of a call reveals nothing about other tenants: the first call that finds nothing loads the tenant's
+        ids, and later calls do not read ids that are not among them.
 
         Args:
             kind: The kind of its row, one that is listed.
             tenant: The tenant.
             id: The id.
-            find: Finds it, whoever has it.
+            find: Reads it by its id, whichever tenant has it.
             owner: Returns the tenant that has it.
         """
         if self._directory.lacks(kind, tenant, id):
