@@ -3,14 +3,20 @@
 ======================= ==============================================================================================
 `server`                the life of a server process: `run`, `ServiceSpec`, `App`, `StartError`
 `interceptors`          the stages around every RPC, one module per stage, in a fixed order
+`auth`, `principal`     who calls: credentials, tenants, roles, and the permissions that the contracts declare
+`audit`                 the audit log: a line for every change and every refusal
 `errors`, `status`      `ServiceError` and its subclasses, and the table to gRPC status and back
+`reasons`               one constructor for each error reason
 `context`               the current call: `current`, `tenant`, `remaining`, `outgoing_metadata`, `background`
 `channel`               channels to other services: `open_channel`, `open_memory_channel`
 `call_details`          metadata and timeout of every outgoing call
 `reloading_channel`     a channel that reconnects with renewed certificates; `tls` reads the files
+`identity`              `IdentityService`, which tells callers who they are
+`reflection`            ``grpc.reflection.v1`` and ``v1alpha``
 `health`                `Readiness`, and ``grpc.health.v1`` on top of it; `health_watcher` follows another service's
 `retry`                 `RetryPolicy`, for stamina
 `broadcast`             `Broadcast`, which wakes all tasks that wait for a change
+`fair_semaphore`        limits work, and shares the limit fairly between owners; `fair_shares` refuses and never waits
 `logs`                  `get_logger`; structlog with ids on every line and without secrets
 `tracing`, `otlp`       spans, exported by OpenTelemetry; off by default
 `metrics`               ``grpc_server_*`` for Prometheus, and what services add

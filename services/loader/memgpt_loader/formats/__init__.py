@@ -4,8 +4,9 @@
 | --- | --- |
 | `spec` | what a format is, what its parser gets and returns |
 | `registry` | the list of formats |
-| `sniffing`, `inspected` | how the format of a file is detected |
-| `office` | code shared by office formats: bounded ZIP archives of XML, drawings, equations |
+| `sniffing`, `inspected_file` | how the format of a file is detected |
+| `office` | code shared by office formats: bounded ZIP archives of XML, drawings, numbers |
+| `equations`, `html_text`, `mail_headers`, `signed_data` | code shared by other formats |
 | `embedded` | files within files |
 
 To add a format, write a module with a `FORMAT`, list it in `registry.FORMATS`, and add a test. A format imports its

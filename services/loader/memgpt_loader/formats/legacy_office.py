@@ -1,4 +1,4 @@
-"""Legacy Word and PowerPoint files, which LibreOffice converts before they are parsed (`parsing.conversion`)."""
+"""Legacy Word and PowerPoint files, which LibreOffice converts before they are parsed (`parsing.libreoffice`)."""
 
 from __future__ import annotations
 

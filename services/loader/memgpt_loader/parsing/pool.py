@@ -12,7 +12,7 @@ from memgpt_runtime import tracing
 from memgpt_runtime.fair_semaphore import FairSemaphore
 
 from memgpt_loader.failures import FileFailure
-from memgpt_loader.parsing import conversion
+from memgpt_loader.parsing import libreoffice
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.process import ParserProcess, ParserUnavailable
 from memgpt_loader.parsing.results import ParserResult
@@ -65,7 +65,7 @@ class ParserPool:
             FileFailure: The file cannot be parsed.
             ParserUnavailable: No process could be started; retrying may help.
         """
-        async with self._slots.slot(owner), conversion.parsable(path, name, self._limits) as (path, name):
+        async with self._slots.slot(owner), libreoffice.parsable(path, name, self._limits) as (path, name):
             parser = await self._take()
             reusable, seconds, resumed = False, 0.0, time.perf_counter()
             span = tracing.span("parse_file", {})

@@ -10,5 +10,6 @@
 `certificates`    client certificates, mapped to tenants and roles by settings
 `jwt_tokens`      JSON Web Tokens of an OpenID provider; `jwks` keeps the provider's keys
 `open_streams`    ends streams whose credential becomes invalid
+`restrictions`    refuses requests that name an agent or a source which the caller's key does not permit
 ================= ====================================================================================
 """

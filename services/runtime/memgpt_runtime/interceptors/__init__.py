@@ -22,7 +22,8 @@ validation        checks every request message against its ``buf.validate`` cons
                   and what the caller's key is restricted to
 ================= ====================================================================================
 
-`receiving` bounds how many messages are received at a time, and how long that may take.
+`rpc` is the call as a stage sees it. `in_flight` counts the calls in progress, for a drain. `receiving` bounds how many
+messages are received at a time, and how long that may take. `keep_alive` sends messages on silent streams.
 
 Handlers are ``async def`` (unary responses) or async generators (streams). They read requests from the iterator they
 are given, and raise `ServiceError`.

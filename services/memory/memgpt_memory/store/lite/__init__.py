@@ -1,8 +1,9 @@
 """The adapter for Milvus Lite, which runs in this process.
 
 - `store`: the adapter.
-- `engine`: one open Lite file; `private` has every use of what Lite does not publish.
-- `index`: the index that searches use.
-- `checksums`: the detection of damage in its files.
+- `opening`: opening a Lite file, and why it fails. `engine`: one open file, and `scan`: reading many of its rows.
+- `private`: every use of what Lite does not publish.
+- `index`: the index that searches use; `indexes` keeps it in step with the rows, and `matches` converts its hits.
+- `checksums`: the detection of damage in its files; `repair` drops what is damaged.
 - `disk`: the lock of the file and the room on its disk; `files`: its size and its snapshots.
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.legacy_office import converted_extension
-from memgpt_loader.parsing import conversion
+from memgpt_loader.parsing import libreoffice
 from memgpt_loader.parsing.pool import ParserPool
 from memgpt_loader.parsing.results import FileOpened, PageRead
 
@@ -84,7 +84,7 @@ async def test_a_legacy_document_is_converted_and_read(
 async def test_without_libreoffice_the_refusal_says_what_to_install(
     pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "_PROGRAMS", ("no-such-program",))
+    monkeypatch.setattr(libreoffice, "_PROGRAMS", ("no-such-program",))
     with pytest.raises(FileFailure) as failure:
         await read(pool, spooled(tmp_path, "upload", _WORD), "a.doc")
     assert failure.value.reason is FailureReason.UNSUPPORTED
@@ -103,7 +103,7 @@ async def test_a_document_that_cannot_be_converted_is_damaged(
 async def test_a_conversion_that_does_not_end_is_killed_with_what_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "_START_SECONDS", 0.0)
+    monkeypatch.setattr(libreoffice, "_START_SECONDS", 0.0)
     _install(monkeypatch, tmp_path, "os.mkfifo(here / 'fifo')\nos.fork()\nopen(here / 'fifo')")
     hurried = ParserPool(replace(LIMITS, processes=1, seconds=2))
     try:
