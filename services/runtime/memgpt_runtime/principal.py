@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 DEFAULT_TENANT = "default"
@@ -110,6 +111,7 @@ class Principal:
         return ";".join(parts)
 
     @classmethod
+    @lru_cache(maxsize=256)
     def decode(cls, text: str) -> Principal:
         """Decode the value of the internal metadata key; unknown keys are skipped.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from memgpt.config import ServerSettings
@@ -59,13 +59,13 @@ class Authenticator:
             await self._tokens.close()
 
     async def authenticate(
-        self, metadata: Mapping[str, str], auth_context: Mapping[str, Iterable[bytes]] | None
+        self, metadata: Mapping[str, str], auth_context: Callable[[], Mapping[str, Iterable[bytes]]]
     ) -> Principal:
         """Return the principal of a call. A credential in the metadata takes precedence over the certificate.
 
         Args:
             metadata: The text entries of the call's metadata.
-            auth_context: gRPC's description of the connection; None if it has no TLS.
+            auth_context: Returns gRPC's description of the connection.
 
         Raises:
             Unauthenticated: A credential is required, and there is none, or it is not accepted.
@@ -77,7 +77,7 @@ class Authenticator:
         if header is not None:
             return await self._by_token(header)
         if self._certificates:
-            connection = auth_context or {}
+            connection = auth_context()
             names = certificate_names(connection)
             principal = self._certificates.find(names)
             if principal is not None:

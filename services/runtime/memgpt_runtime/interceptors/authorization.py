@@ -45,13 +45,13 @@ class Authorization:
         if least is None:
             return await call()
         authenticator = self._authenticator
-        caller = await authenticator.authenticate(
-            rpc.metadata, rpc.wire.auth_context() if authenticator.required else None
-        )
-        _identify(rpc, caller)  # first of all, since logs of a refusal say whose it is
+        principal = caller = await authenticator.authenticate(rpc.metadata, rpc.wire.auth_context)
         claim = rpc.metadata.get(context.PRINCIPAL_KEY)
-        principal = caller if claim is None else self._claimed(caller, claim)
-        _identify(rpc, principal)
+        try:
+            if claim is not None:
+                principal = self._claimed(caller, claim)
+        finally:
+            _identify(rpc, principal)  # of a refusal too: its log says whose it is
         if principal.role < least and not (least is Role.SERVICE and caller.role is Role.SERVICE):
             raise reasons.not_permitted(
                 f"{rpc.name} needs the role {least}; the credential has the role {principal.role}",
