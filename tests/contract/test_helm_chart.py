@@ -47,9 +47,11 @@ class Chart:
     def values(self, example: Path | None) -> list[str | Path]:
         return ["--values", example] if example else []
 
-    def render(self, example: Path | None) -> list[Manifest]:
-        options = ("--kube-version", "1.34.0", *self.values(example))
-        done = self.run("template", "memgpt", CHART, *options)
+    def render(
+        self, example: Path | None, *settings: str, release: str = "memgpt", namespace: str = "default"
+    ) -> list[Manifest]:
+        options = ["--kube-version=1.34.0", f"--namespace={namespace}", *self.values(example)]
+        done = self.run("template", release, CHART, *options, *(f"--set={setting}" for setting in settings))
         assert done.returncode == 0, done.stderr
         return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 
@@ -62,6 +64,11 @@ def chart(helm: Path) -> Chart:
 def deployments(manifests: list[Manifest]) -> dict[str, Manifest]:
     found = [each for each in manifests if each["kind"] == "Deployment"]
     return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each for each in found}
+
+
+def variables(deployment: Manifest) -> list[Manifest]:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return list(container["env"])
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
@@ -183,14 +190,98 @@ def test_spans_name_their_pod(chart: Chart) -> None:
                 assert environment[value[2:-1]]["valueFrom"]["fieldRef"]
 
 
-def test_own_attributes_of_spans_take_the_place_of_the_charts(chart: Chart) -> None:
+@pytest.mark.parametrize(
+    ("service", "name", "value"),
+    [
+        ("agent", "OTEL_RESOURCE_ATTRIBUTES", "team=a"),
+        ("memory", "MEMGPT_SERVER_LOG_LEVEL", "debug"),
+        ("loader", "MEMGPT_LOADER_SPOOL_BYTES", "1000000000"),
+        ("agent", "MEMGPT_AGENT_API_KEY", "none"),
+    ],
+)
+def test_own_variables_take_the_place_of_the_charts(chart: Chart, service: str, name: str, value: str) -> None:
     """Kubernetes refuses a variable that is listed twice, on server-side apply."""
-    options = ("--set", "traces.enabled=true", "--set", "agent.env.OTEL_RESOURCE_ATTRIBUTES=team=a")
-    done = chart.run("template", "memgpt", CHART, "--kube-version", "1.34.0", *options)
-    manifests = [each for each in yaml.safe_load_all(done.stdout) if each]
-    (container,) = deployments(manifests)["agent"]["spec"]["template"]["spec"]["containers"]
-    values = [each["value"] for each in container["env"] if each["name"] == "OTEL_RESOURCE_ATTRIBUTES"]
-    assert values == ["team=a"]
+    manifests = chart.render(CHART / "ci" / "production-values.yaml", f"{service}.env.{name}={value}")
+    for component, deployment in deployments(manifests).items():
+        found = variables(deployment)
+        assert len({each["name"] for each in found}) == len(found)
+        if component == service:
+            assert [each for each in found if each["name"] == name] == [{"name": name, "value": value}]
+
+
+def test_a_longer_drain_of_one_service_is_waited_for(chart: Chart) -> None:
+    own = deployments(chart.render(None, "loader.env.MEMGPT_SERVER_DRAIN_GRACE=120.5"))
+    seconds = {name: each["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] for name, each in own.items()}
+    assert seconds == {"agent": 46, "memory": 46, "loader": 137}
+
+
+def test_large_numbers_of_a_file_are_written_out(chart: Chart, tmp_path: Path) -> None:
+    """Helm reads them as floating-point numbers: 1048576 would become 1.048576e+06."""
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "model: {name: large, contextWindow: 1048576}\n"
+        "server: {maxConnectionAge: 31536000}\n"
+        "loader: {env: {MEMGPT_LOADER_MAX_FILE_BYTES: 268435456, MEMGPT_LOADER_PARSER_SECONDS: 0.5}}\n"
+    )
+    found = deployments(chart.render(values))
+    agent, loader = (
+        {each["name"]: each.get("value") for each in variables(found[name])} for name in ("agent", "loader")
+    )
+    assert agent["MEMGPT_AGENT_CONTEXT_WINDOW"] == "1048576"
+    assert agent["MEMGPT_SERVER_MAX_CONNECTION_AGE"] == "31536000"
+    assert loader["MEMGPT_LOADER_MAX_FILE_BYTES"] == "268435456"
+    assert loader["MEMGPT_LOADER_PARSER_SECONDS"] == "0.5"
+
+
+@pytest.mark.parametrize("size", [None, "1Gi"])
+def test_uploads_leave_room_on_their_volume(chart: Chart, size: str | None) -> None:
+    """Kubernetes evicts a pod with more on a volume than its size."""
+    loader = deployments(chart.render(None, *([f"loader.spoolSize={size}"] if size else [])))["loader"]
+    (volume,) = (each for each in loader["spec"]["template"]["spec"]["volumes"] if each["name"] == "data")
+    quota = next(int(each["value"]) for each in variables(loader) if each["name"] == "MEMGPT_LOADER_SPOOL_BYTES")
+    assert 0.85 < quota / (int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) << 30) < 0.95
+
+
+def test_the_longest_release_has_valid_names(chart: Chart) -> None:
+    manifests = chart.render(CHART / "ci" / "production-values.yaml", release="r" * 53)
+    services = [each["metadata"]["name"] for each in manifests if each["kind"] == "Service"]
+    assert len(services) == len(set(services)) == 5
+    assert max(map(len, services)) <= 63
+    labels = [each["metadata"]["labels"] for each in manifests]
+    assert max(len(value) for each in labels for value in each.values()) <= 63
+
+
+@pytest.mark.parametrize("other", [("memgpt-2", "default"), ("memgpt", "staging")], ids=["release", "namespace"])
+def test_two_releases_have_nothing_in_common(chart: Chart, other: tuple[str, str]) -> None:
+    """Also in the namespace of Milvus, which both may use."""
+
+    def rendered(release: str, namespace: str) -> set[tuple[str, ...]]:
+        manifests = chart.render(CHART / "ci" / "production-values.yaml", release=release, namespace=namespace)
+        found: set[tuple[str, ...]] = set()
+        for each in manifests:
+            metadata = each["metadata"]
+            found.add((each["kind"], metadata["namespace"], metadata["name"]))
+            if each["kind"] in ("Service", "Deployment", "ServiceMonitor", "PodDisruptionBudget"):
+                found.add(("pods", metadata["namespace"], str(each["spec"]["selector"])))
+        return found
+
+    assert rendered("memgpt", "default").isdisjoint(rendered(*other))
+
+
+@pytest.mark.parametrize("kind", ["LoadBalancer", "NodePort"])
+def test_metrics_stay_inside_the_cluster(chart: Chart, kind: str) -> None:
+    settings = [f"{name}.service.type={kind}" for name in ("agent", "loader", "memory")]
+    manifests = chart.render(None, *settings, "metrics.serviceMonitor.enabled=true")
+    services = [each for each in manifests if each["kind"] == "Service"]
+    ports = {each["metadata"]["name"]: [port["name"] for port in each["spec"]["ports"]] for each in services}
+    outside = {each["metadata"]["name"] for each in services if each["spec"]["type"] == kind}
+    assert outside == {"memgpt-agent", "memgpt-loader", "memgpt-memory"}
+    assert {port for name in outside for port in ports[name]} == {"grpc"}
+    (monitor,) = (each["spec"] for each in manifests if each["kind"] == "ServiceMonitor")
+    wanted = monitor["selector"]["matchLabels"].items()
+    scraped = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+    pods = {str(each["spec"]["selector"]) for each in scraped if "metrics" in ports[each["metadata"]["name"]]}
+    assert len(pods) == 3
 
 
 def test_a_local_transformer_is_mounted_for_memory_alone(chart: Chart) -> None:
@@ -303,6 +394,8 @@ def test_anonymous_callers_only_if_told(chart: Chart) -> None:
         ("milvus.uri=milvus:19530", "uri"),
         ("server.logLevel=loud", "logLevel"),
         ("tls.enabled=true", "tls.existingSecret is required"),
+        ("tls.clientCertificates=true", "needs tls.enabled"),
+        ("agent.spoolSize=4Gi", "spoolSize"),
         ("embedding.kind=onnx", "embedding.volume is required"),
         ("embedding.path=../model", "path"),
         ("loader.ocrLanguages=eng deu", "ocrLanguages"),

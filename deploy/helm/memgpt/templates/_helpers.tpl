@@ -1,6 +1,7 @@
-{{/* The name of a part: release-agent and so on. Called with a dict of root and service. */}}
+{{/* The name of a part: release-agent and so on. Called with a dict of root and service. Names of Services have at most 63
+     characters, also with -headless. */}}
 {{- define "memgpt.name" -}}
-{{- printf "%s-%s" (.root.Release.Name | trunc 50 | trimSuffix "-") .service -}}
+{{- printf "%s-%s" (.root.Release.Name | trunc 47 | trimSuffix "-") .service -}}
 {{- end }}
 
 {{- define "memgpt.selector" -}}
@@ -28,6 +29,11 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}}
 {{- end }}
 
+{{/* A value as the text of a variable: numbers from files would be 1.048576e+06. */}}
+{{- define "memgpt.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end }}
+{{- end }}
+
 {{/* The secret with the key of the services. */}}
 {{- define "memgpt.credentials" -}}
 {{- .Values.credentials.existingSecret | default (printf "%s-credentials" (.Release.Name | trunc 50 | trimSuffix "-")) -}}
@@ -43,8 +49,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   valueFrom: {resourceFieldRef: {resource: {{ dig "limits" "cpu" "" (get .root.Values .service).resources | empty | ternary "requests.cpu" "limits.cpu" }}}}
 - {name: MEMGPT_SERVER_LOG_LEVEL, value: {{ .root.Values.server.logLevel | quote }}}
 - {name: MEMGPT_SERVER_DRAIN_PAUSE, value: "1"}
-- {name: MEMGPT_SERVER_DRAIN_GRACE, value: {{ .root.Values.server.drainGraceSeconds | quote }}}
-- {name: MEMGPT_SERVER_MAX_CONNECTION_AGE, value: {{ .root.Values.server.maxConnectionAge | quote }}}
+- {name: MEMGPT_SERVER_DRAIN_GRACE, value: {{ include "memgpt.text" .root.Values.server.drainGraceSeconds | quote }}}
+- {name: MEMGPT_SERVER_MAX_CONNECTION_AGE, value: {{ include "memgpt.text" .root.Values.server.maxConnectionAge | quote }}}
 {{- if .root.Values.tls.enabled }}
 - {name: MEMGPT_SERVER_TLS_CERT, value: /etc/memgpt/tls/tls.crt}
 - {name: MEMGPT_SERVER_TLS_KEY, value: /etc/memgpt/tls/tls.key}
@@ -77,18 +83,25 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: K8S_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: K8S_POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 - {name: K8S_NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
-{{- if not (hasKey (get .root.Values .service).env "OTEL_RESOURCE_ATTRIBUTES") }}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: {{ printf "service.namespace=%s,service.instance.id=$(K8S_POD_UID),k8s.namespace.name=%s,k8s.pod.name=$(K8S_POD_NAME),k8s.pod.uid=$(K8S_POD_UID),k8s.node.name=$(K8S_NODE_NAME),k8s.container.name=%s" .root.Release.Name .root.Release.Namespace .service | quote }}
 {{- end }}
 {{- end }}
-{{- range $name, $value := (get .root.Values .service).env }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
+
+{{/* The variables of a service. The user's take the place of the chart's: server-side apply refuses a name that is listed
+     twice. */}}
+{{- define "memgpt.env" -}}
+{{- $own := (get .root.Values .service).env | default dict }}
+{{- range concat (include "memgpt.commonEnv" . | fromYamlArray) (.env | fromYamlArray) }}
+{{- if not (hasKey $own .name) }}
+- {{ toYaml . | nindent 2 | trim }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $own }}
+- {name: {{ $name }}, value: {{ include "memgpt.text" $value | quote }}}
 {{- end }}
 {{- end }}
 
-{{/* The Deployment of a service: a dict of root, service, replicas, strategy, env, volume and
-     models (sources of volumes). */}}
 {{/* The bytes of a quantity; a very large number if its unit is rare. */}}
 {{- define "memgpt.bytes" -}}
 {{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
@@ -96,8 +109,19 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- mulf (float64 $number) (get $units (trimPrefix $number (toString .)) | default 1e30) }}
 {{- end }}
 
+{{/* Seconds from preStop to the end: the pause, the grace, and time to close. */}}
+{{- define "memgpt.stopping" -}}
+{{- $own := (get .root.Values .service).env | default dict }}
+{{- $pause := get $own "MEMGPT_SERVER_DRAIN_PAUSE" | default 1 }}
+{{- $grace := get $own "MEMGPT_SERVER_DRAIN_GRACE" | default .root.Values.server.drainGraceSeconds }}
+{{- addf .root.Values.server.preStopSeconds (float64 $pause) (float64 $grace) 10 | ceil | int64 }}
+{{- end }}
+
+{{/* The Deployment of a service: a dict of root, service, replicas, strategy, env, volume and
+     models (sources of volumes). */}}
 {{- define "memgpt.deployment" -}}
 {{- $values := get .root.Values .service }}
+{{- if and .root.Values.tls.clientCertificates (not .root.Values.tls.enabled) }}{{ fail "tls.clientCertificates needs tls.enabled" }}{{ end }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -122,8 +146,7 @@ spec:
       automountServiceAccountToken: false
       # Service links would put MEMGPT_… variables of other Services into the environment.
       enableServiceLinks: false
-      # preStop, the pause, the grace, and time to close.
-      terminationGracePeriodSeconds: {{ add .root.Values.server.preStopSeconds 1 .root.Values.server.drainGraceSeconds 10 }}
+      terminationGracePeriodSeconds: {{ include "memgpt.stopping" . }}
       securityContext: {{- toYaml .root.Values.podSecurityContext | nindent 8 }}
       {{- with .root.Values.image.pullSecrets }}
       imagePullSecrets: {{- range . }}
@@ -156,10 +179,7 @@ spec:
           ports:
             - {name: grpc, containerPort: {{ include "memgpt.port" . }}}
             - {name: metrics, containerPort: 9464}
-          env: {{- include "memgpt.commonEnv" . | trim | nindent 12 }}
-            {{- with .env }}
-            {{- . | trim | nindent 12 }}
-            {{- end }}
+          env: {{- include "memgpt.env" . | trim | nindent 12 }}
           # Plain HTTP on the metrics port: probes of the kubelet speak neither TLS nor client certificates.
           startupProbe:
             httpGet: {path: /livez, port: metrics}
@@ -231,7 +251,23 @@ spec:
   selector: {{- include "memgpt.selector" . | nindent 4 }}
   ports:
     - {name: grpc, port: {{ include "memgpt.port" . }}, targetPort: grpc, appProtocol: grpc}
+    {{- if eq $values.service.type "ClusterIP" }}
     - {name: metrics, port: 9464, targetPort: metrics, appProtocol: http}
+    {{- else }}
+---
+# Metrics stay inside the cluster.
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "memgpt.name" . }}-metrics
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "memgpt.labels" . | nindent 4 }}
+spec:
+  type: ClusterIP
+  selector: {{- include "memgpt.selector" . | nindent 4 }}
+  ports:
+    - {name: metrics, port: 9464, targetPort: metrics, appProtocol: http}
+    {{- end }}
 {{- end }}
 
 {{/* A Service whose name has the addresses of all pods, for clients that balance calls themselves. */}}
