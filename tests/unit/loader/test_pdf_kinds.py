@@ -270,6 +270,62 @@ def test_layers_that_are_off_are_left_out_and_noted(state: bytes) -> None:
     assert found.wheres == ["page 1, layer Deutsch"]
 
 
+MEMBERSHIPS = {
+    b"<< /Type /OCMD /OCGs [6 0 R 7 0 R] >>": False,
+    b"<< /Type /OCMD /OCGs 7 0 R >>": True,
+    b"<< /Type /OCMD /OCGs [6 0 R 7 0 R] /P /AllOn >>": True,
+    b"<< /Type /OCMD /OCGs [6 0 R] /P /AnyOff >>": True,
+    b"<< /Type /OCMD /OCGs [6 0 R 7 0 R] /P /AllOff >>": True,
+    b"<< /Type /OCMD /OCGs 6 0 R /VE [/And 6 0 R [/Not 7 0 R]] >>": False,
+    b"<< /Type /OCMD /OCGs 7 0 R /VE [/Or 7 0 R [/Not 6 0 R]] >>": True,
+    b"<< /Type /OCMD >>": False,
+    b"7 0 R": True,
+    b"9 0 R": True,
+    b"6 0 R": False,
+}
+
+
+@pytest.mark.parametrize(("membership", "hidden"), MEMBERSHIPS.items())
+def test_forms_and_groups_of_layers_that_are_off_are_left_out_and_noted(membership: bytes, *, hidden: bool) -> None:
+    drawn = b"BT /F1 12 Tf 72 700 Td (Always) Tj ET /X Do /Y Do /OC /A BDC BT /F1 12 Tf 72 660 Td (Marked) Tj ET EMC"
+    form = b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources 2 0 R"
+    data = pdfs.plain(
+        [
+            b"<< /Type /Catalog /Pages 5 0 R /OCProperties << /OCGs [6 0 R 7 0 R 9 0 R] "
+            b"/D << /OFF [7 0 R 9 0 R] >> >> >>",
+            b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> /Properties << /A %b >> "
+            b"/XObject << /X 8 0 R /Y 10 0 R /Unused 8 0 R >> >>" % membership,
+            pdfs.stream_object(drawn, b""),
+            b"<< /Type /Page /Parent 5 0 R /MediaBox [0 0 612 792] /Resources 2 0 R /Contents 3 0 R >>",
+            b"<< /Type /Pages /Count 1 /Kids [4 0 R] >>",
+            b"<< /Type /OCG /Name (English) >>",
+            b"<< /Type /OCG /Name (Deutsch) >>",
+            pdfs.stream_object(b"BT /F1 12 Tf 72 680 Td (Form) Tj ET", form + b" /OC %b" % membership),
+            b"<< /Type /OCG /Name (English) >>",
+            pdfs.stream_object(b"/X Do BT /F1 12 Tf 72 640 Td (Outer) Tj ET", form),
+        ]
+    )
+    found = read_bytes(data, "a.pdf")
+    assert found.text.split("\n") == (["Always", "Outer"] if hidden else ["Always", "Form", "Outer", "Marked"])
+    assert found.notes == ({NoteKind.HIDDEN: 1} if hidden else {})
+
+
+@pytest.mark.parametrize(("state", "hidden"), [("OFF", True), ("ON", False)])
+def test_layers_for_printers_only_are_left_out(state: str, *, hidden: bool) -> None:
+    usage = b"/AS [<< /Event /View /Category [/View] /OCGs [6 0 R] >>]"
+    data = pdfs.plain(
+        [
+            b"<< /Type /Catalog /Pages 5 0 R /OCProperties << /OCGs [6 0 R] /D << %b >> >> >>" % usage,
+            b"<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> /Properties << /A 6 0 R >> >>",
+            pdfs.stream_object(b"BT /F1 12 Tf 72 700 Td (Always) Tj /OC /A BDC 0 -20 Td (Draft) Tj EMC ET", b""),
+            b"<< /Type /Page /Parent 5 0 R /MediaBox [0 0 612 792] /Resources 2 0 R /Contents 3 0 R >>",
+            b"<< /Type /Pages /Count 1 /Kids [4 0 R] >>",
+            b"<< /Type /OCG /Name (Proof) /Usage << /View << /ViewState /%b >> >> >>" % state.encode(),
+        ]
+    )
+    assert read_bytes(data, "a.pdf").text == ("Always" if hidden else "Always\nDraft")
+
+
 def linked_pages(lines: str, *links: tuple[tuple[float, float, float, float], str]) -> bytes:
     """Six pages of the same lines, with the number of the page for {page}, and the same links."""
     writer = PdfWriter()

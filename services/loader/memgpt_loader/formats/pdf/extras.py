@@ -1,4 +1,4 @@
-"""Form fields, attached files and hidden layers of a PDF, read with pypdf within its limits."""
+"""Form fields and attached files of a PDF, read with pypdf within its limits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pypdf import PdfReader
-from pypdf.errors import LimitReachedError
 from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject, StreamObject, TextStringObject
+
+from memgpt_loader.formats.pdf.objects import dictionary_of, items_of
 
 _MOST_PARENTS = 20
 _MOST_FIELDS = 5000
@@ -18,7 +19,7 @@ _MOST_NODES = 5000
 def field_lines(page: DictionaryObject) -> list[str]:
     """Return the filled form fields on a page, each with its label: "Applicant: Ada"."""
     lines: list[str] = []
-    for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
+    for annotation in items_of(page.get("/Annots"))[:_MOST_FIELDS]:
         if not isinstance(annotation, DictionaryObject) or annotation.get("/Subtype") != "/Widget":
             continue
         value = _shown(_inherited(annotation, "/FT"), _inherited(annotation, "/V"), annotation)
@@ -59,8 +60,8 @@ def _shown(kind: Any, value: Any, annotation: DictionaryObject) -> str:
 def _options(field: DictionaryObject) -> list[tuple[str, str]]:
     """Return the value of each option of a field, and what it shows; several buttons may have the same value."""
     found: list[tuple[str, str]] = []
-    for option in _items(_inherited(field, "/Opt"))[:_MOST_FIELDS]:
-        pair = _items(option) if isinstance(option, ArrayObject) else [option]
+    for option in items_of(_inherited(field, "/Opt"))[:_MOST_FIELDS]:
+        pair = items_of(option) if isinstance(option, ArrayObject) else [option]
         found.append((_text(pair[0]), _text(pair[-1])) if pair else ("", ""))
     return found
 
@@ -97,50 +98,32 @@ class AttachedFile:
 def attachments(reader: PdfReader) -> list[AttachedFile]:
     """Return the files attached to a document or collected in a portfolio, without repetitions."""
     root = cast("DictionaryObject", reader.trailer["/Root"].get_object())
-    names = _dictionary(root.get("/Names"))
-    tree = _dictionary(names.get("/EmbeddedFiles")) if names is not None else None
+    names = dictionary_of(root.get("/Names"))
+    tree = dictionary_of(names.get("/EmbeddedFiles")) if names is not None else None
     waiting = [tree] if tree is not None else []
     found: dict[int, AttachedFile] = {}
     visited = 0
     while waiting and visited < _MOST_NODES:
         node = waiting.pop(0)
         visited += 1
-        _gather(_items(node.get("/Names")), found)
-        waiting += [kid for kid in _items(node.get("/Kids")) if isinstance(kid, DictionaryObject)]
-    _gather(_items(root.get("/AF")), found)
+        _gather(items_of(node.get("/Names")), found)
+        waiting += [kid for kid in items_of(node.get("/Kids")) if isinstance(kid, DictionaryObject)]
+    _gather(items_of(root.get("/AF")), found)
     return list(found.values())
 
 
 def page_attachments(page: DictionaryObject) -> list[AttachedFile]:
     """Return the files of the attachment annotations on a page."""
     found: dict[int, AttachedFile] = {}
-    for annotation in _items(page.get("/Annots"))[:_MOST_FIELDS]:
+    for annotation in items_of(page.get("/Annots"))[:_MOST_FIELDS]:
         if isinstance(annotation, DictionaryObject) and annotation.get("/Subtype") == "/FileAttachment":
-            _gather([_dictionary(annotation.get("/FS"))], found)
+            _gather([dictionary_of(annotation.get("/FS"))], found)
     return list(found.values())
-
-
-def hidden_layers(reader: PdfReader) -> frozenset[str]:
-    """Return the names of the layers that are not shown; a name that a shown layer has too is not among them."""
-    root = cast("DictionaryObject", reader.trailer["/Root"].get_object())
-    properties = _dictionary(root.get("/OCProperties"))
-    state = _dictionary(properties.get("/D")) if properties is not None else None
-    if properties is None or state is None:
-        return frozenset()
-    off = {id(each) for each in _items(state.get("/OFF"))[:_MOST_NODES]}
-    if state.get("/BaseState") == "/OFF":
-        shown = {id(each) for each in _items(state.get("/ON"))[:_MOST_NODES]}
-        off |= {id(each) for each in _items(properties.get("/OCGs"))[:_MOST_NODES]} - shown
-    names: dict[bool, set[str]] = {True: set(), False: set()}
-    for each in _items(properties.get("/OCGs"))[:_MOST_NODES]:
-        if isinstance(each, DictionaryObject):
-            names[id(each) in off].add(str(each.get("/Name", "")))
-    return frozenset(names[True] - names[False] - {""})
 
 
 def _gather(specifications: list[Any], found: dict[int, AttachedFile]) -> None:
     for each in specifications:
-        streams = _dictionary(each.get("/EF")) if isinstance(each, DictionaryObject) else None
+        streams = dictionary_of(each.get("/EF")) if isinstance(each, DictionaryObject) else None
         if streams is None or len(found) >= _MOST_ATTACHMENTS:
             continue
         key = next((key for key in ("/UF", "/F") if key in streams), None)
@@ -150,23 +133,3 @@ def _gather(specifications: list[Any], found: dict[int, AttachedFile]) -> None:
             number = reference.idnum if isinstance(reference, IndirectObject) else -len(found)
             name = _text(each.get("/UF")) or _text(each.get("/F")) or "attachment"
             found.setdefault(number, AttachedFile(name, stream, max(number, 0)))
-
-
-def _dictionary(value: Any) -> DictionaryObject | None:
-    value = None if value is None else value.get_object()
-    return value if isinstance(value, DictionaryObject) else None
-
-
-def _items(value: Any) -> list[Any]:
-    value = None if value is None else value.get_object()
-    if not isinstance(value, ArrayObject):
-        return []
-    found = []
-    for each in value:
-        try:
-            found.append(each.get_object())
-        except (LimitReachedError, MemoryError):
-            raise
-        except Exception:  # noqa: BLE001, S112 - a dangling reference
-            continue
-    return found

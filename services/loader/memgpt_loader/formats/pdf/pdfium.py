@@ -109,22 +109,27 @@ class PdfiumTexts:
         self._document: PdfDocument | None = None
         self._pages_left = 0
 
-    def page(self, number: int) -> DrawnPage | None:
+    def page(self, number: int, copy: bytes | None = None) -> DrawnPage | None:
         """Read a page.
 
         Args:
             number: Page number, from 1.
+            copy: A document of one page to read the text from, see `Layers.page_without_hidden`; None for the page.
 
         Returns:
             The content; None if PDFium cannot open the page.
         """
         try:
             page = self._opened()[number - 1]
+            copied = None if copy is None else pypdfium2.PdfDocument(copy)
         except (PdfiumError, IndexError):
             return None
         try:
-            hidden = hide_layers(page, self._hidden_layers)
-            drawn = _drawn(page)
+            source = page if copied is None else copied[0]
+            hidden = (
+                hide_layers(source, self._hidden_layers) if copied is not None or self._hidden_layers else frozenset()
+            )
+            drawn = _drawn(page, source)
             drawn.hidden = hidden
             _annotate(page, drawn)
             return drawn
@@ -132,6 +137,8 @@ class PdfiumTexts:
             return None
         finally:
             page.close()
+            if copied is not None:
+                copied.close()
 
     def picture(self, number: int) -> Image | None:
         """Draw a page in gray; None if PDFium cannot open it.
@@ -177,8 +184,8 @@ class PdfiumTexts:
             self._document = None
 
 
-def _drawn(page: PdfPage) -> DrawnPage:
-    text_page = page.get_textpage()
+def _drawn(page: PdfPage, source: PdfPage) -> DrawnPage:
+    text_page = source.get_textpage()
     try:
         drawn = _in_reading_order(page, text_page)
         if links := page_links(page, text_page):

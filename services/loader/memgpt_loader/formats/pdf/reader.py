@@ -17,7 +17,8 @@ from pypdf.generic import DictionaryObject, IndirectObject, NumberObject, Stream
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.extras import AttachedFile, attachments, field_lines, hidden_layers, page_attachments
+from memgpt_loader.formats.pdf.extras import AttachedFile, attachments, field_lines, page_attachments
+from memgpt_loader.formats.pdf.layers import Layers
 from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 from memgpt_loader.formats.spec import File, FileLimits, PageText, Parsed, closing, encrypted, too_many_pages
@@ -113,12 +114,14 @@ class _Texts:
 
     def read(self) -> Iterator[str]:
         """Yield the texts page by page."""
-        with PdfiumTexts(self._file, self._hidden_layers()) as texts:
+        layers = Layers(self._reader)
+        with PdfiumTexts(self._file, layers.hidden) as texts:
             for number in range(1, self._pages + 1):
                 try:
                     page = self._reader.pages[number - 1]
                     _expand(page, self._expanded)
-                    drawn = texts.page(number) or DrawnPage(page.extract_text())
+                    copy = layers.page_without_hidden(page)
+                    drawn = texts.page(number, copy) or DrawnPage(page.extract_text())
                     text = self._cleaner.clean(drawn.text)
                     self._look_beside(number, page, drawn)
                     is_scan = not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page))
@@ -138,14 +141,6 @@ class _Texts:
                 if text:
                     self._add_links(number, drawn.links)
                 yield text
-
-    def _hidden_layers(self) -> frozenset[str]:
-        try:
-            return hidden_layers(self._reader)
-        except MemoryError:
-            raise
-        except Exception:  # noqa: BLE001 - a damaged list of layers: all of them are read
-            return frozenset()
 
     def _add_links(self, number: int, links: list[str]) -> None:
         """Add links that are not in a page's text, unless an earlier page had them: many pages link their logo."""
