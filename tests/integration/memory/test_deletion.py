@@ -169,6 +169,42 @@ async def test_a_deletion_goes_on_after_a_crash_at_any_of_its_writes(
     assert rows_with(milvus_lite_uri, [*marks, *ids]) == []
 
 
+async def test_what_is_being_deleted_is_not_found_at_any_of_its_writes(serve: Serve, milvus_uri: str) -> None:
+    mark = uuid4().hex
+    async with serve(milvus_uri) as memory:
+        kept = (await memory.agent("kept")).agent_id
+        source_id = await full_source(memory, mark)
+        agent_id = await full_agent(memory, mark, (await memory.source()).source_id, 6)
+        core = memory.core()
+        delete = core.store.delete
+        looked = []
+
+        async def look(*arguments: Any, **options: Any) -> None:
+            core.agents._cache.remove(agent_id)  # as if others had pushed it out
+            page = await memory.agents.ListAgents(state.ListAgentsRequest())
+            looked.append([agent.agent_id for agent in page.agents])
+            await delete(*arguments, **options)
+
+        async def look_for_load(*arguments: Any, **options: Any) -> None:
+            page = await memory.sources.ListLoadRecords(source_service_pb2.ListLoadRecordsRequest())
+            looked.append([record.load_id for record in page.records])
+            with refused(NOT_FOUND, "LOAD_NOT_FOUND"):
+                await memory.sources.GetLoadRecord(source_service_pb2.GetLoadRecordRequest(load_id=f"load_{mark}"))
+            await delete(*arguments, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(core.store, "delete", look)
+            await delete_agent(memory, agent_id)
+        assert len(looked) > 1
+        assert looked == [[kept]] * len(looked)
+        looked.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(core.store, "delete", look_for_load)
+            await delete_source(memory, source_id)
+        assert len(looked) > 1
+        assert looked == [[]] * len(looked)
+
+
 async def test_writes_under_way_leave_nothing_behind_a_deletion(serve: Serve, milvus_lite_uri: str) -> None:
     mark = uuid4().hex
     ids = []

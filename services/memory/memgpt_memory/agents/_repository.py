@@ -37,7 +37,7 @@ from memgpt_memory.clock import Clock, now
 from memgpt_memory.messages import Message, Messages, message_rows, stored
 from memgpt_memory.passages import EmbeddedTexts, Passage, Passages, note_id, texts_of
 from memgpt_memory.quotas import Amounts, Quotas
-from memgpt_memory.records import Record, Records, ids_of
+from memgpt_memory.records import MissingTextError, Record, Records, ids_of
 from memgpt_memory.store.rows import MessageRow
 from memgpt_memory.tasks import all_to_end, run_to_end
 
@@ -168,11 +168,20 @@ class AgentRepository:
         return (await self.read_many([agent_id])).get(agent_id)
 
     async def read_many(self, agent_ids: Sequence[str]) -> dict[str, AgentState]:
-        """Read the rows of agents; missing ones are not in the result."""
+        """Read the rows of agents; missing ones are not in the result. One that is being deleted may lack its texts."""
+        try:
+            return await self._read_many(agent_ids)
+        except MissingTextError:
+            return await self._read_many(agent_ids)  # a deletion may have begun after its row was read
+
+    async def _read_many(self, agent_ids: Sequence[str]) -> dict[str, AgentState]:
         records = (await self._records.get_many(agent_ids)).values()
         rows = {record.id: AgentRow.model_validate_json(record.body) for record in records if record.kind == "agent"}
-        texts = await self._records.read_texts_of_many({id_: text_references(row) for id_, row in rows.items()})
-        return {id_: _state(id_, row, texts[id_]) for id_, row in rows.items()}
+        whole = {id_: text_references(row) for id_, row in rows.items() if not row.deleting}
+        texts = await self._records.read_texts_of_many(whole)
+        return {
+            id_: _state(id_, row, texts[id_]) if id_ in texts else AgentState(id_, row) for id_, row in rows.items()
+        }
 
     async def read_state(self, live: LiveAgent) -> AgentState:
         """Return the agent as of one instant; after a failed write, first find out whether it took effect."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from memgpt_memory.records._directory import Body
 from memgpt_memory.records._idempotency import RETENTION, IdempotencyStore
 from memgpt_memory.records._journal import Journal
-from memgpt_memory.records._model import Record, StoredModel, TextRef
+from memgpt_memory.records._model import MissingTextError, Record, StoredModel, TextRef
 from memgpt_memory.records._names import Names, name_key
 from memgpt_memory.records._records import Records, ids_of, key_of, split, text_ids, text_records
 from memgpt_memory.records._text_rows import TextRows
@@ -15,6 +15,7 @@ __all__ = [
     "Body",
     "IdempotencyStore",
     "Journal",
+    "MissingTextError",
     "Names",
     "Record",
     "Records",

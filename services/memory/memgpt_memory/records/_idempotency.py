@@ -23,7 +23,7 @@ from memgpt_runtime import reasons
 from memgpt_runtime.errors import Reason, ServiceError
 
 from memgpt_memory.clock import now
-from memgpt_memory.records._model import Record, TextRef
+from memgpt_memory.records._model import MissingTextError, Record, TextRef
 from memgpt_memory.records._records import Records, ids_of, key_of, text_records
 from memgpt_memory.tasks import run_to_end
 
@@ -125,7 +125,10 @@ class IdempotencyStore:
         if "answer" in body:
             return base64.b64decode(body["answer"])
         if "parts" in body:
-            texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
+            try:
+                texts = await self._records.read_texts(key, {_TEXT: TextRef(version=1, parts=body["parts"])})
+            except MissingTextError:
+                return None  # it is being forgotten
             return base64.b64decode(texts[_TEXT])
         return None
 

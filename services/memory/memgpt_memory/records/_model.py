@@ -6,7 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 from memgpt_memory.store.rows import RecordRow as Record
 
-__all__ = ["Record", "StoredModel", "TextRef"]
+__all__ = ["MissingTextError", "Record", "StoredModel", "TextRef"]
+
+
+class MissingTextError(LookupError):
+    """A text that a row points to has gone: the row's owner is being deleted, or the store is damaged."""
 
 
 class StoredModel(BaseModel):

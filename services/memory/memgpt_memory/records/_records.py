@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from memgpt_memory.records._directory import Body, Directory
-from memgpt_memory.records._model import Record, TextRef
+from memgpt_memory.records._model import MissingTextError, Record, TextRef
 from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, OneOf, all_of
 from memgpt_memory.store.layout import MAX_VARCHAR_BYTES, RECORDS
@@ -185,13 +185,20 @@ class Records:
         return (await self.read_texts_of_many({owner: references}))[owner]
 
     async def read_texts_of_many(self, references: Mapping[str, Mapping[str, TextRef]]) -> dict[str, dict[str, str]]:
-        """Read texts of several owners, by owner and by name."""
+        """Read texts of several owners, by owner and by name.
+
+        Raises:
+            MissingTextError: A text has gone.
+        """
         wanted = {
             owner: {name: text_ids(owner, name, reference) for name, reference in of_owner.items()}
             for owner, of_owner in references.items()
         }
         ids = [id_ for of_owner in wanted.values() for of_name in of_owner.values() for id_ in of_name]
         rows = await self.get_many(ids) if ids else {}
+        missing = next((id_ for id_ in ids if id_ not in rows), None)
+        if missing is not None:
+            raise MissingTextError(missing)
         return {
             owner: {name: "".join(rows[id_].body for id_ in of_name) for name, of_name in of_owner.items()}
             for owner, of_owner in wanted.items()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -69,11 +71,13 @@ class LoadRecords:
         Raises:
             NotFound: There is no such record.
         """
-        found = await self._rows.get(key_of("load", tenant, load_id), tenant)
-        if found is None or not principal().may_use_source(found[0]["source"]):
+        key = key_of("load", tenant, load_id)
+        record = await self._records.get(key)
+        source_id = json.loads(record.body)["source"] if record is not None and record.tenant == tenant else ""
+        found = await self._read(tenant, {key: source_id}) if source_id else []
+        if not found or not principal().may_use_source(source_id):
             raise unknown_load(load_id)
-        body, text = found
-        return _load_record(body, base64.b64decode(text), await self._sources.find(body["source"]))
+        return found[0]
 
     async def get_by_request(self, tenant: str, request_id: str) -> LoadRecord:
         """Read the record of the load that a request created.
@@ -95,10 +99,17 @@ class LoadRecords:
         wanted = list(islice(older, size + 1))
         page = wanted[:size]
         following = bodies[page[-1]]["load"] if len(wanted) > size else ""
-        found = await self._rows.get_many(page, tenant)
-        sources = await self._sources.find_many([body["source"] for body, _ in found])
-        items = [_load_record(body, base64.b64decode(text), sources.get(body["source"])) for body, text in found]
-        return Page(items, following)
+        return Page(await self._read(tenant, {key: bodies[key]["source"] for key in page}), following)
+
+    async def _read(self, tenant: str, source_ids: Mapping[str, str]) -> Sequence[LoadRecord]:
+        """Read records by their keys and sources. Those of a source that is being deleted count as deleted."""
+        sources = await self._sources.find_many(list(set(source_ids.values())))
+        async with AsyncExitStack() as stack:
+            for source in sources.values():
+                await stack.enter_async_context(source.gate.read())  # a deletion removes their texts first
+            keys = [key for key, id_ in source_ids.items() if id_ in sources and not sources[id_].row.deleting]
+            found = await self._rows.get_many(keys, tenant)
+        return [_load_record(body, base64.b64decode(text), sources[body["source"]]) for body, text in found]
 
     @staticmethod
     def _request_key(tenant: str, request_id: str) -> str:
@@ -109,7 +120,6 @@ def _listed(body: Body, source_id: str) -> bool:
     return body["source"] == (source_id or body["source"]) and principal().may_use_source(body["source"])
 
 
-def _load_record(body: dict[str, Any], state: bytes, source: LiveSource | None) -> LoadRecord:
-    name = source.row.name if source is not None else ""
+def _load_record(body: dict[str, Any], state: bytes, source: LiveSource) -> LoadRecord:
     etag = f"v{body['version']}"
-    return LoadRecord(body["load"], body["source"], body["request"], state, etag, body["updated"], name)
+    return LoadRecord(body["load"], body["source"], body["request"], state, etag, body["updated"], source.row.name)
