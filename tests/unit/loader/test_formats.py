@@ -53,8 +53,14 @@ def test_html() -> None:
 
 def test_html_without_its_frame_and_in_an_encoding_of_its_own() -> None:
     body = "人人生而自由 " * 30
-    page = f'<meta charset="gb18030"><header>Top</header><main><p>{body}</p></main><footer>Bottom</footer>'
-    assert read(page.encode("gb18030"), "a.htm") == [(0, body.strip())]
+    links = "<a href=/a>Top</a> <a href=/b>All</a>"
+    page = (
+        f'<meta charset="gb18030"><header>{links}</header><p>Notice</p><main><aside>{links}</aside><p>{body}</p></main>'
+        f"<aside>{links} x</aside><footer>Harbor Street 5 {links}</footer>"
+    )
+    assert read(page.encode("gb18030"), "a.htm") == [
+        (0, f"Notice\n\nTop All\n\n{body.strip()}\n\nHarbor Street 5 Top All")
+    ]
 
 
 def test_a_page_laid_out_by_a_table_is_read_like_another() -> None:

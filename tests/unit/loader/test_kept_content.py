@@ -39,6 +39,27 @@ def read(name: str, text: str | bytes) -> Read:
         ("<p>He said <q>never</q>.</p>", "He said “never”."),
         ("<p>Go <input type=image src=a.png alt='Send form'></p>", "Go Send form"),
         ("<table><tr><th>A<th>B<tr><td rowspan=0>x<td>1<tr><td>2</table>", "A | B\nx | 1\nx | 2"),
+        ("<p>Price <span aria-hidden=true>5 <b>euros</b></span><img src=a.png aria-hidden=true></p>", "Price 5 euros"),
+        (
+            "<p><span class=katex-mathml><math><mi>x</mi></math></span><span class=katex-html aria-hidden=true>y</span></p>",
+            "x",
+        ),
+        (
+            "<p>About <span class=a-offscreen>$19.99</span> <span aria-hidden=true>$<b>1999</b></span></p>",
+            "About $19.99",
+        ),
+        ("<p><i class='fa material-icons' aria-hidden=true>home</i>At home</p>", "At home"),
+        ("<div class=modal aria-hidden=true>Closed</div><p>Open</p>", "Open"),
+        ("<h2>Fees<a href=#fees aria-hidden=true>#</a></h2>", "## Fees"),
+        ("<p>A <svg aria-hidden=true><title>Logo</title><text>B</text></svg></p>", "A B"),
+        (
+            "<svg><text><tspan x=0 y=9>Port</tspan><tspan x=0 dy=1em>open</tspan></text><text>m<tspan dy=-3>2</tspan></text></svg>",
+            "Port open, m2",
+        ),
+        (
+            "<h3><button aria-expanded=false>How much?</button></h3><div>Ten.</div><button>Send</button>",
+            "### How much?\n\nTen.",
+        ),
     ],
 )
 def test_what_a_page_shows(html: str, text: str) -> None:

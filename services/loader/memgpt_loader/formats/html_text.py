@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from html import escape
 from xml.etree.ElementTree import Element
@@ -19,6 +19,12 @@ _NOT_READ = frozenset(
     {"script", "style", "template", "head", "rt", "rp", "rtc"}
     | {"nav", "button", "select", "input", "textarea", "dialog"}
 )
+_FOR_SCREEN_READERS = re.compile(
+    r"sr-?only|screen-?reader|visually-?hidden|off-?screen|assistive|mathml|a11y", re.IGNORECASE
+)
+"""Classes of text in place of what is hidden from screen readers."""
+_NOT_TEXT = re.compile(r"icon|material-symbols|modal|off-?canvas|tooltip|popover", re.IGNORECASE)
+"""Classes of what is hidden from screen readers and shows no text: names of icons, and windows that are closed."""
 _EMBEDDED = frozenset({"iframe", "object", "embed", "audio", "video"})
 _UNSEEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _WRITTEN_IN = frozenset(
@@ -32,6 +38,8 @@ _MOST_SPAN = 1000
 _MOST_TABLES = 20
 """A table inside of so many others counts as a layout table without a look at its content."""
 _MOST_MATH_DEPTH = 60
+_MOST_SIBLINGS = 4
+"""Elements and texts on each side of what is hidden from screen readers that may be in its place."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
     {"address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div", "dl", "dt", "fieldset"}
@@ -54,10 +62,9 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
     if _XHTML.search(html[:_HEAD_CHARS]):
         html = _CLOSED.sub(_opened, _without_cdata(html))
     document = LexborHTMLParser(_SHADOW.sub("<shadow-root", html))
-    parts = _contents(document)
-    reader = _read(parts)
+    reader = _read(document)
     if not reader.blocks.text():  # a script shows what hides while the page loads
-        reader = _read(parts, unseen=True)
+        reader = _read(document, unseen=True)
     if notes is not None and reader.pictures:
         notes.add(NoteKind.PICTURE, count=reader.pictures)
     if notes is not None and (embedded := reader.embedded + len(document.css("frame"))):
@@ -71,10 +78,10 @@ def to_text(html: str, *, title: bool = True, notes: Notes | None = None) -> str
     return f"# {words}\n\n{read}".strip() if words and words != heading else read
 
 
-def _read(parts: list[LexborNode], *, unseen: bool = False) -> _Reader:
-    reader = _Reader(unseen=unseen)
-    for part in parts:
-        reader.read(part)
+def _read(document: LexborHTMLParser, *, unseen: bool = False) -> _Reader:
+    reader = _Reader(_navigation(document), unseen=unseen)
+    if document.body is not None:
+        reader.read(document.body)
     return reader
 
 
@@ -84,9 +91,22 @@ def drawing_labels(svg: str) -> list[str]:
     return _labels(document.body) if document.body is not None else []
 
 
-def _labels(drawing: LexborNode) -> list[str]:
-    labels = (" ".join(each.text(deep=True).split()) for each in drawing.css("title, desc, text, foreignObject"))
+def _labels(drawing: LexborNode, kinds: str = "title, desc, text, foreignObject") -> list[str]:
+    labels = (" ".join(_label(each).split()) for each in drawing.css(kinds))
     return [label for label in dict.fromkeys(labels) if label]
+
+
+def _label(element: LexborNode) -> str:
+    """Return the text of a label; a line of it begins at a place of its own."""
+    if element.tag != "text":
+        return element.text(deep=True)
+    pieces: list[str] = []
+    for each in element.traverse(include_text=True):
+        if each.tag == "-text":
+            pieces.append(each.text_content or "")
+        elif each.tag == "tspan" and "x" in each.attributes and (each.attributes.keys() & {"y", "dy"}):
+            pieces.append(" ")
+    return "".join(pieces)
 
 
 _HEAD_CHARS = 2000
@@ -119,34 +139,41 @@ def _without_frames(document: LexborHTMLParser) -> str:
     return "\n\n".join(filter(None, (to_text(each, title=False) for each in texts if each.strip())))
 
 
-def _contents(document: LexborHTMLParser) -> list[LexborNode]:
-    """Return the content of a page: its only `main` element if that holds most of the text, else everything."""
+def _navigation(document: LexborHTMLParser) -> frozenset[int]:
+    """Return the ids of the headers, footers and sidebars beside the main content that are mostly links."""
     mains = document.css("main, [role=main]")
-    if len(mains) == 1 and _text_size(mains[0]) >= _MAIN * _text_size(document.body):
-        return mains
-    return [] if document.body is None else [document.body]
-
-
-def _text_size(root: LexborNode | None) -> int:
-    """Return the number of characters in paragraphs and the like, outside of navigation, headers and footers."""
-    size = 0
-    waiting = [(None if root is None else root.child, False)]
+    found = []
+    waiting = [None if len(mains) != 1 or document.body is None else document.body.child]
     while waiting:
-        node, counts = waiting.pop()
+        node = waiting.pop()
         if node is None:
             continue
-        waiting.append((node.next, counts))
+        waiting.append(node.next)
+        if node.tag in _FRAMES:
+            found += [node.mem_id] if _is_mostly_links(node) else []
+        elif node.mem_id != mains[0].mem_id:
+            waiting.append(node.child)
+    return frozenset(found)
+
+
+def _is_mostly_links(root: LexborNode) -> bool:
+    size = linked = 0
+    waiting = [(root.child, False)]
+    while waiting:
+        node, in_link = waiting.pop()
+        if node is None:
+            continue
+        waiting.append((node.next, in_link))
         if node.tag == "-text":
-            size += len(node.text_content or "") if counts else 0
-        elif node.tag not in _FRAME:
-            waiting.append((node.child, counts or node.tag in _TEXT))
-    return size
+            characters = len("".join((node.text_content or "").split()))
+            size += characters
+            linked += characters if in_link else 0
+        elif node.tag not in _NOT_READ:
+            waiting.append((node.child, in_link or node.tag == "a"))
+    return linked * 2 > size
 
 
-_MAIN = 0.8
-"""Minimum fraction of the text that `main` must hold to count as the page's content."""
-_TEXT = frozenset({"p", "li", "td", "h1", "h2", "h3", "h4", "pre", "blockquote", "dd"})
-_FRAME = frozenset({"nav", "header", "footer", "aside", "form"})
+_FRAMES = frozenset({"header", "footer", "aside"})
 
 
 class _Table(Enum):
@@ -161,12 +188,14 @@ class _Table(Enum):
 class _Reader:
     """Walks a document without recursion, because the nesting depth of the input is unbounded."""
 
-    def __init__(self, *, unseen: bool) -> None:
+    def __init__(self, left_out: frozenset[int], *, unseen: bool) -> None:
         """Begin to read.
 
         Args:
+            left_out: Ids of headers, footers and sidebars to leave out.
             unseen: Whether to read what styles hide.
         """
+        self._left_out = left_out
         self._unseen = unseen
         self.blocks = Blocks()
         self.pictures = 0
@@ -215,14 +244,16 @@ class _Reader:
             return False
         attributes = node.attributes
         hidden = "hidden" in attributes and attributes["hidden"] != "until-found"
-        if hidden or attributes.get("aria-hidden") == "true":
+        if hidden or (attributes.get("aria-hidden") == "true" and not _is_shown(node)):
+            return False
+        if tag in _FRAMES and node.mem_id in self._left_out:
             return False
         if not self._unseen and _UNSEEN.search(attributes.get("style") or ""):
             return False
         if tag in _EMBEDDED:
             self._embed(tag, attributes)
             return False
-        if tag in _NOT_READ and not (tag == "dialog" and "open" in attributes):
+        if tag in _NOT_READ and not (tag == "dialog" and "open" in attributes) and not _is_question(tag, node):
             self._words.append(_typed(tag, node))
             return False
         if tag in _DRAWN:
@@ -269,7 +300,9 @@ class _Reader:
         if tag == "math":
             self._words.append(linear(_element(node, 0)))
             return
-        if words := ", ".join(_labels(node)):
+        # The title of a drawing that is hidden from screen readers is no visible text.
+        labels = _labels(node, "text, foreignObject") if "aria-hidden" in node.attributes else _labels(node)
+        if words := ", ".join(labels):
             self._words.append(f" {words} ")
         elif node.css_first("image") is not None and not node.attributes.get("aria-label"):
             self.pictures += 1
@@ -431,6 +464,46 @@ class _List:
         return marker
 
 
+def _is_question(tag: str, node: LexborNode) -> bool:
+    """Whether a button is the title of what it unfolds."""
+    above = node.parent
+    return tag == "button" and (
+        "aria-expanded" in node.attributes
+        or (above is not None and (above.tag in _HEADINGS or above.tag in ("dt", "legend")))
+    )
+
+
+def _is_shown(node: LexborNode) -> bool:
+    """Whether what is hidden from screen readers only is text without another one in its place."""
+    attributes = node.attributes
+    if attributes.get("role") == "dialog" or _NOT_TEXT.search(attributes.get("class") or ""):
+        return False
+    inner = node.child
+    if inner is not None and inner.tag == "-text" and not any(map(str.isalnum, inner.text_content or "")):
+        return False  # the sign of a link to a heading, an arrow, a cross
+    return not any(_is_in_place(each) for each in _siblings(node))
+
+
+def _siblings(node: LexborNode) -> Iterator[LexborNode]:
+    """Yield the elements beside an element, up to a number on each side."""
+    for step in ("prev", "next"):
+        each = getattr(node, step)
+        for _ in range(_MOST_SIBLINGS):
+            if each is None:
+                break
+            yield each
+            each = getattr(each, step)
+
+
+def _is_in_place(sibling: LexborNode) -> bool:
+    tag = sibling.tag or ""
+    return tag == "math" or (tag[:1].isalpha() and bool(_FOR_SCREEN_READERS.search(_class(sibling))))
+
+
+def _class(node: LexborNode) -> str:
+    return f"{node.attributes.get('class') or ''} {node.tag}"
+
+
 def _is_note_mark(link: LexborNode) -> bool:
     """Whether a link is the mark of a note, which would otherwise be read as part of a number or word."""
     attributes = link.attributes
@@ -482,6 +555,8 @@ def _linked_area(attributes: Mapping[str, str | None]) -> str:
 def _is_unexplained(picture: Mapping[str, str | None]) -> bool:
     """Whether a picture lacks alternative text. Spacers do not count, nor pictures attached to the same message."""
     if "alt" in picture or _is_spacer(picture) or picture.get("role") == "presentation":
+        return False
+    if picture.get("aria-hidden") == "true":
         return False
     return not str(picture.get("src") or "cid:").lower().startswith("cid:")
 
