@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a dialect a line
 """Calls that gateways and servers put in other places or forms than OpenAI's."""
 
 from __future__ import annotations
@@ -169,6 +170,16 @@ WRITTEN = {
     "Nexus": 'Call: send_message(message="Hello.")<bot_end>',
     "Python in quotes": '`send_message(message="Hello.")`',
     "tags of Cline": "<send_message>\n<message>Hello.</message>\n</send_message>",
+    "DeepSeek with spaces in its marks": '< | DSML | tool_calls>\n< | DSML | invoke name="send_message">\n< | DSML | parameter name="message" string="true">Hello.</ | DSML | parameter>\n</ | DSML | invoke>\n</ | DSML | tool_calls>',
+    "GLM without its opening tag": "send_message\n<arg_key>message</arg_key>\n<arg_value>Hello.</arg_value>\n</tool_call>",
+    "ChatGLM3": "send_message\n```python\ntool_call(message='Hello.')\n```",
+    "LongCat": "<longcat_tool_call>send_message\n<longcat_arg_key>message</longcat_arg_key>\n<longcat_arg_value>Hello.</longcat_arg_value>\n</longcat_tool_call>",
+    "gpt-oss without special tokens": 'commentary to=functions.send_messagejson{"message": "Hello."}',
+    "the first models of Anthropic": "<function_calls>\n<invoke>\n<tool_name>send_message</tool_name>\n<parameters>\n<message>Hello.</message>\n</parameters>\n</invoke>\n</function_calls>",
+    "Grok": '<xai:function_call name="send_message"><parameter name="message">Hello.</parameter></xai:function_call>',
+    "a named tag": '<tool_call name="send_message">\n<argument name="message">Hello.</argument>\n</tool_call>',
+    "keys of parameters": '<tool_call><tool_name>send_message</tool_name><parameter key="message">Hello.</parameter></tool_call>',
+    "Python with a list around it": '<|python_start|>[send_message(message="Hello.")]<|python_end|>',
 }
 
 
@@ -183,6 +194,8 @@ def test_a_call_that_is_written_in_another_dialect(dialect: str) -> None:
     [
         'You can use `send_message(message="x")` to reach them, but I will not.',
         "Action: I call send_message later.",
+        "I write <name>send_message</name> into my notes.",
+        "I mean send_message<arg_key> here.",
         "<send_message>\n<message>Hel",
         "<function=send_message>\n<parameter=message>\nHel",
     ],
@@ -243,7 +256,29 @@ def test_a_text_that_is_too_deep_to_be_read_is_no_answer() -> None:
         is_whole(Answer(text), question(), as_json=True)
 
 
-@pytest.mark.parametrize("begun", ["<function=send_message>", "<function=send_message><parameter=x>", "send_message("])
+def test_a_call_as_in_python_may_have_line_breaks_in_its_strings() -> None:
+    written = '[archival_memory_insert(content="One.\n\nTwo.", request_heartbeat=true), send_message(message="Hello.")]'
+    inserted = ("archival_memory_insert", {"content": "One.\n\nTwo.", "request_heartbeat": True})
+    assert calls(read([delta(content=written), delta("stop")])) == [inserted, *HELLO]
+    for other in (
+        'send_message(message="a" + b)',
+        'send_message(message=f"{a}\n")',
+        'send_message(message="a\n" if b)',
+    ):
+        assert not calls_in(other, FunctionNames(BUILT_IN)).calls
+
+
+UNREADABLE = [
+    "<function=send_message>",
+    "<function=send_message><parameter=x>",
+    "send_message(",
+    "send_message<arg_key>",
+    "<name>send_message</name>",
+    "send_message tool_call(",
+]
+
+
+@pytest.mark.parametrize("begun", UNREADABLE)
 def test_many_calls_without_an_end_are_read_in_linear_time(begun: str) -> None:
     text = (begun * 100_000)[:100_000]
     used = time.process_time()

@@ -21,7 +21,8 @@ from memgpt_agent.models.answer.text_calls import TextCalls, calls_in, looks_lik
 from memgpt_agent.models.base import Completion, ModelRequest
 
 _CALL_IN_REASONING = re.compile(
-    r"<tool_calls?>|<function[= ]|<invoke |\[TOOL_CALLS\]|<[|｜]tool|<\|python_tag\|>|✿FUNCTION✿"
+    r"<(?:longcat_)?tool_calls?>|<function(?:[= ]|_calls?>)|<invoke |\[TOOL_CALLS\]|<\s?[|｜](?:tool|\s?DSML)"
+    r"|<\|python_tag\|>|✿FUNCTION✿|\bto=functions\."
     rf'|\{{\s*"(?:{INNER_THOUGHTS}|call)"\s*:'
 )
 _SHOWN, _REPAIR_TOKENS = 200, 128

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -46,18 +46,29 @@ _NOTHING = re.compile(
 _NO_PLAIN_TEXT = ("{", "[", "'", '"', "`", "<", "(")
 
 _TAG = re.compile(
-    r"<[\w｜|:]*?(?:function|invoke|tool)(?:=|\s+name\s*=\s*|:)\s*[\"']?(?P<name>[\w.\-]{1,80})[\"']?\s*>"
+    r"<[\w｜|:]*?(?:function|invoke|tool|function_call|tool_call)(?:=|\s+name\s*=\s*|:)\s*[\"']?(?P<name>[\w.\-]{1,80})[\"']?\s*>"
     r"|<(?P<own>\w{1,64})>(?=\s*<\w)"
+    r"|<(?P<name_tag>(?:tool_|function_)?name)>\s*(?P<inner>[\w.\-]{1,80})\s*</(?P=name_tag)>"
     r"|<tool_call>\s*(?P<glm>[\w.\-]{1,80})\s*(?:<tool_sep>\s*)?(?=<arg_key>|</tool_call>)"
 )
-_TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_call)>|\Z")
+_TAG_END = re.compile(r"</[\w｜|:]*?(?:function|invoke|tool|tool_use|function_call|tool_call)>|\Z")
 _PARAMETER = re.compile(
-    r"<[\w｜|:]*?(?P<tag>param(?:eter)?)(?:=|\s+name\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>"
+    r"<[\w｜|:]*?(?P<tag>param(?:eter)?|arg(?:ument)?)(?:=|\s+(?:name|key)\s*=\s*)[\"']?(?P<key>[\w.\-]{1,80})[\"']?[^<>]{0,80}>"
     r"|<arg_key>\s*(?P<glm>[\w.\-]{1,80})\s*</arg_key>\s*<(?P<glm_tag>arg_value)>"
 )
-_PARAMETER_END = {tag: re.compile(rf"</[\w｜|:]*?{tag}>") for tag in ("param", "parameter")} | {
+_PARAMETER_END = {tag: re.compile(rf"</[\w｜|:]*?{tag}>") for tag in ("param", "parameter", "arg", "argument")} | {
     "arg_value": re.compile("</arg_value>")
 }
+_UNTAGGED = re.compile(r"\s*(?:<tool_sep>\s*)?(?=<arg_key>)")
+"""Follows a name whose opening tag the server has left out."""
+
+_CHATGLM = "tool_call("
+"""Stands in place of the function's name, which is before it."""
+
+_GLUED = re.compile(r"(?:json|code)\Z")
+"""Follows a recipient at once where a server leaves out special tokens."""
+
+_RECIPIENT = re.compile(r"\bto=\Z")
 _CDATA = re.compile(r"\A\s*<!\[CDATA\[(.*)\]\]>\s*\Z", re.DOTALL)
 _GEMMA = re.compile(
     r"call:(?P<name>[\w.\-]{1,80})(?P<body>\{.*?\})(?=\s*(?:<end_function_call>|<tool_call\|>|<\|tool_response>|call:|\Z))",
@@ -78,6 +89,8 @@ _MARKUP = re.compile(
 )
 _TAIL = re.compile(r"(?<![\[\];,\s)])[\[\];,\s)]+\Z")
 _SPELLINGS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("DSML", re.compile(r"<(/?)\s?[|｜]\s?DSML\s?[|｜]\s?"), r"<\1"),
+    ("<longcat_", re.compile(r"(?<=[</])longcat_"), ""),
     ("]<]minimax[>[", re.compile(r"\]<\]minimax\[>\["), ""),
     (":opensource>", re.compile(r"(?<=\w):opensource(?=>)"), ""),
     ('<|"|>', re.compile(r'<\|"\|>'), "<escape>"),
@@ -236,8 +249,7 @@ def _cost(text: str, place: int, names: FunctionNames) -> int:
     if text[place] in "{[" or _tag(text, place, names) is not None:
         return len(text) - place
     word = _WORD.match(text, place)
-    called = word is not None and text[word.end() : word.end() + 1] == "(" and names.known(word[0])
-    return min(len(text) - place, _MAX_PYTHON) if called else 0
+    return min(len(text) - place, _MAX_PYTHON) if word is not None and names.known(word[0]) else 0
 
 
 def _at(text: str, place: int, names: FunctionNames) -> _Found | None:
@@ -263,7 +275,7 @@ def _tagged(text: str, place: int, names: FunctionNames) -> _Found | None:
     if end is not None and end[0] and body.count("<parameter=") == body.count("</parameter>") + 1:
         body += "</parameter>"
     values = _parameters(body, names.by_name[name])
-    if not values and body.strip():
+    if not values and (match["inner"] or body.strip()):
         return None
     return _Found(place, end.end() if end else len(text), (RawCall(name, envelopes.dumps(values)),))
 
@@ -273,7 +285,7 @@ def _tag(text: str, place: int, names: FunctionNames) -> tuple[re.Match[str], st
     match = _TAG.match(text, place)
     if match is None:
         return None
-    name = names.known(match["name"] or match["glm"] or "")
+    name = names.known(match["name"] or match["inner"] or match["glm"] or "")
     if match["own"] in names.by_name:
         name = match["own"]
     return (match, name) if name else None
@@ -422,15 +434,22 @@ def _arguments(value: Mapping[str, Any], name_key: str, function: Function) -> M
 def _named(text: str, place: int, names: FunctionNames) -> _Found | None:
     """Find ``NAME {…}``, with markup in between, or ``NAME(…)`` as in Python."""
     word = _WORD.match(text, place)
-    if word is None or not (name := names.known(word[0].removesuffix(".call"))):
+    if word is None or not (name := _name(text, word, names)):
         return None
     if text[word.end() : word.end() + 1] == "(" and (called := _python(text, place, word.end(), name, names)):
         return called
+    if untagged := _UNTAGGED.match(text, word.end()):
+        closing = _TAG_END.search(text, untagged.end())
+        body = text[untagged.end() : closing.start() if closing else len(text)]
+        if values := _parameters(body, names.by_name[name]):
+            return _Found(place, closing.end() if closing else len(text), (RawCall(name, envelopes.dumps(values)),))
     if _ACTION.search(text[max(0, place - 20) : place]) and (given := _ACTION_INPUT.match(text, word.end())):
         plain = sole_text(names.by_name[name])
         return _Found(place, given.end(), (RawCall(name, envelopes.dumps({plain: given["text"]})),)) if plain else None
     glue = _GLUE.match(text, word.end(), word.end() + 200)
     begin = glue.end() if glue else word.end()
+    if text.startswith(_CHATGLM, begin):
+        return _python(text, place, begin + len(_CHATGLM) - 1, name, names)
     if text[begin : begin + 1] != "{":
         return None
     try:
@@ -440,6 +459,15 @@ def _named(text: str, place: int, names: FunctionNames) -> _Found | None:
     if not isinstance(value, dict) or interpret(value, names)[0]:
         return None
     return _Found(place, end, (RawCall(name, envelopes.dumps(_only_arguments(value))),))
+
+
+def _name(text: str, word: re.Match[str], names: FunctionNames) -> str:
+    """Return the name of the function that a word of a text means; empty if there is none."""
+    written = word[0].removesuffix(".call")
+    name = names.known(written)
+    if not name and _RECIPIENT.search(text, max(0, word.start() - 4), word.start()):
+        name = names.known(_GLUED.sub("", written))
+    return name
 
 
 def _only_arguments(value: dict[str, Any]) -> dict[str, Any]:
@@ -472,26 +500,35 @@ def _python(text: str, place: int, paren: int, name: str, names: FunctionNames) 
     end = _closing(text, paren)
     if end < 0:
         return None
+    places = [parameter.name for parameter in names.by_name[name].parameters]
     try:
-        tree = ast.parse("f" + text[paren : end + 1], mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    if not isinstance(tree, ast.Call):
-        return None
-    try:
-        values = {keyword.arg: _constant(keyword.value) for keyword in tree.keywords if keyword.arg}
-        places = [parameter.name for parameter in names.by_name[name].parameters]
-        given = [_constant(argument) for argument in tree.args]
-    except ValueError:
-        return None
-    if len(given) == 1 and isinstance(given[0], dict):
-        values = {**given[0], **values}
-    else:
-        values = {**dict(zip(places, given, strict=False)), **values}
-    try:
+        values = _python_values(text[paren : end + 1], places)
         return _Found(place, end + 1, (RawCall(name, envelopes.dumps(values)),))
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def _python_values(written: str, places: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments in brackets.
+
+    Raises:
+        ValueError: They cannot be read, or are not all constants.
+    """
+    try:
+        tree = ast.parse("f" + written, mode="eval").body
+    except (SyntaxError, MemoryError):
+        # Strings may have line breaks.
+        values, end = decode(f"{{{written[1:-1]}}}")
+        if end != len(written):
+            raise ValueError("not only arguments") from None
+        return cast(dict[str, Any], values)
+    if not isinstance(tree, ast.Call):
+        raise ValueError("not a call")
+    values = {keyword.arg: _constant(keyword.value) for keyword in tree.keywords if keyword.arg}
+    given = [_constant(argument) for argument in tree.args]
+    if len(given) == 1 and isinstance(given[0], dict):
+        return {**given[0], **values}
+    return {**dict(zip(places, given, strict=False)), **values}
 
 
 def _constant(node: ast.expr) -> Any:
