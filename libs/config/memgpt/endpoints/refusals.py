@@ -150,9 +150,9 @@ def _blocked(value: Mapping[str, object]) -> bool:
 
 
 def _error_in_choice(value: Mapping[str, object]) -> object | None:
-    """Return the error in the first choice, where OpenRouter puts that of a provider that broke off."""
+    """Return the error in the first choice, for a provider of OpenRouter that broke off, or in a response."""
     choices = value.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
+    first = choices[0] if isinstance(choices, list) and choices else value.get("response")
     return {"error": first["error"]} if isinstance(first, Mapping) and first.get("error") else None
 
 

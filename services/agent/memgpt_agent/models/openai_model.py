@@ -24,7 +24,7 @@ from memgpt_agent.context_window.tokens import CountTokens, TokenCalibration
 from memgpt_agent.context_window.window import raw_function_tokens, raw_size
 from memgpt_agent.domain import NO_USAGE, Usage
 from memgpt_agent.models import refusal_errors
-from memgpt_agent.models.answer.answer import FILTERED, LENGTH, Answer, MalformedError
+from memgpt_agent.models.answer.answer import BROKEN_OFF, FILTERED, LENGTH, Answer, MalformedError
 from memgpt_agent.models.answer.completion import completion, cut_short, is_whole, repair
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.reader import AnswerReader
@@ -300,9 +300,10 @@ class OpenAIModel:
                     raise
                 _log.info("model_request_adapted", model=name, change=changed, quote=error.refusal.quote)
                 continue
-            marked = marked or bool(answer.finish)
+            broken_off = answer.finish == BROKEN_OFF
+            marked = (marked or bool(answer.finish)) and not broken_off
             whole = marked or is_whole(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
-            if not dialect.believes(marked=marked, whole=whole):
+            if (broken_off and not whole) or not dialect.believes(marked=marked, whole=whole):
                 raise EndpointError(Refusal(Meaning.UNAVAILABLE, 200, "", "half of an answer"))
             return self._counted(request, answer)
         raise EndpointError(Refusal(Meaning.REFUSED, 400, "", "every option of the request"))

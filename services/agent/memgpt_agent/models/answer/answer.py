@@ -9,6 +9,7 @@ from memgpt_agent.domain import NO_USAGE, Usage
 
 LENGTH = "length"
 FILTERED = "content_filter"
+BROKEN_OFF = "error"
 
 _FINISHES = {
     "length": LENGTH,
@@ -27,6 +28,14 @@ _FINISHES = {
     "blocklist": FILTERED,
     "spii": FILTERED,
     "refusal": FILTERED,
+    "guardrail_intervened": FILTERED,
+    "error": BROKEN_OFF,
+    "abort": BROKEN_OFF,
+    "aborted": BROKEN_OFF,
+    "cancelled": BROKEN_OFF,
+    "failed": BROKEN_OFF,
+    "network_error": BROKEN_OFF,
+    "insufficient_system_resource": BROKEN_OFF,
 }
 
 

@@ -10,6 +10,7 @@ from memgpt_agent.models.answer.answer import Answer, MalformedError, finish_of
 from memgpt_agent.models.answer.assembly import CallAssembly
 from memgpt_agent.models.answer.function_names import FunctionNames
 from memgpt_agent.models.answer.lenient_json import decode
+from memgpt_agent.models.answer.native import as_chat
 from memgpt_agent.models.answer.partial_json import PartialCall
 from memgpt_agent.models.answer.reasoning import ReasoningFilter, join_blocks, without_reasoning
 from memgpt_agent.models.answer.repetition import RepetitionDetector
@@ -22,7 +23,7 @@ MAX_CHARACTERS = 500_000
 """Maximum number of characters of one answer; Memory's messages have at most 1 MiB."""
 
 _MARKUP = re.compile(
-    r"<[|｜]|</?(?:[a-z]{1,12}:)?(?i:tool|func|invoke|param|arg_|start_|end_|seed|minimax)|\[[A-Z_]{3}|\]<\]|```|\bfunctools|^Action:",
+    r"<\s?[|｜]|</?(?:[a-z]{1,12}:)?(?i:tool|func|invoke|param|arg_|start_|end_|seed|minimax|longcat|xai:)|\[[A-Z_]{3}|\]<\]|```|\bfunctools|^Action:",
     re.MULTILINE,
 )
 """Possible beginnings of a call that is written as text: after one, nothing is shown as a thought."""
@@ -35,6 +36,9 @@ _BLOCKS = ("reasoning_details", "thinking_blocks")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
 _CALLS = ("tool_calls", "function_call", "tool_call", "toolCalls", "functionCall")
+_REASONS = ("finish_reason", "stop_reason", "stopReason")
+"""Names of the reason for the end, in the forms of Cohere, Anthropic, and Bedrock."""
+
 _WRAPPERS = ("data", "result", "output", "response", "body")
 """Fields in which gateways pass on the whole answer."""
 
@@ -89,7 +93,7 @@ class AnswerReader:
                 self._chunk(one)
         if not isinstance(chunk, dict):
             return
-        chunk = _unwrapped(chunk)
+        chunk = as_chat(_unwrapped(chunk))
         self._usage = self._usage.larger(read_usage(chunk))
         self._reasoning_tokens = reasoning_tokens(chunk) or self._reasoning_tokens
         choices = chunk.get("choices")
@@ -118,13 +122,15 @@ class AnswerReader:
             self._add_calls(_entries(choice["tool_calls"]))
 
     def _native(self, chunk: dict[str, object]) -> None:
-        """Add a chunk in Ollama's own form, in which each has a ``message`` with the next piece."""
+        """Add a chunk in Ollama's own form, in which each has a ``message`` with the next piece, or a whole answer."""
         if isinstance(message := chunk.get("message"), dict):
             self._delta(message)
         elif any(key in chunk for key in ("tool_calls", "content")):
             self._delta(chunk)
         if chunk.get("done") is True:
             self._finish = finish_of(chunk.get("done_reason") or "stop")
+        elif reason := next((chunk[key] for key in _REASONS if chunk.get(key)), None):
+            self._finish = finish_of(reason)
 
     def answer(self) -> Answer:
         """Return the answer, after its last chunk."""
@@ -217,7 +223,7 @@ class AnswerReader:
         if not begun or any(part.strip() for part in self._text):
             return False
         return begun[0] in "{[" or any(
-            begun.startswith(f"{name}(") or name.startswith(begun) for name in self._names.by_name
+            begun.startswith(f"{name}(") or name.startswith(begun) for name in (*self._names.by_name, "functools")
         )
 
     def _add_calls(self, entries: Sequence[object]) -> None:
@@ -259,9 +265,9 @@ def _entries(calls: object) -> list[object]:
 
 def _call_in(part: dict[str, object]) -> object:
     """Return the call in a part of a content; None for other parts."""
-    for key in ("function_call", "functionCall", "tool_call", "function"):
-        if isinstance(part.get(key), dict):
-            return part[key]
+    for key in ("function_call", "functionCall", "tool_call", "function", "toolUse"):
+        if isinstance(inner := part.get(key), dict):
+            return {**part, **inner}
     return part if str(part.get("type")) in ("tool_use", "tool_call", "function_call") else None
 
 
