@@ -16,7 +16,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.agent.v1.heartbeat_pb2 import Heartbeat, HeartbeatLimits
-from memgpt.memory.v1 import agent_pb2, recall_memory_service_pb2, turn_pb2
+from memgpt.memory.v1 import (
+    agent_pb2,
+    agent_state_service_pb2,
+    heartbeat_pb2,
+    recall_memory_service_pb2,
+    turn_pb2,
+)
+from memgpt.memory.v1.agent_state_service_pb2_grpc import AgentStateServiceStub
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 
 from tests.integration.agent.conftest import Agents
@@ -89,6 +96,23 @@ def test_none_is_missed_and_none_runs_twice_whatever_dies(agents: Agents, kills:
         finally:
             for process in victims:
                 process.close()
+
+
+def test_a_plan_that_is_unreadable_stops_no_other_agent(agents: Agents) -> None:
+    of_a_later_release = heartbeat_pb2.Heartbeats(plan='{"heartbeats": [{"moon": "full"}]}')
+    with (
+        ScriptedLLM(answer) as llm,
+        replica(agents, llm) as process,
+        grpc.insecure_channel(process.wait_ready()) as channel,
+        grpc.insecure_channel(agents.memory_address) as memory,
+    ):
+        stub = AgentServiceStub(channel)
+        broken, woken_id = create(stub).agent_id, create(stub).agent_id
+        put = agent_state_service_pb2.PutHeartbeatsRequest(agent_id=broken, heartbeats=of_a_later_release)
+        AgentStateServiceStub(memory).PutHeartbeats(put)
+        beat = Heartbeat(at=timestamp(time.time() + 0.1), reason="reason-one now.")
+        stub.SetHeartbeat(pb.SetHeartbeatRequest(agent_id=woken_id, heartbeat=beat))
+        wait_until(lambda: woken(agents, woken_id) == {"one": 1})
 
 
 def test_set_list_limit_and_cancel(stub: AgentServiceStub) -> None:

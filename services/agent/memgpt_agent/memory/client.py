@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
+import structlog
 from google.protobuf.duration_pb2 import Duration
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
@@ -52,6 +53,8 @@ if TYPE_CHECKING:  # These exist in the stubs only.
     from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceAsyncStub
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 SERVICE = "the Memory service (agent.memory_address)"
 """Name of the service in errors."""
@@ -242,12 +245,17 @@ class MemoryClient:
             stream.cancel()
 
     async def list_plans(self) -> AsyncIterator[StoredPlan]:
-        """Yield the timed heartbeats of all agents that have some, of every tenant."""
+        """Yield the timed heartbeats of all agents that have some, of every tenant, without unreadable ones."""
         request = state_pb.ListHeartbeatsRequest(all_tenants=True)
         while True:
             page = await call(self.agents.ListHeartbeats(request))
             for agent in page.agents:
-                yield memory_protos.stored_plan(agent)
+                try:
+                    stored = memory_protos.stored_plan(agent)
+                except ValueError:  # such as one of a later release: those of other agents still matter
+                    _log.warning("heartbeat_plan_unreadable", agent_id=agent.agent_id)
+                    continue
+                yield stored
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
