@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
+import yaml
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from memgpt.agent.v1.event_pb2 import TurnEvent
+from memgpt.agent.v1.heartbeat_pb2 import Heartbeat, HeartbeatLimits
+from memgpt.common.v1.permission_pb2 import PERMISSION_READ, permission
 from memgpt.memory.v1 import agent_pb2, block_pb2, profile_pb2, turn_pb2
+from memgpt.memory.v1 import source_service_pb2 as source_pb
 from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER
+from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_agent.functions.send_message import SENT
 from memgpt_agent.loop.final_reply import REJECTED
 from memgpt_agent.rpc import agent_names
 
+from scripts import envoy
 from tests.integration.agent.conftest import Agents
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Completion, Hang, Request, ScriptedLLM, Status, call, choose, say
@@ -198,6 +205,51 @@ def test_settings_and_blocks(stub: AgentServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         stub.GetAgent(pb.GetAgentRequest(agent_id=agent.agent_id))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_what_a_proxy_repeats_gets_the_same_answer(agents: Agents, stub: AgentServiceStub) -> None:
+    """Envoy and Istio repeat these if the first answer is lost, though they carry no request id."""
+    agent_id = create(stub).agent_id
+    send(stub, agent_id, request_id="turn-1")
+    heartbeat = Heartbeat(cron="0 9 * * *", heartbeat_id="morning")
+    stub.SetHeartbeat(pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=heartbeat))
+    stub.SetBlock(pb.SetBlockRequest(agent_id=agent_id, block=block_pb2.BlockEdit(label="notes", value="x")))
+    with grpc.insecure_channel(agents.memory_address) as memory:
+        request = source_pb.CreateSourceRequest(name="papers", request_id=uuid4().hex)
+        source_id = SourceServiceStub(memory).CreateSource(request).source.source_id
+    persona = profile_pb2.PROFILE_KIND_PERSONA
+    limits = HeartbeatLimits(self_scheduled=True, max_turns_per_day=3)
+    requests: dict[str, Any] = {
+        "AttachSource": pb.AttachSourceRequest(agent_id=agent_id, source_id=source_id),
+        "DetachSource": pb.DetachSourceRequest(agent_id=agent_id, source_id=source_id),
+        "CancelTurn": pb.CancelTurnRequest(agent_id=agent_id, request_id="turn-1"),
+        "DeleteBlock": pb.DeleteBlockRequest(agent_id=agent_id, label="notes"),
+        "CancelHeartbeat": pb.CancelHeartbeatRequest(agent_id=agent_id, heartbeat_id="morning"),
+        "SetHeartbeatLimits": pb.SetHeartbeatLimitsRequest(agent_id=agent_id, limits=limits),
+        "UnregisterTools": pb.UnregisterToolsRequest(agent_id=agent_id, address="127.0.0.1:9"),
+        "PutProfile": pb.PutProfileRequest(kind=persona, name="twice", text="I am."),
+    }
+    assert set(requests) == repeatable_writes()
+    for method, request in requests.items():
+        first, second = getattr(stub, method)(request), getattr(stub, method)(request)
+        if method == "PutProfile":
+            second.profile.update_time.CopyFrom(first.profile.update_time)
+        assert second == first, method
+
+
+def repeatable_writes() -> set[str]:
+    """The writes among the calls of Agents that deploy/envoy repeats."""
+    config = yaml.safe_load(envoy.SOURCE.read_text())
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    (route,) = (each for each in host["routes"] if each["name"] == "agent-repeatable")
+    methods = pb.DESCRIPTOR.services_by_name["AgentService"].methods
+    return {
+        method.name
+        for method in methods
+        if re.fullmatch(route["match"]["safe_regex"]["regex"], f"/memgpt.agent.v1.AgentService/{method.name}")
+        and method.GetOptions().Extensions[permission] != PERMISSION_READ
+    }
 
 
 def window(stub: AgentServiceStub, agent_id: str) -> list[str]:
