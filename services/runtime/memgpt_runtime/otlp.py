@@ -44,7 +44,7 @@ def start_traces(
         raise ConfigError(f"environment: OTEL_EXPORTER_OTLP_PROTOCOL: {protocol} is not supported; set it to grpc")
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
@@ -53,7 +53,7 @@ def start_traces(
         ) from error
     attributes = {"service.name": f"memgpt-{name}", "service.version": version("memgpt-milvus-runtime")}
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
-    resource = Resource(attributes).merge(Resource.create({})) if _named(env) else Resource.create(attributes)
+    resource = Resource.create(attributes).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     # http_proxy in the environment is meant for the Internet, where no collector is called in plaintext.
     channel_options: Any = (("grpc.enable_http_proxy", 0),) if _in_plaintext(settings, env) else None
@@ -88,7 +88,3 @@ def _in_plaintext(settings: ServerSettings, env: Mapping[str, str]) -> bool:
 
 def _first(env: Mapping[str, str], name: str) -> str:
     return env.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or env.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
-
-
-def _named(env: Mapping[str, str]) -> bool:
-    return bool(env.get("OTEL_SERVICE_NAME")) or "service.name=" in env.get("OTEL_RESOURCE_ATTRIBUTES", "")

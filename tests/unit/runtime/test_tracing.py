@@ -15,6 +15,7 @@ from memgpt.config import ConfigError, ServerSettings
 from memgpt_runtime import context, otlp, tracing
 from memgpt_runtime.otlp import start_traces
 from opentelemetry.exporter.otlp.proto.grpc import exporter
+from opentelemetry.sdk import trace
 
 from tests.support.otlp_collector import OtlpCollector
 from tests.support.ports import free_port
@@ -116,6 +117,37 @@ def test_the_environments_proxy_is_for_a_collector_over_tls(
 def _channel(given: dict[str, Any], kind: str, target: str, *args: Any, **more: Any) -> grpc.Channel:
     given[kind] = more["options"]
     return grpc.insecure_channel(target)
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "version"),
+    [
+        ({}, "memgpt-agent", None),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.version=2026-a"}, "memgpt-agent", "2026-a"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "mesh.service.name=x"}, "memgpt-agent", None),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=x"}, "x", None),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=x", "OTEL_SERVICE_NAME": "y"}, "y", None),
+    ],
+)
+def test_attributes_of_the_environment_take_precedence(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str, version: str | None
+) -> None:
+    monkeypatch.setattr(otlp, "_FLUSH_SECONDS", 0.1)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    resources = []
+    provider = trace.TracerProvider
+
+    def provide(*, resource: Any, **more: Any) -> Any:
+        resources.append(resource)
+        return provider(resource=resource, **more)
+
+    monkeypatch.setattr(trace, "TracerProvider", provide)
+    stop = start_traces("agent", ON, variables)
+    assert stop is not None
+    stop()
+    assert resources[0].attributes["service.name"] == name
+    assert version in (None, resources[0].attributes["service.version"])
 
 
 def test_only_services_of_the_suite_get_principal_and_baggage() -> None:
