@@ -130,7 +130,7 @@ def test_a_load_of_nothing_leaves_no_source(home: Home) -> None:
     (home.folder / "note.txt").write_text("Bees make honey.")
     failed = home.run("load", "noise.bin", "--name", "junk")
     assert failed.returncode == 1
-    assert "noise.bin: skipped: the file is neither text in UTF-8 nor of a format" in failed.stdout
+    assert "noise.bin: skipped: the file is neither UTF-8 text nor in a format" in failed.stdout
     assert "The data source junk was not created, because nothing was loaded." in failed.stdout
     assert "Loaded 0" not in failed.stdout
     assert "junk" not in home.run("list", "sources").stdout

@@ -96,7 +96,7 @@ class PageTokenCodec:
         body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
         token = base64.urlsafe_b64encode(_VERSION + self._mac(request, body) + body).rstrip(b"=").decode()
         if len(token) > MAX_TOKEN_CHARS:
-            raise ValueError(f"a page token of {len(token)} characters; at most {MAX_TOKEN_CHARS}")
+            raise ValueError(f"the page token has {len(token)} characters; the limit is {MAX_TOKEN_CHARS}")
         return token
 
     def decode(self, request: Message, token: str) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ async def do(function: str, context: Context | None = None, /, memory: FakeMemor
     return output
 
 
-def test_there_are_eight() -> None:
+def test_models_see_them_in_this_order() -> None:
     assert [f.name for f in BUILT_IN] == [
         "send_message",
         "pause_heartbeats",

@@ -711,7 +711,7 @@ async def test_the_alert_lets_the_agent_save_after_it_has_spoken() -> None:
     memory._store(long_talk(40))
     insert = call("archival_memory_insert", content="What matters.", request_heartbeat=False)
     model = ScriptedModel(say("Hello."), insert)
-    loop = make_loop(memory, model, context_window=6400, max_answer_tokens=500)
+    loop = make_loop(memory, model, context_window=7000, max_answer_tokens=500)
     feed = await run(loop, request())
     assert memory.notes == ["What matters."]
     assert (await done(feed)).state is TurnState.COMPLETED

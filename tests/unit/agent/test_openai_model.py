@@ -91,7 +91,7 @@ async def test_tools(asked) -> None:
     # Streamed as it came.
     assert sink.text == {DeltaKind.THOUGHT: "I greet.", DeltaKind.MESSAGE: "Grüß dich!"}
     body = llm.requests[0].json
-    assert len(body["tools"]) == 8
+    assert len(body["tools"]) == len(BUILT_IN)
     assert "inner_thoughts" in body["tools"][0]["function"]["parameters"]["required"]
     assert body["tool_choice"] == "required"
     # The history has thoughts inside its calls, as the model is to write them.

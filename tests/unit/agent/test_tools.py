@@ -138,7 +138,7 @@ def test_regular_expressions_are_left_to_the_tool() -> None:
         ("f", "x", '{"$ref": "#/$defs/any", "$defs": {"any": true}}', "must refer to a JSON object"),
         ("f", "x", '{"properties": {"a": {"enum": [NaN]}}}', "f: the parameters are not valid JSON"),
         ("f", "x", '{"$dynamicRef": "https://example.org"}', "dynamic references"),
-        ("f", "x", '{"properties": {"a": {"$ref": "#"}}}', "refers to itself"),
+        ("f", "x", '{"properties": {"a": {"$ref": "#"}}}', "is recursive"),
         ("f", "x", json.dumps({"description": "x" * 20_000}), "larger than 16 KiB"),
     ],
 )

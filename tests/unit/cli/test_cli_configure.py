@@ -301,7 +301,7 @@ def test_the_doctor_examines_a_local_transformer(tmp_path, monkeypatch):
     assert found.remedy.endswith("-m pip install 'memgpt-milvus[onnx]'`")
     (folder / "tokenizer.json").unlink()
     found = finding()
-    assert (found.ok, "holds no model" in found.told) == (False, True)
+    assert (found.ok, "has no model" in found.told) == (False, True)
     monkeypatch.setenv("MEMGPT_MEMORY_EMBEDDING_FOLDER", "nowhere")
     assert "is not a folder" in finding().told
 
@@ -310,7 +310,7 @@ def test_the_doctor_examines_a_local_transformer(tmp_path, monkeypatch):
 def test_a_folder_without_a_model_is_refused(tmp_path, missing):
     folder = write_transformer(tmp_path / "tiny", ["tide"])
     (folder / missing).unlink()
-    with pytest.raises(CliError, match="holds no model"):
+    with pytest.raises(CliError, match="has no model"):
         with_local_transformer(Answers(), str(folder))
     with pytest.raises(CliError, match="is not a folder"):
         with_local_transformer(Answers(), str(tmp_path / "nowhere"))

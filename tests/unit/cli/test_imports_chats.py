@@ -149,7 +149,7 @@ def bomb() -> bytes:
     ("files", "reason"),
     [
         ({"other.json": []}, "has no conversations.json"),
-        ({"conversations.json": bomb()}, "compressed more than any text"),
+        ({"conversations.json": bomb()}, "compressed further than text"),
         ({"conversations.json": b"[" * 100_000}, "nested more than|ends within"),
         ({"conversations.json": b"[" + b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"]"}, "nested more than"),
         ({"conversations.json": b'[{"a": "' + b"x" * 1000}, "ends within the array"),

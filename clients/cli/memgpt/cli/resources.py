@@ -494,7 +494,7 @@ def add_tools(ui: Ui, memgpt: MemGPT, agent_name: str, address: str) -> None:
 
 
 def show_tools(ui: Ui, memgpt: MemGPT, agent_name: str, shape: OutputFormat = DEFAULT) -> None:
-    """List the functions that an agent may call elsewhere."""
+    """List an agent's remote functions."""
     servers = memgpt.agents.tools(memgpt.agents.find(agent_name).agent_id)
     items = ((one, [one.name, server.address, one.description]) for server in servers for one in server.functions)
     columns: Columns = ["Function", Column("Address", priority=1), Column("Description", whole=False, priority=2)]

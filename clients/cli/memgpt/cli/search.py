@@ -247,4 +247,4 @@ def _day(text: str, option: str) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise CliError(f"{option} takes a day of the agent's own here, such as 2026-01-31", MISUSE) from error
+        raise CliError(f"{option} takes a day without a time here, such as 2026-01-31", MISUSE) from error

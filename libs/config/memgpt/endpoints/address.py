@@ -109,7 +109,7 @@ def parse_address(
 
 
 def _path(host: str, given: str) -> str:
-    """Return the path of the API on a host, for a path that may lack a part of it or have too much."""
+    """Return the path of the API on a host; a path that is incomplete or names an operation is corrected."""
     path = _OPERATION.sub("", re.sub(r"/{2,}", "/", given)).rstrip("/")
     whole = next((known for pattern, known in _PATHS if pattern.search(host)), "/v1")
     return whole if path == "/v1" or f"{whole}/".startswith(f"{path}/") else path

@@ -81,7 +81,7 @@ def _resolved(schema: object) -> Schema:
         nonlocal size
         size += 1
         if depth > _MAX_DEPTH or size > _MAX_VALUES:
-            raise UnusableToolError("the schema refers to itself, or is nested too deeply; write one level out")
+            raise UnusableToolError("the schema is recursive, nested too deeply, or too large; write out a few levels")
         if isinstance(value, list):
             return [resolve(one, depth + 1) for one in value]
         if not isinstance(value, Mapping):

@@ -83,7 +83,7 @@ def _members(file: File, limits: FileLimits) -> Iterator[str]:
 
 
 def _contents(file: File, limits: FileLimits, notes: Notes) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yield the names of the member files, and what reads each: it raises FileFailure if the member is damaged."""
+    """Yield the name of each member file and a function that reads it, or raises FileFailure if it is damaged."""
     if file.media_type == ARCHIVE:
         with open_package(file, _WHAT, limits, allow_encrypted=True) as package:
             names = _zip_names(package.entries)

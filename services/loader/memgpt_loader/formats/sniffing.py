@@ -103,6 +103,5 @@ def _unnamed(inspected: InspectedFile) -> str:
         return PLAIN
     raise FileFailure(
         FailureReason.UNSUPPORTED,
-        "the file is neither text in UTF-8 nor of a format that the Loader knows by its content or extension; "
-        f"{_CONVERT}",
+        f"the file is neither UTF-8 text nor in a format that the Loader knows by its content or extension; {_CONVERT}",
     )

@@ -219,7 +219,7 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
         blocks.heading(2, f"Attachment: {name}")
         try:
             if each.data is None:
-                raise FileFailure(FailureReason.UNSUPPORTED, "it is an object of a program, or a link to a file")
+                raise FileFailure(FailureReason.UNSUPPORTED, "it is an embedded object or a link, not a file")
             blocks.paragraph(embedded_text(name, each.data, file, limits, notes))
         except FileFailure as failure:
             notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)

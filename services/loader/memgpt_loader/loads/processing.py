@@ -86,7 +86,7 @@ class FileProcessor:
 
     @staticmethod
     def _wait(live: LiveLoad, name: str, wait: Wait) -> None:
-        """Note that a file waits for another attempt, and can be cancelled even if the last one was about to end."""
+        """Note that a file waits for its next attempt. While it waits, it can be cancelled."""
         live.set_wait(name, wait)
         live.cancellable.add(name)
         if live.cancelling or live.lost:

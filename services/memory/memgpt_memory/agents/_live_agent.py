@@ -24,8 +24,8 @@ class Waiter:
         key: Key of the turn's row.
         fingerprint: Digest of its request.
         cancelled: Whether it must no longer begin.
-        kept_for: Epoch of the lease that its caller got to finish another turn, whose holder had died. The place in the
-            queue is kept while that lease holds, since the caller returns when that turn has ended. 0 while it waits.
+        kept_for: 0 while the caller waits. If the caller got the lease of a turn whose holder had died, the epoch of
+            that lease: the waiter keeps its place until the caller has ended that turn, or it expires.
     """
 
     key: str

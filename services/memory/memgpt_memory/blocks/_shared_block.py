@@ -76,7 +76,7 @@ class SharedBlock:
         id: Its id.
         row: Its row, without a pending value; not to be changed.
         value: Its value.
-        writer: The agent whose row says that the value counts; empty if the block's own row says so.
+        writer: The agent whose row committed the value; empty if the block's own row did.
     """
 
     id: str

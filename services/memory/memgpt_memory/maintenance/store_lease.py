@@ -86,7 +86,7 @@ class StoreLease:
             try:
                 await self._write("")
             except ServiceError as error:
-                _log.info("store_release_failed", error=str(error))
+                _log.info("store_lease_release_failed", error=str(error))
 
     async def _keep_beating(self) -> None:
         while True:
@@ -96,13 +96,13 @@ class StoreLease:
             try:
                 await self._beat()
             except ServiceError as error:
-                _log.warning("store_heartbeat_failed", error=str(error))
+                _log.warning("store_lease_renewal_failed", error=str(error))
 
     async def _beat(self) -> None:
         if self._beats and not self._exclusive:
             record = await self._records.get("holder")
             if record is not None and json.loads(record.body)["holder"] not in ("", self._id):
-                _log.critical("store_lost", holder=json.loads(record.body)["holder"])
+                _log.critical("store_lease_lost", holder=json.loads(record.body)["holder"])
                 self.lost.set()
                 return
         self._beats += 1

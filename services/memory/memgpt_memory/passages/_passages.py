@@ -95,7 +95,7 @@ class Changes:
     """
 
     def __init__(self) -> None:
-        """Start without changes."""
+        """Start an empty record."""
         self.lost = False
         self._ids: dict[str, set[str]] = {}
 
@@ -103,7 +103,7 @@ class Changes:
         return sum(len(ids) for ids in self._ids.values())
 
     def add(self, partition: str, ids: Iterable[str]) -> None:
-        """Remember changes."""
+        """Record changed ids of a partition."""
         if not self.lost:
             self._ids.setdefault(partition, set()).update(ids)
             if len(self) > _MAX_CHANGES:

@@ -179,12 +179,12 @@ class Quotas:
         await self._save()
 
     async def get(self, tenant: str) -> tuple[Limits, Limits]:
-        """Return the limits that were set for a tenant, and those that hold."""
+        """Return the limits that were set for a tenant, and those in effect: defaults fill the gaps."""
         known = await self._read(tenant)
         return known.own, known.limits
 
     async def set(self, tenant: str, limits: Limits) -> Limits:
-        """Replace the limits of a tenant; return those that hold now."""
+        """Replace the limits of a tenant; return those in effect now."""
         async with self._setting:
             known = await self._read(tenant)
             body = limits.model_dump_json(exclude_none=True)

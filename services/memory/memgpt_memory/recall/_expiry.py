@@ -94,7 +94,7 @@ class Expiry:
     """Forgets the messages and deletes the notes whose time to live has passed."""
 
     def __init__(self, agents: Agents, notes: AgentNotes, recall: Recall) -> None:
-        """Delete from `agents` and `notes`, and what `recall` derives from them."""
+        """Forget messages of `agents` and delete `notes`, both with what `recall` has indexed of them."""
         self._agents = agents
         self._notes = notes
         self._recall = recall
@@ -211,7 +211,7 @@ class Expiry:
                 rows = None
 
     async def _read_rows(self, agents: Sequence[LiveAgent]) -> dict[str, _Rows]:
-        """Read the times of what may expire soon of agents: of the messages of all of them at once, which is a scan."""
+        """Read the times of messages and notes that may expire soon; one scan covers the messages of all agents."""
         time = now()
         rows = {live.id: _Rows(_Rows.of_agent(live), time, _horizon(live, time)) for live in agents}
         ends = {live.id: rows[live.id].horizon - live.row.message_ttl for live in agents if live.row.message_ttl}
@@ -224,7 +224,7 @@ class Expiry:
         return rows
 
     async def _hide_rows(self, live: LiveAgent, rows: _Rows) -> None:
-        """Hide those of the rows that had expired when they were read, and note when the next may. Hold `live.lock`."""
+        """Hide the rows that had expired when they were read, and note when the next one expires. Hold `live.lock`."""
         row, next_message, next_note = live.row, rows.horizon, rows.horizon
         old_messages: set[int] = set()
         old_notes: set[int] = set()

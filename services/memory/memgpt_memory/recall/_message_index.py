@@ -85,7 +85,7 @@ class MessageIndex:
         try:
             await self._write_marks()
         except ServiceError as error:
-            _log.info("message_index_marks_failed", error=str(error))
+            _log.info("message_index_progress_save_failed", error=str(error))
 
     def collection(self, index: EmbeddingIndex) -> Collection:
         """Return the collection of the messages that a model has embedded."""

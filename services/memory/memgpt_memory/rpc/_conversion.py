@@ -24,9 +24,7 @@ from memgpt.memory.v1 import (
 from memgpt.memory.v1 import (
     agent_state_service_pb2 as state_pb,
 )
-from memgpt_runtime import reasons
 from memgpt_runtime.context import tenant
-from memgpt_runtime.errors import Unimplemented
 from memgpt_runtime.validation import Problems
 
 from memgpt_memory.agents import (
@@ -58,11 +56,6 @@ ROLES = {
 ROLES_BACK = {value: role for role, value in ROLES.items()}
 _STATES = {state: turn_pb2.TurnState.Value(f"TURN_STATE_{state.name}") for state in TurnState}
 _STATES_BACK = {value: state for state, value in _STATES.items()}
-
-
-def not_yet(what: str) -> Unimplemented:
-    """An RPC of the contract that this version does not have."""
-    return reasons.not_implemented(f"{what} is not implemented in this version.", method=what)
 
 
 def fingerprint(request: ProtoMessage, *but: str) -> bytes:

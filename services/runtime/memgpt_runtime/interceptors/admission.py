@@ -18,7 +18,7 @@ _DISCARD_SECONDS = 1.0
 
 
 class DiscardRefused:
-    """Reads what the caller of a refused call still sends, since a client that is sending loses the status.
+    """Reads and drops what the caller of a refused call still sends: a client that is sending would lose the status.
 
     It reads one message of unknown callers at a time, and one of known ones, each for a moment.
     """

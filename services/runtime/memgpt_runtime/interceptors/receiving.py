@@ -1,6 +1,6 @@
 """Bounds the memory of requests that are being received.
 
-gRPC hands a message over only when it is complete, and tells nothing of its size before. So a bounded number of
+gRPC hands over a message only when it is complete, and does not tell its size before. So a bounded number of
 messages is received at a time, and others wait before their first byte is read: flow control keeps it with the client.
 A slot is free again when the message has been parsed, which is at once for all but large ones. A message that takes
 long keeps its slot while no other call needs it, and then its call ends: so the bound is strict, and no call waits

@@ -89,7 +89,7 @@ def import_letta(
     report: ReportFile = None,
     force: ForceReport = False,
 ) -> None:
-    """Make agents from Letta's Agent Files or database, each all or nothing. The same again changes nothing."""
+    """Make agents from Letta's Agent Files or database, each whole or not at all. Repeating it changes nothing."""
     from memgpt.cli.errors import MISUSE, CliError
     from memgpt.cli.imports.bring import Outputs
     from memgpt.cli.imports.letta.agent_file import read_agent_files
@@ -133,7 +133,7 @@ def import_memgpt(
     report: ReportFile = None,
     force: ForceReport = False,
 ) -> None:
-    """Make agents from a home of MemGPT 0.1.12 to 0.3.25, each all or nothing. The same again changes nothing."""
+    """Make agents from a home of MemGPT 0.1.12 to 0.3.25, each whole or not at all. Repeating it changes nothing."""
     from zoneinfo import ZoneInfo
 
     from memgpt.cli.errors import MISUSE, CliError

@@ -370,7 +370,7 @@ def tools_add(address: Address, agent: AgentName) -> None:
 
 @tools_app.command("list")
 def tools_list(agent: AgentName, wide: Wide = False, as_json: AsJson = False) -> None:
-    """List the functions that an agent may call elsewhere."""
+    """List an agent's remote functions."""
     from memgpt.cli import resources
 
     ui = open_ui()

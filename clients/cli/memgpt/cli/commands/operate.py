@@ -142,7 +142,7 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - for standard output.")],
     force: Force = False,
 ) -> None:
-    """Write a backup of the Milvus Lite store to a tar file, while everything goes on."""
+    """Write a backup of the Milvus Lite store to a tar file, while the services keep running."""
     from memgpt.cli import maintenance
 
     ui = open_ui()
@@ -164,7 +164,7 @@ def restore(
 
 @app.command(rich_help_panel=OPERATE)
 def compact() -> None:
-    """Remove what was deleted from the store's files and free its space, while everything goes on."""
+    """Remove what was deleted from the store's files and free its space, while the services keep running."""
     from memgpt.cli import maintenance
 
     ui = open_ui()

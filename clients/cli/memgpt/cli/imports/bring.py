@@ -291,7 +291,7 @@ def write_tools(ui: Ui, folder: Path, tools: tuple[Tool, ...]) -> None:
 
 
 def _write_once(path: Path, data: bytes) -> None:
-    """Write a new file; one with the same content stays, as after an import before."""
+    """Write a new file, unless an earlier import has written the same content."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

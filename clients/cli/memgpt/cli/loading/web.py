@@ -60,7 +60,7 @@ def fetch(url: str, *, allow_private: bool = False, seconds: float = _SECONDS, m
             if response.status != http.client.OK:
                 raise CliError(f"{url}: the server answered {response.status} {response.reason}".rstrip())
             if response.getheader("Content-Encoding", "identity").lower() != "identity":
-                raise CliError(f"{url}: the server sends it compressed, though it was asked not to")
+                raise CliError(f"{url}: the server sent a compressed page, although the request ruled that out")
             data = response.read(max_bytes + 1)
             if len(data) > max_bytes:
                 raise CliError(f"{url}: it has more than {max_bytes:,} bytes; download it and load the file")

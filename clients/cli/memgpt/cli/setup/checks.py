@@ -51,7 +51,7 @@ def check_folder(text: str) -> str:
     if not text.strip() or not folder.is_dir():
         raise CliError(f'"{text.strip()}" is not a folder', MISUSE)
     if not [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")] or not [*folder.glob("*tokenizer.json")]:
-        raise CliError(f'"{folder}" holds no model: a file that ends in .onnx, and its tokenizer.json', MISUSE)
+        raise CliError(f'"{folder}" has no model; it needs a file that ends in .onnx, and its tokenizer.json', MISUSE)
     return str(folder)
 
 

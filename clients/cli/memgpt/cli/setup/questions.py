@@ -264,5 +264,5 @@ def _ask_key(ui: Ui, question: str, before: str) -> str:
 def _named(name: str) -> str:
     name = name.strip()
     if not name or not name.isprintable():
-        raise CliError("a model has a name, such as qwen2.5:7b")
+        raise CliError("enter the name of a model, such as qwen2.5:7b")
     return name

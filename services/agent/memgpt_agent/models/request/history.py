@@ -88,7 +88,7 @@ class CallExtras:
 
 
 def _stored(data: dict[str, object]) -> str:
-    """Return the data of a call as JSON, without what is too long to be stored."""
+    """Return the data of a call as JSON; parts are dropped until it is short enough to be stored."""
     for part in ("", "reasoning", "blocks", "fields"):
         data.pop(part, None)
         text = whole(json.dumps(data, ensure_ascii=False)) if data else ""

@@ -38,7 +38,7 @@ def tools(
     Args:
         functions: The functions.
         dropped: Keywords to leave out.
-        described: Whether every parameter has a description, and the arguments of every function are typed objects.
+        described: Whether to give a description to every property that has none.
     """
     return [_tool(function, dropped | {BOOLEAN_ENUM}, described) for function in functions]
 

@@ -394,7 +394,7 @@ def _properties(element: Element, name: str) -> Element | tuple[()]:
 
 
 def _pieces(element: Element) -> Iterator[Element]:
-    """Yield the children of an element, and those of runs that belong to a field instead of the runs."""
+    """Yield the children of an element. A run that belongs to a field is replaced by its own children."""
     for child in element:
         if local(child) == "r" and any(local(each) in ("fldChar", "instrText") for each in child):
             yield from (each for each in child if local(each) != "rPr")

@@ -251,8 +251,8 @@ def _failure(error: Exception, what: str) -> FileFailure:
         case LimitReachedError():
             return FileFailure(
                 FailureReason.TOO_LARGE,
-                f"{what} expands, or nests, beyond the parser's limits, as a decompression bomb does; "
-                "if it is to be trusted, print it to a new PDF and load that",
+                f"{what} exceeds the parser's limits of size or nesting, as a decompression bomb does; "
+                "if you trust the file, print it to a new PDF and load that",
                 detail=detail,
             )
         case _:

@@ -72,11 +72,13 @@ class SearchIndexes:
             index.clear()
         if index.covered == last_write:
             return
-        _log.info("search_index_updating", collection=name, covered=index.covered, last_write=last_write)
+        _log.info("search_index_update_started", collection=name, covered=index.covered, last_write=last_write)
         fresh = index.covered == 0
         self._fill(engine, collection, index)
         if not fresh and index.count() != engine.count(name):  # Lite forgets deletions that hide nothing any more
-            _log.warning("search_index_rebuilding", collection=name, indexed=index.count(), rows=engine.count(name))
+            _log.warning(
+                "search_index_rebuild_started", collection=name, indexed=index.count(), rows=engine.count(name)
+            )
             index.clear()
             self._fill(engine, collection, index)
 

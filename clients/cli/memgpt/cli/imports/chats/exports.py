@@ -92,4 +92,4 @@ def _check(archive: zipfile.ZipFile, path: Path) -> None:
         if member.file_size > _MAX_BYTES:
             raise CliError(f"{path}, {member.filename} is larger than {_MAX_BYTES >> 30} GiB")
         if member.file_size > 1 << 20 and member.file_size > _MAX_RATIO * member.compress_size:
-            raise CliError(f"{path}, {member.filename} is compressed more than any text; it is not an export")
+            raise CliError(f"{path}, {member.filename} is compressed further than text can be; it is not an export")

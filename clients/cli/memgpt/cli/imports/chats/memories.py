@@ -10,6 +10,6 @@ _PERSONA = "What the user told another assistant is in my archival memory. I sea
 
 
 def agent_with(name: str, notes: Iterable[Passage], source_names: tuple[str, ...] = ()) -> Agent:
-    """Return an agent with the preset's instructions that has notes and data sources, and has said nothing yet."""
+    """Return a new agent with the preset's instructions, the given notes and data sources, and no messages."""
     blocks = (Block("persona", _PERSONA), Block("human", ""))
     return Agent(name, blocks=blocks, passages=notes, source_names=source_names, where=f'agent "{name}"')
