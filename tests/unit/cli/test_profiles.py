@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 from memgpt.cli.access import profiles
 from memgpt.cli.access.choice import move_to_front
+from memgpt.cli.access.credential import explain_refusal
 from memgpt.cli.access.login import show_profiles
 from memgpt.cli.access.profiles import LOCAL, Profile
 from memgpt.cli.access.times import parse_duration, parse_expiry, parse_ttl, ttl_text
 from memgpt.cli.errors import CliError, explain
 from memgpt.cli.resources import OutputFormat
-from memgpt.cli.settings import load_settings
+from memgpt.cli.settings import ClientSettings, load_settings
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Reason, Unauthenticated
 from memgpt.config import ConfigError
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+EXPIRED = Unauthenticated(Reason.CREDENTIAL_EXPIRED, "the credential has expired; call again with a new one")
 
 
 @pytest.fixture(autouse=True)
@@ -183,5 +185,20 @@ def test_who_is_told_of_an_expired_credential_learns_how_to_get_another(
     home: Path, credential: dict[str, str], explained: str
 ) -> None:
     profiles.save(home, "a", Profile("a:1", "a:2", "a:3", tls=True, **credential))  # type: ignore[arg-type]
-    expired = Unauthenticated(Reason.CREDENTIAL_EXPIRED, "the credential has expired; call again with a new one")
-    assert explain(expired).startswith(explained)
+    assert explain(EXPIRED).startswith(explained)
+
+
+@pytest.mark.parametrize(
+    ("credential", "explained"),
+    [
+        ({"api_key": "mgpt_x"}, "this credential has expired; ask an administrator for a new one"),
+        ({"api_key": "e.y.j"}, "this credential has expired; get a new token from its provider, and run"),
+        ({"tls_cert": "/me.pem", "tls_key": "/me.key"}, "the client certificate /me.pem has expired; replace it"),
+    ],
+)
+def test_who_logs_in_with_an_expired_credential_learns_how_to_get_another(
+    home: Path, credential: dict[str, str], explained: str
+) -> None:
+    profiles.save(home, "a", profile("a"))  # which says nothing about the credential of the login
+    tried = ClientSettings(agent_address="b:1", loader_address="b:2", tls=True, **credential)  # type: ignore[arg-type]
+    assert explain_refusal(EXPIRED, EXPIRED.message, tried).startswith(explained)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from memgpt.cli.access import profiles
-from memgpt.cli.settings import KEY_VARIABLE, load_settings
+from memgpt.cli.settings import KEY_VARIABLE, ClientSettings, load_settings
 from memgpt.client import Reason, ServiceError
 from memgpt.config import ConfigError, home_dir
 
@@ -31,18 +31,18 @@ _HIDDEN = (Reason.AGENT_NOT_FOUND, Reason.SOURCE_NOT_FOUND, Reason.LOAD_NOT_FOUN
 """Reasons of resources that may exist in another tenant."""
 
 
-def explain_refusal(error: ServiceError, message: str, credential: str = "") -> str:
+def explain_refusal(error: ServiceError, message: str, tried: ClientSettings | None = None) -> str:
     """Add to a message what to do about a credential that does not suffice; return other messages unchanged.
 
     Args:
         error: The error of the service.
         message: Its message for people.
-        credential: What to call the credential; empty for the name of the one in use.
+        tried: The settings of a login with the credential; None for the credential in use.
     """
-    if error.reason == Reason.CREDENTIAL_EXPIRED and not credential and (remedy := _replacement()):
+    if error.reason == Reason.CREDENTIAL_EXPIRED and (remedy := _replacement(tried)):
         return remedy
     if error.reason in _REMEDIES:
-        return _REMEDIES[error.reason].format(what=credential or _name_of_credential(), message=message)
+        return _REMEDIES[error.reason].format(what=_name(tried), message=message)
     if error.reason == Reason.NOT_PERMITTED and "role" in error.metadata:
         return f"{message}; ask an administrator for a key with that role, or choose another server by --profile"
     if error.reason in _HIDDEN and (place := _tenant()):
@@ -50,18 +50,22 @@ def explain_refusal(error: ServiceError, message: str, credential: str = "") -> 
     return message
 
 
-def _replacement() -> str:
-    """Return what to do about the expired credential in use; empty for an API key."""
+def _replacement(tried: ClientSettings | None) -> str:
+    """Return what to do about an expired credential; empty for an API key."""
     try:
-        settings = load_settings().service
+        settings = tried or load_settings().service
     except ConfigError:
         return ""
     token = settings.token()
     if token is None and settings.tls_cert is not None:
         return f"the client certificate {settings.tls_cert} has expired; replace it and its key, and try again"
     if token is not None and not token.startswith(_API_KEY):
-        return f"{_name_of_credential()} has expired; get a new token from its provider, and run `memgpt login`"
+        return f"{_name(tried)} has expired; get a new token from its provider, and run `memgpt login`"
     return ""
+
+
+def _name(tried: ClientSettings | None) -> str:
+    return "this credential" if tried is not None else _name_of_credential()
 
 
 def _name_of_credential() -> str:

@@ -283,7 +283,7 @@ def _ask(settings: ClientSettings, address: str) -> WhoAmIResponse:
         raise CliError(
             f"{address} cannot be reached {how}; check the address, and --tls-ca, --tls-cert or --plaintext"
         ) from error
-    raise CliError(f"{address}: {explain_refusal(error, error.message, 'this credential')}") from error
+    raise CliError(f"{address}: {explain_refusal(error, error.message, settings)}") from error
 
 
 def _described(me: WhoAmIResponse) -> str:
