@@ -22,8 +22,11 @@ from memgpt_runtime import reasons
 
 from tests.integration.memory.client import UNAVAILABLE, Memory, connected, refused
 from tests.integration.memory.conftest import Serve
+from tests.integration.memory.test_concurrent_creation import Gate
+from tests.integration.memory.test_deletion import delete_agent
 from tests.integration.memory.test_shared_blocks import attach, create
 from tests.integration.memory.test_state import labels, set_block
+from tests.integration.memory.test_transfer import content, exported
 from tests.support.processes import ServiceProcess
 
 
@@ -116,6 +119,55 @@ async def test_a_repeated_erasure_completes_a_deletion_that_failed_halfway(
         receipt = await erase(memory, "ada", "r1")
         assert (receipt.agent_count, receipt.shared_block_count) == (2, 1)
         assert await store.get(RECORDS, sorted(owned), Key) == {}
+
+
+async def test_an_erasure_leaves_an_import_in_progress_alone(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are hidden as those of a deletion are; half of them would be missing in the imported agent."""
+    async with serve(str(tmp_path / "a.db")) as memory:
+        agent_id = (await memory.agent("a", user_id="ada")).agent_id
+        await memory.turn(agent_id, *(f"message {number}" for number in range(40)))
+        pieces = await exported(memory, agent_id)
+        agents = memory.core().agents
+        written, write = asyncio.Event(), agents.messages.write
+
+        async def note(rows: Any) -> None:
+            await write(rows)
+            if rows and not rows[0].id.startswith(agent_id):
+                written.set()
+
+        monkeypatch.setattr(agents.messages, "write", note)
+        call = memory.agents.ImportAgent()
+        for piece in pieces[:-1]:
+            await call.write(state_pb.ImportAgentRequest(piece=piece, name="b" if piece is pieces[0] else ""))
+        await written.wait()
+        assert (await erase(memory, "ada")).agent_count == 1
+        await call.write(state_pb.ImportAgentRequest(piece=pieces[-1]))
+        await call.done_writing()
+        imported = (await call).agent.agent_id
+        assert len(await memory.history(imported)) == 40
+        assert content(await exported(memory, imported))[2:] == content(pieces)[2:]
+
+
+async def test_an_erasure_goes_on_past_a_deletion_that_ends_in_the_meantime(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(str(tmp_path / "a.db")) as memory:
+        doomed, other = [(await memory.agent(user_id="ada")).agent_id for _ in range(2)]
+        agents = memory.core().agents
+        purging, found = Gate(agents.repository.delete), Gate(agents.deleting)
+        monkeypatch.setattr(agents.repository, "delete", purging)
+        monkeypatch.setattr(agents, "deleting", found)
+        deletion = asyncio.create_task(delete_agent(memory, doomed))
+        await purging.reached.wait()
+        erasure = asyncio.create_task(erase(memory, "ada"))
+        await found.reached.wait()
+        purging.opened.set()
+        await deletion
+        found.opened.set()
+        assert (await erasure).agent_count == 1
+        assert await of_user(memory, "ada") == [], other
 
 
 async def test_an_erasure_that_a_crash_interrupts_is_completed_and_counted_once(tmp_path: Path) -> None:

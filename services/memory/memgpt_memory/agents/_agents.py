@@ -246,8 +246,9 @@ class Agents:
             yield DeleteAgent(journal, spent)
 
     async def deleting(self, tenant: str, user_id: str) -> Sequence[LiveAgent]:
-        """Return the agents of a user whose deletion has begun but not ended."""
-        unfinished = (await self._cache.find_many(self._journal.of("agent"))).values()
+        """Return the agents of a user whose deletion has begun but not ended; not those that are being imported."""
+        ids = [id_ for id_ in self._journal.of("agent") if id_ not in self._importing]
+        unfinished = (await self._cache.find_many(ids)).values()
         found = [live for live in unfinished if live is not None and live.row.deleting]
         return [live for live in found if (live.row.tenant, live.row.user_id) == (tenant, user_id)]
 

@@ -112,7 +112,7 @@ class UserData:
             return receipt
         # A deletion that failed halfway is hidden from the lists below.
         for live in await self._agents.deleting(tenant, user_id):
-            await self._agents.delete(tenant, live.id)
+            await self._delete(tenant, live)
         await self._shared.resume_deletions()
         while (page := await self._agents.list(tenant, _PAGE, "", user_id=user_id)).items:
             for live in page.items:
@@ -135,9 +135,12 @@ class UserData:
                 "notes": receipt.notes + state.note_count,
             }
             receipt = await self._put(key, tenant, receipt, counts)
+        await self._delete(tenant, live)
+        return receipt
+
+    async def _delete(self, tenant: str, live: LiveAgent) -> None:
         with suppress(NotFound):  # another call has deleted it since
             await self._agents.delete(tenant, live.id)
-        return receipt
 
     async def _put(self, key: str, tenant: str, receipt: UserReceipt, changes: dict[str, int | str]) -> UserReceipt:
         receipt = receipt.model_copy(update=changes)
