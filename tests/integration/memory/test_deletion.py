@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Literal
 from uuid import uuid4
 
 import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as state
-from memgpt.memory.v1 import block_pb2, source_service_pb2
+from memgpt.memory.v1 import block_pb2, profile_pb2, profile_service_pb2, source_service_pb2
 from memgpt_memory.store import Store
 from memgpt_memory.store.threaded import ThreadedStore
 from memgpt_runtime.errors import Reason, Unavailable
@@ -203,6 +203,19 @@ async def test_what_is_being_deleted_is_not_found_at_any_of_its_writes(serve: Se
             await delete_source(memory, source_id)
         assert len(looked) > 1
         assert looked == [[]] * len(looked)
+
+
+async def test_a_crash_in_the_deletion_of_a_profile_leaves_no_half_of_it(serve: Serve, milvus_lite_uri: str) -> None:
+    persona = profile_pb2.PROFILE_KIND_PERSONA
+    async with serve(milvus_lite_uri) as memory:
+        put = profile_service_pb2.PutProfileRequest(kind=persona, name="p", text="I am kind.")
+        await memory.profiles.PutProfile(put)
+        with failing_write(memory.core().store, 1, done=False), suppress(grpc.aio.AioRpcError):
+            await memory.profiles.DeleteProfile(profile_service_pb2.DeleteProfileRequest(kind=persona, name="p"))
+    async with serve(milvus_lite_uri) as memory:
+        listing = profile_service_pb2.ListProfilesRequest(kind=persona)
+        assert not (await memory.profiles.ListProfiles(listing)).profiles
+    assert rows_with(milvus_lite_uri, ["I am kind.", '"name": "p"']) == []
 
 
 async def test_writes_under_way_leave_nothing_behind_a_deletion(serve: Serve, milvus_lite_uri: str) -> None:

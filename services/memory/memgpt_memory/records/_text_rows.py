@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from memgpt_memory.clock import now
 from memgpt_memory.records._model import Record, TextRef
-from memgpt_memory.records._records import Records, text_ids, text_records
+from memgpt_memory.records._records import Records, ids_of, text_ids, text_records
 
 
 class TextRows:
@@ -68,5 +68,5 @@ class TextRows:
 
     async def delete(self, key: str) -> None:
         """Delete a row with its text."""
-        await self._records.delete_children(key)
-        await self._records.delete([key])
+        texts = await self._records.find_children("text", [key])
+        await self._records.delete([*ids_of(texts), key])  # at once: a crash leaves neither without the other
