@@ -65,6 +65,7 @@ class ArchivalMemoryServicer(Servicer, archival_memory_service_pb2_grpc.Archival
 
     async def InsertPassages(self, request: pb.InsertPassagesRequest, context: Context) -> pb.InsertPassagesResponse:
         core, owner = self._core, tenant()
+        await core.agents.get(owner, request.agent_id)  # the request is kept, and deleted, with the agent
         stored: list[Passage] = []
 
         async def insert(_: str, key: str) -> bytes:
