@@ -282,6 +282,18 @@ async def test_a_tenant_that_only_tokens_name_can_be_seen_and_deleted(serve: Ser
         assert len(adopted.agents) == 1
 
 
+async def test_a_tenant_that_has_keys_only_can_be_seen_and_deleted(serve: Serve, tmp_path: Path) -> None:
+    """The administrator of a tenant that only tokens name may create keys before anything else."""
+    async with serve(str(tmp_path / "store.db")) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        await memory.core().api_keys.create(NewApiKey("keyed", "first", Role.ADMIN))
+        listed = (await tenants.ListTenants(tenants_pb.ListTenantsRequest())).tenants
+        assert [one.name for one in listed] == ["default", "keyed"]
+        deleted = (await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="keyed"))).tenant
+        assert deleted.receipt.api_key_count == 1
+        assert not await memory.core().tenants._records.kinds("keyed")
+
+
 async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_exist(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +344,24 @@ async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_ex
                 assert not reads, one
         await theirs.agents.ListTurns(agents_pb.ListTurnsRequest(agent_id=agent))
         assert reads, "reads are counted"
+
+
+async def test_a_request_about_another_tenants_agent_does_not_tell_that_it_is_deleted(
+    serve: Serve, tmp_path: Path
+) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        theirs, own = memory.of("theirs"), memory.of("own")
+        agent_id = (await theirs.agent("agent")).agent_id
+
+        async def outcome() -> str | None:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await own.insert(agent_id, "note", request_id="r")
+            return caught.value.details()
+
+        before = await outcome()
+        assert not await memory.core().store.query(RECORDS, Equals("tenant", "own"), RecordKind)
+        await theirs.agents.DeleteAgent(agents_pb.DeleteAgentRequest(agent_id=agent_id))
+        assert await outcome() == before
 
 
 class Oracle:

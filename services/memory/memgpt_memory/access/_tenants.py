@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 KIND = "tenant"
 _BATCH = 1_000
-_OWNED = ("agent", "source", "profile", "shared_block")
+_OWNED = ("agent", "source", "profile", "shared_block", "apikey")
 """Kinds of rows that a tenant without a row of its own can have."""
 
 _PASSES = 2
