@@ -87,7 +87,7 @@ _PLAUSIBLE = {
     "system": "",
     "tenant": "",
 }
-_TRUSTED = ("memgpt.memory.v1.ToolFunction.parameters",)
+_TRUSTED = ("memgpt.memory.v1.ToolFunction.parameters", "memgpt.memory.v1.Heartbeats.plan")
 """Fields that only the Agent writes, with values that it has checked. Memory stores them, and the Agent reads them."""
 
 _DELETIONS = ("DeleteAgent", "DeleteSource", "EraseUser")
@@ -401,6 +401,8 @@ class Fuzzer:
             oneof = each.containing_oneof
             pooled = _pool_name(each) not in ("", "page_token")  # a token belongs to one request; most others refuse it
             chance = 0.85 if pooled or oneof is not None else 0.35
+            if each.full_name in _TRUSTED:
+                chance = 1.0
             if random.random() > chance or (oneof is not None and kept[oneof.name] != each.name) or depth > 4:
                 continue
             if each.is_repeated:
