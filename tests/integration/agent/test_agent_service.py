@@ -590,8 +590,7 @@ def test_an_endpoint_that_fails(agents: Agents, scripted_llm: Start) -> None:
         [
             Status(429, retry_after=70),
             Status(401),
-            Status(500),
-            Status(500),
+            *[Status(500)] * 4,  # the last two to a prompt about nothing
             call("send_message", message="At last."),
             Completion(""),
             Completion(""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from memgpt_agent import envelopes
@@ -13,11 +14,13 @@ from memgpt_agent.loop import final_reply
 from memgpt_agent.loop.events import AssistantMessage
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.models.base import Completion, FilteredError, ModelRequest, Sink
+from memgpt_runtime import errors, reasons
 
 from tests.unit.agent.fakes import (
     NOW,
     TIME,
     FakeMemory,
+    Reply,
     ScriptedModel,
     answered,
     call,
@@ -35,10 +38,14 @@ SEARCH = call("archival_memory_search", query="illness", request_heartbeat=True)
 class Filtered(ScriptedModel):
     """A scripted model behind a filter."""
 
+    def __init__(self, *replies: Reply, repeat: bool = False, refusal: Exception | None = None) -> None:
+        super().__init__(*replies, repeat=repeat)
+        self.refusal = refusal or FilteredError("the content filter rejected the prompt")
+
     async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
         if POISON in f"{request.messages}{request.note}":
             self.requests.append(request)
-            raise FilteredError("the content filter rejected the prompt")
+            raise self.refusal
         return await super().complete(request, sink)
 
 
@@ -78,10 +85,101 @@ async def test_a_rejected_result_is_left_out_and_the_turn_goes_on() -> None:
 
 async def test_a_prompt_that_is_rejected_without_its_results_too_ends_the_turn() -> None:
     memory, model = memory_with(), Filtered(SEARCH)
-    memory.before_commit = lambda step: memory.set_block("human", POISON)
+    poisoned = replace(memory.context.agent, system=f"Speak of {POISON}.")
+    memory.before_commit = lambda step: setattr(memory, "context", replace(memory.context, agent=poisoned))
     await run(make_loop(memory, model), request("Hello?"))
     assert memory.turns["r1"].state is TurnState.FAILED
-    assert len(model.requests) == 3
+    assert len(model.requests) == 5  # each prompt was tried without core memory, too
+
+
+def prompts(model: ScriptedModel) -> list[str]:
+    return ["\n".join(message.text for message in request.messages) for request in model.requests]
+
+
+REFUSALS = {
+    "a filter": FilteredError("the content filter rejected the prompt"),
+    "unknown words": reasons.model_unusable("the endpoint refuses the request (HTTP 400)", model="m", status=400),
+    "a crash": reasons.model_unavailable("the endpoint is out of order (HTTP 500)", model="m", status=500),
+}
+
+
+@pytest.fixture(params=REFUSALS)
+def refusal(request: pytest.FixtureRequest) -> Exception:
+    return REFUSALS[request.param]
+
+
+@pytest.mark.parametrize("part", ["human", "persona", "summary"])
+async def test_a_part_of_memory_that_is_rejected_is_left_out_alone(part: str, refusal: Exception) -> None:
+    memory, model = memory_with(), Filtered(say("It is Monday."), repeat=True, refusal=refusal)
+    text = f"I fear {POISON}."
+    memory.context = replace(memory.context, summary="We spoke of tea.")
+    memory.set_block("human", "Ada.")
+    if part == "summary":
+        memory.context = replace(memory.context, summary=text)
+    else:
+        memory.set_block(part, text)
+    loop = make_loop(memory, model)
+    await run(loop, request("What day is it?", "r1"))
+    asked = len(model.requests)
+    await run(loop, request("Really?", "r2"))
+    assert [turn.state for turn in memory.turns.values()] == [TurnState.COMPLETED] * 2
+    assert len(model.requests) == asked + 1, "it is known by then"
+    kept = {"human": "Ada.", "persona": "I am Sam.", "summary": "We spoke of tea."}
+    shown = prompts(model)[-1]
+    assert prompt.LEFT_OUT in shown
+    assert all(other in shown for name, other in kept.items() if name != part)
+    stored = [memory.context.summary, *(block.value for block in memory.context.blocks)]
+    assert text in stored
+    assert prompt.LEFT_OUT not in stored
+
+
+async def test_a_part_of_memory_that_is_left_out_can_be_edited() -> None:
+    append = call("core_memory_append", name="human", content="Likes tea.", request_heartbeat=False)
+    memory, model = memory_with(), Filtered(append, append, append, say("Noted."), repeat=True)
+    memory.set_block("human", f"Fears {POISON}.")
+    loop = make_loop(memory, model)
+    await run(loop, request("I like tea.", "r1"))
+    assert next(b.value for b in memory.context.blocks if b.label == "human") == f"Fears {POISON}.\nLikes tea."
+    memory.set_block("human", "Likes tea.")
+    await run(loop, request("And?", "r2"))
+    assert prompt.LEFT_OUT not in prompts(model)[-1] + model.requests[-1].note
+    assert memory.turns["r2"].state is TurnState.COMPLETED
+
+
+async def test_two_parts_of_memory_that_are_rejected_are_left_out() -> None:
+    memory, model = memory_with(), Filtered(say("It is Monday."), repeat=True)
+    for label in ("persona", "human"):
+        memory.set_block(label, f"{label}: {POISON}")
+    await run(make_loop(memory, model), request("What day is it?"))
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+
+
+async def test_a_message_that_is_refused_in_unknown_words_ends_its_turn_only(refusal: Exception) -> None:
+    """The turn would stay open, and the agent's next message would continue it, in vain."""
+    memory, model = memory_with(), Filtered(say("It is Monday."), repeat=True, refusal=refusal)
+    loop = make_loop(memory, model)
+    feed = await run(loop, request(f"What is {POISON}?", "r1"))
+    assert AssistantMessage(final_reply.REJECTED["en"]) in [event.body async for event in feed.events()]
+    assert str(refusal) in memory.turns["r1"].reason
+    await run(loop, request("What day is it?", "r2"))
+    assert [memory.turns[r].state for r in ("r1", "r2")] == [TurnState.FAILED, TurnState.COMPLETED]
+    assert POISON not in prompts(model)[-1]
+
+
+@pytest.mark.parametrize("name", ["unknown words", "a crash"])
+async def test_an_endpoint_that_refuses_every_prompt_leaves_the_turn_open(name: str) -> None:
+    memory, model = memory_with(), ScriptedModel(REFUSALS[name], repeat=True)
+    with pytest.raises(errors.ServiceError, match=r"HTTP [45]00"):
+        await run(make_loop(memory, model), request("Hello?"))
+    assert memory.turns["r1"].state is TurnState.RUNNING
+    assert len(model.requests) == 2
+
+
+async def test_an_endpoint_that_was_out_of_order_for_a_moment_is_asked_again() -> None:
+    memory, model = memory_with(), ScriptedModel(REFUSALS["a crash"], say("Hello."), say("Hello."))
+    await run(make_loop(memory, model), request("Hello?"))
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+    assert prompt.LEFT_OUT not in prompts(model)[-1]
 
 
 async def test_a_heartbeat_that_is_rejected_says_nothing_to_the_user() -> None:

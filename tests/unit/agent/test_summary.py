@@ -151,9 +151,24 @@ async def test_a_refusal_without_a_known_reason_is_one_of_the_content_if_others_
     assert (await evicted(talk(8, [0]), ScriptedModel(summarize=summarize))).startswith("item1 item2")
 
 
-async def test_an_endpoint_that_refuses_everything_evicts_nothing() -> None:
-    model = ScriptedModel(summarize=raising(unusable()))
-    with pytest.raises(errors.FailedPrecondition, match="HTTP 400"):
+def crashed() -> errors.ServiceError:
+    return reasons.model_unavailable("the endpoint is out of order (HTTP 500)", model="m", status=500)
+
+
+async def test_messages_that_crash_the_endpoint_are_left_out_of_the_summary() -> None:
+    def summarize(request: ModelRequest) -> Completion:
+        if POISON in request.messages[1].text:
+            raise crashed()
+        return items(request)
+
+    text = await evicted(talk(8, [4]), ScriptedModel(summarize=summarize))
+    assert text.startswith("item0 item1 item2 item3 item5 item6 item7 [1 message from")
+
+
+@pytest.mark.parametrize("problem", [unusable(), crashed()])
+async def test_an_endpoint_that_refuses_everything_evicts_nothing(problem: errors.ServiceError) -> None:
+    model = ScriptedModel(summarize=raising(problem))
+    with pytest.raises(errors.ServiceError, match=r"HTTP [45]00"):
         await evicted(talk(8), model)
     assert len(model.requests) == 2
 

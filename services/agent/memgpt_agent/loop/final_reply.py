@@ -32,8 +32,8 @@ LAST_WORDS = {
 
 
 REJECTED = {
-    "en": "The content filter of the model's endpoint rejected this, so that I did not see it. Please use other words.",
-    "zh": "模型端点的内容过滤器拒绝了这条内容，所以我没有看到它。请换一种说法。",
+    "en": "The model's endpoint rejected this, so that I did not see it. Please use other words.",
+    "zh": "模型端点拒绝了这条内容，所以我没有看到它。请换一种说法。",
 }
 """The messages of ``rejection`` by language."""
 

@@ -41,6 +41,7 @@ from memgpt_agent.loop.answer_check import (
 )
 from memgpt_agent.loop.auto_recall import with_recalled
 from memgpt_agent.loop.held_turn import HeldTurn, TurnFailedError
+from memgpt_agent.loop.rejections import Rejections
 from memgpt_agent.loop.tool_executor import StepResult, ToolExecutor
 from memgpt_agent.models.base import ChatModel, Completion, ContextOverflowError, FilteredError, ModelRequest
 
@@ -74,6 +75,7 @@ class StepRunner:
             recall_from: The memory to search for each user message before the model is asked; None to search nothing.
         """
         self._model = model
+        self._rejections = Rejections(model, self._ask, now)
         self._executor = executor
         self._view = view
         self._max_steps = max_steps
@@ -189,7 +191,7 @@ class StepRunner:
         for _ in range(_OVERFLOW_ATTEMPTS):
             try:
                 view = await self._make_room(turn, view)
-                return view, await self._ask(turn, view)
+                return view, await self._rejections.answer(turn, view)
             except ContextOverflowError:
                 turn.stream.restart("The prompt was too long for the model; its oldest messages are taken out.")
                 view = view.narrowed(_OVERFLOW_SHRINK)

@@ -20,7 +20,14 @@ from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.window import ContextWindow
 from memgpt_agent.domain import NO_USAGE, Context, Eviction, Message, Role, Usage
 from memgpt_agent.functions.send_message import SEND_MESSAGE
-from memgpt_agent.models.base import BadAnswerError, ChatModel, DeltaKind, FilteredError, ModelRequest
+from memgpt_agent.models.base import (
+    BadAnswerError,
+    ChatModel,
+    FilteredError,
+    ModelRequest,
+    NullSink,
+    may_be_for_content,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -57,14 +64,6 @@ class _Missing:
     def __str__(self) -> str:
         messages = "1 message" if self.count == 1 else f"{self.count:,} messages"
         return f"[{messages} from {self.first} to {self.last} could not be summarized; conversation_search finds them]"
-
-
-class _NullSink:
-    def delta(self, kind: DeltaKind, text: str) -> None:
-        pass
-
-    def restart(self, reason: str) -> None:
-        pass
 
 
 class _Writer:
@@ -108,14 +107,16 @@ class _Writer:
         """Return a summary of an earlier summary and of messages.
 
         Raises:
-            FilteredError: They are refused for what they say.
+            FilteredError: They are refused for what they say, or crash the endpoint.
             BadAnswerError: The model writes none.
         """
         try:
             return await self._write(former, prompt.transcript(messages))
-        except errors.FailedPrecondition as error:
-            if not self._works:
-                # Raises if the endpoint refuses any request, which is a matter of the settings.
+        except errors.ServiceError as error:
+            if not may_be_for_content(error):
+                raise
+            if not self._works or isinstance(error, errors.Unavailable):
+                # Raises if the endpoint refuses any request, which is a matter of the settings, or is out of order.
                 with suppress(BadAnswerError):
                     await self._write("", prompt.transcript([Message(Role.USER, "Hello.")]))
             raise FilteredError(error.message) from error
@@ -130,7 +131,7 @@ class _Writer:
         messages = instructions, Message(Role.USER, text)
         most = max(window.tokens - sum(map(window.size, messages)), window.reserve)
         request = ModelRequest(messages, model=self._name, max_tokens=window.answer_tokens, most_tokens=most)
-        completion = await self._model.complete(request, _NullSink())
+        completion = await self._model.complete(request, NullSink())
         self._works = True
         self.usage += completion.usage
         written = completion.text.strip()

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from memgpt_runtime import errors
+from memgpt_runtime.errors import Reason
+
 from memgpt_agent.domain import NO_USAGE, FunctionCall, Message, Usage
 from memgpt_agent.functions import Function
 
@@ -26,6 +29,21 @@ class BadAnswerError(Exception):
 
 class FilteredError(BadAnswerError):
     """A content filter, or the model itself, refuses what the prompt says; another prompt may be answered."""
+
+
+_CRASHES = ("500", "502")
+_SETTINGS = ("401", "404", "405", "407")
+
+
+def may_be_for_content(error: errors.ServiceError) -> bool:
+    """Whether an endpoint may have refused a prompt for what it says, or have crashed on it.
+
+    It has if it answers other prompts.
+    """
+    status = error.metadata.get("status")
+    if error.reason == Reason.MODEL_UNAVAILABLE:
+        return status in _CRASHES
+    return error.reason == Reason.MODEL_UNUSABLE and status not in _SETTINGS
 
 
 class DeltaKind(StrEnum):
@@ -45,6 +63,16 @@ class Sink(Protocol):
     def restart(self, reason: str) -> None:
         """Discard the text of this step, which runs again for ``reason`` (a sentence for people)."""
         ...
+
+
+class NullSink:
+    """Receives text that no one reads."""
+
+    def delta(self, kind: DeltaKind, text: str) -> None:
+        """Drop the text."""
+
+    def restart(self, reason: str) -> None:
+        """Drop the reason."""
 
 
 @dataclass(frozen=True, slots=True)

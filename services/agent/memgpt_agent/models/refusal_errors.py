@@ -73,7 +73,9 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
             )
         case Meaning.CRASHED:
             return reasons.model_unavailable(
-                f'the model "{model}" crashed at {endpoint}; see the log of its server{said}', model=model
+                f'the model "{model}" crashed at {endpoint}; see the log of its server{said}',
+                model=model,
+                status=refusal.status,
             )
         case Meaning.LOADING:
             return reasons.model_unavailable(
@@ -83,6 +85,7 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
             return reasons.model_unavailable(
                 f"{endpoint} is out of order (HTTP {refusal.status}); retry later, and check agent.base_url{said}",
                 model=model,
+                status=refusal.status,
             )
         case Meaning.UNAVAILABLE:
             return reasons.model_unavailable(
