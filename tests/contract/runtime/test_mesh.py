@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -38,6 +41,7 @@ from tests.support.dns import DnsServer
 from tests.support.envoy import Envoy
 from tests.support.ports import free_port
 from tests.support.slow_proxy import slow_proxy
+from tests.support.waiting import wait_until
 
 UNARY = (PREFIX + "Unary", StringValue.SerializeToString, StringValue.FromString)
 SERVER_STREAM = (PREFIX + "ServerStream", StringValue.SerializeToString, StringValue.FromString)
@@ -347,6 +351,29 @@ async def test_the_http_port_listens_on_both_families(start: Start, unused_tcp_p
         for address in ("127.0.0.1", "[::1]"):
             status, _ = await asyncio.to_thread(fetch, f"http://{address}:{unused_tcp_port}/livez")
             assert status == 200
+
+
+async def test_a_load_balancer_that_resets_connections_leaves_no_traces(
+    start: Start, unused_tcp_port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some look only whether a port is open. Their connections are neither errors, nor held open."""
+
+    def handling() -> bool:
+        return any("process_request_thread" in thread.name for thread in threading.enumerate())
+
+    address = ("127.0.0.1", unused_tcp_port)
+    monkeypatch.setattr(http_endpoint._QuietHandler, "timeout", 0.2)
+    async with start(Probe(str).add_to, service_metrics_port=unused_tcp_port):
+        with socket.create_connection(address, 60) as idle:
+            assert await asyncio.to_thread(idle.recv, 1) == b""
+        await asyncio.to_thread(wait_until, lambda: not handling())
+        monkeypatch.setattr(http_endpoint._QuietHandler, "timeout", 60)
+        with socket.create_connection(address, 60) as reset:
+            reset.sendall(b"GET /livez")
+            await asyncio.to_thread(wait_until, handling)
+            reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await asyncio.to_thread(wait_until, lambda: not handling())
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("service", ["memory", "loader", "agent"])

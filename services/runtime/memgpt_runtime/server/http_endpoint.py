@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -11,6 +12,10 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from memgpt_runtime.logs import get_logger
+
+_log = get_logger(__name__)
 
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -63,12 +68,19 @@ class HttpEndpoint:
 
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = 10  # seconds of silence, after which a connection is closed
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         pass
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log what is not the connection's end: load balancers that look whether a port is open reset it."""
+        if not isinstance(sys.exception(), OSError):
+            _log.exception("http_request_failed")
 
 
 class _Ipv6Server(_Server):
