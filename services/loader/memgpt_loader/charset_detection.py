@@ -33,6 +33,8 @@ _TWO_BYTES_OF_CHARDET = {
 _LEAST_COMMON = 0.9
 """A guess at a two-byte encoding is accepted at once from this fraction of common characters on."""
 _FEWEST_PAIRS = 3
+_MOST_OF_SHORT_TEXT = 8
+"""Bytes beyond ASCII in a text that is too short for statistics."""
 _SUPERSETS = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
@@ -100,7 +102,7 @@ def likely_encodings(sample: bytes) -> list[Guess]:
     found = sorted((name for name in common if common[name] >= _LEAST_COMMON), key=lambda name: -common[name])
     if found:
         return [Guess(name) for name in found]
-    return [Guess("cp1252")] if _is_western(sample) else _by_statistics(sample)
+    return _western(sample) or _by_statistics(sample)
 
 
 def is_hz(sample: bytes) -> bool:
@@ -113,15 +115,33 @@ def is_hz(sample: bytes) -> bool:
 _HZ = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)~\}")
 
 
-def _is_western(sample: bytes) -> bool:
-    """Whether all non-ASCII bytes read naturally as windows-1252: a few bytes in Latin text mislead statistics."""
+def _western(sample: bytes) -> list[Guess]:
+    """Return the encodings in which all letters and signs beyond ASCII have the neighbors that they have in Latin text.
+
+    A few bytes in Latin text mislead statistics, which decide only if there are several such encodings.
+    """
+    if _is_natural(sample, "cp1252", _WESTERN):
+        return [Guess("cp1252")]
+    count = len(_BEYOND_ASCII.findall(sample))
+    if count < _FEWEST_PAIRS and _is_natural(sample, "cp1252", _FEW_LETTERS):
+        return [Guess("cp1252", certain=False)]
+    if count > _MOST_OF_SHORT_TEXT:
+        return []
+    natural = [name for name, pattern in _OF_OLD_SYSTEMS.items() if _is_natural(sample, name, pattern)]
+    if len(natural) == 1 and (count < _FEWEST_PAIRS or natural == ["mac-roman"]):
+        return [Guess(natural[0], certain=count >= _FEWEST_PAIRS)]
+    if natural or count <= _FEWEST_PAIRS:
+        found = [each.name for each in _by_statistics(sample) if not natural or each.name in natural]
+        return [Guess(name, certain=False) for name in found]
+    return []
+
+
+def _is_natural(sample: bytes, encoding: str, pattern: re.Pattern[str]) -> bool:
     try:
-        text = sample.decode("cp1252")
+        text = sample.decode(encoding)
     except UnicodeDecodeError:
         return False
-    beyond = [char for char in text if not char.isascii()]
-    few = len(beyond) < _FEWEST_PAIRS and all(char.isalpha() and char >= "À" for char in beyond)
-    return few or _WESTERN.sub("", text).isascii()
+    return pattern.sub("", text).isascii()
 
 
 def _common(sample: bytes, encoding: str) -> float:
@@ -211,12 +231,32 @@ _BOXED = re.compile("(?<=[^\\W\\d_A-Za-z])[\u2500-\u259f]|[\u2500-\u259f](?=[^\\
 
 # Letters and signs with the neighbors that they have in Latin text. Bytes of another encoding have other neighbors, as
 # "Möwe" in cp850 reads "M”we", or are the same letters in cp1250. All others are left to statistics.
-_WESTERN = re.compile(
-    "(?<=[A-Za-z])[áâäçéëíîóôöúüßàå]{1,2}|[áâäçéëíîóôöúüàå]{1,2}(?=[A-Za-z])"
-    "|(?<![^\\W\\d_])[ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ](?=[A-Za-z])|(?<=[A-Z])[ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ](?![a-z])"
+_SIGNS = (
     "|(?<![^\\W\\d_])[€£¥½¼¾§±×–—•](?![^\\W\\d_])"
     "|(?:(?<=[0-9])|(?<=\\bm)|(?<=\\b[ckdm]m))[²³](?!\\w)"
     "|°(?=[CF]?(?!\\w))|[©®™](?!\\w)"
     "|(?<![\\w])[‘“](?=\\w)|(?<=[a-z])’(?=[a-z])|(?<=[\\w.,!?])[’”](?!\\w)"
     "|(?<!\\w)„(?=\\w[^„“]*“)|(?<=[\\w.,!?])“(?!\\w)"
 )
+
+
+def _letters(lower: str, upper: str) -> str:
+    return (
+        f"(?<=[A-Za-z])[{lower}]{{1,2}}|[{lower.replace('ß', '')}]{{1,2}}(?=[A-Za-z])"
+        f"|(?<![^\\W\\d_])[{upper}](?=[A-Za-z])|(?<=[A-Z])[{upper}](?![a-z])"
+    )
+
+
+_WESTERN = re.compile(_letters("áâäçéëíîóôöúüßàå", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ") + _SIGNS)
+_OF_OLD_SYSTEMS = {
+    "mac-roman": re.compile(
+        _letters("áâäçéëíîóôöúüßàåèêñìòùûïãõøæ", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅÈÊÑÌÒÙÛÏÃÕØÆ")
+        + _SIGNS
+        + "|(?<!\\w)[àéèòó](?!\\w)|(?<!\\w)[«¿¡]|[»…](?!\\w)|(?<=[«\\s])\u00a0|\u00a0(?=[»:;!?])"
+    ),
+    "cp850": re.compile(_letters("áâäçéëíîóôöúüßàåèêñìòùûï", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅÈÊÑÌÒÙÛÏ")),
+}
+_FEW_LETTERS = re.compile(
+    "[à-öø-ÿšœž]|(?<![^\\W\\d_])(?:[À-ÖØ-ÞŠŒŽ](?=[^\\W\\d_])|[ÀÄÅÉÍÓÖÚÜ])|(?<=[A-Z])[À-ÖØ-ÞŠŒŽ](?![a-z])"
+)
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import base64
+import io
+import zipfile
+from collections.abc import Mapping
 from xml.etree.ElementTree import fromstring
 
 import pytest
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.office.drawings import chart_lines
 
-from tests.support.documents import archive, docx, epub, paragraph
+from tests.support import documents
+from tests.support.documents import P, archive, docx, epub, paragraph, pptx, relationships
 from tests.unit.loader.kinds import Read, read_bytes
 
 MAIL = (
@@ -191,11 +195,19 @@ def test_what_a_mailing_list_appends_to_an_encoded_text() -> None:
     [
         ('{"application/vnd.plotly.v1+json": {"data": []}}', {NoteKind.OBJECT: 1}),
         ('{"application/json": {}, "text/plain": "5"}', {}),
+        ('{"application/json": {"a": 1}, "text/plain": "<IPython.core.display.JSON object>"}', {NoteKind.OBJECT: 1}),
+        ('{"text/html": "<p>5</p>", "text/plain": "<IPython.core.display.HTML object>"}', {}),
     ],
 )
 def test_an_output_without_words_is_noted(data: str, notes: dict[NoteKind, int]) -> None:
     cell = f'{{"cell_type": "code", "source": "f()", "outputs": [{{"output_type": "display_data", "data": {data}}}]}}'
     assert read("a.ipynb", f'{{"cells": [{cell}]}}').notes == notes
+
+
+def test_an_output_that_only_names_its_class_is_read_as_a_page() -> None:
+    data = '{"text/html": "<b>Total</b> 5", "text/plain": "<pandas.io.formats.style.Styler at 0x7f>"}'
+    cell = f'{{"cell_type": "code", "outputs": [{{"output_type": "execute_result", "data": {data}}}]}}'
+    assert read("a.ipynb", f'{{"cells": [{cell}]}}').text == "Output:\nTotal 5"
 
 
 OLD_WORD = (
@@ -539,3 +551,89 @@ def test_escapes_of_properties_are_not_control_characters() -> None:
 def test_progress_that_was_typed_over_is_gone() -> None:
     log = " 10%\b\b\b\b 99%\b\b\b\b100%\n\b\bN\bNA\bA_\bx\n"
     assert read_bytes(log.encode(), "a.log").text == "100%\nNAx\n"
+
+
+def with_parts(document: bytes, parts: Mapping[str, str | bytes]) -> bytes:
+    """A document with further parts, or others in their place."""
+    with zipfile.ZipFile(io.BytesIO(document)) as source:
+        return archive({**{name: source.read(name) for name in source.namelist()}, **parts})
+
+
+def test_an_imported_document_and_an_equation_in_a_cell_of_word() -> None:
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    cell = (
+        f"<w:altChunk xmlns:r='{relations}' r:id='rIdA'/><m:oMathPara xmlns:m='urn:m'><m:oMath><m:r><m:t>a+b</m:t></m:r>"
+        "</m:oMath></m:oMathPara>"
+    )
+    table = f"<w:tbl><w:tr><w:tc>{paragraph('Fee')}</w:tc><w:tc>{cell}</w:tc></w:tr></w:tbl>"
+    links = relationships(("rIdA", "aFChunk", "/word/part.html"))
+    parts = {"word/part.html": "<html><p>ten</p><p>euros</p></html>", "word/_rels/document.xml.rels": links}
+    assert read_bytes(with_parts(docx(table), parts), "a.docx").text == "Fee | ten euros a+b"
+
+
+def test_text_of_a_hidden_style_is_left_out_and_noted() -> None:
+    styles = '<w:style w:styleId="N"><w:name w:val="Note to self"/><w:rPr><w:vanish/></w:rPr></w:style>'
+    shown = (
+        '<w:p><w:pPr><w:pStyle w:val="N"/></w:pPr><w:r><w:rPr><w:vanish w:val="0"/></w:rPr><w:t>Shown</w:t></w:r></w:p>'
+    )
+    document = read_bytes(docx(paragraph("Hidden", "N") + shown + paragraph("Last"), styles=styles), "a.docx")
+    assert (document.text, document.notes) == ("Shown\n\nLast", {NoteKind.HIDDEN: 1})
+
+
+def test_a_table_in_a_footnote_keeps_its_cells_apart() -> None:
+    table = f"<w:tbl><w:tr><w:tc>{paragraph('A')}</w:tc><w:tc>{paragraph('B')}</w:tc></w:tr></w:tbl>"
+    document = docx(paragraph("Text"), footnotes=f'<w:footnote w:id="2">{paragraph("See")}{table}</w:footnote>')
+    assert read_bytes(document, "a.docx").text == "Text\n\n[2] See A, B"
+
+
+@pytest.mark.parametrize(
+    ("run", "notes"),
+    [
+        ("<w:r><w:drawing><w:graphicData><w:contentPart/></w:graphicData></w:drawing></w:r>", {NoteKind.PICTURE: 1}),
+        (
+            '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>LISTNUM Legal</w:instrText></w:r>'
+            '<w:r><w:fldChar w:fldCharType="end"/></w:r>',
+            {NoteKind.OBJECT: 1},
+        ),
+    ],
+    ids=["handwriting", "number"],
+)
+def test_what_word_alone_can_show_is_noted(run: str, notes: dict[NoteKind, int]) -> None:
+    assert read_bytes(docx(f"<w:p>{run}<w:r><w:t>Text</w:t></w:r></w:p>"), "a.docx").notes == notes
+
+
+def test_text_of_the_slide_master_and_a_fixed_date_are_read_once() -> None:
+    date = documents.shape("2 March 2026", "dt")
+    parts: dict[str, str | bytes] = {
+        "ppt/slideLayouts/l.xml": f"<p:sldLayout {P}>{documents.shape('Acme Inc.')}{documents.shape('Click here', 'title')}</p:sldLayout>",
+        "ppt/slideLayouts/_rels/l.xml.rels": relationships(("r1", "slideMaster", "../slideMasters/m.xml")),
+        "ppt/slideMasters/m.xml": f"<p:sldMaster {P}>{documents.shape('Confidential')}{documents.shape('Text', 'body')}</p:sldMaster>",
+    }
+    for number in (1, 2):
+        parts[f"ppt/slides/_rels/slide{number}.xml.rels"] = relationships(
+            ("r1", "slideLayout", "../slideLayouts/l.xml")
+        )
+    show = read_bytes(with_parts(pptx([documents.shape("One") + date, documents.shape("Two") + date]), parts), "a.pptx")
+    first = "One\n\nDate: 2 March 2026\n\nSlide master: Acme Inc.\n\nSlide master: Confidential"
+    assert show.pages == [first, "Two"]
+
+
+def test_embedded_objects_of_a_workbook_are_noted() -> None:
+    book = workbook('<row r="1"><c r="A1" t="str"><v>x</v></c></row>', drawing="<a/>")
+    with zipfile.ZipFile(io.BytesIO(book)) as source:
+        sheet = next(each for each in source.namelist() if each.startswith("xl/worksheets/_rels/"))
+        related = (
+            source.read(sheet)
+            .decode()
+            .replace("</Rel", '<Relationship Id="o" Type="u/oleObject" Target="o.bin"/></Rel', 1)
+        )
+    read = read_bytes(with_parts(book, {sheet: related, "xl/worksheets/o.bin": b"x"}), "a.xlsx")
+    assert (read.notes, read.wheres) == ({NoteKind.OBJECT: 1}, ["sheet S"])
+
+
+def test_labels_that_were_typed_onto_a_chart() -> None:
+    label = "<dLbls><dLbl><tx><rich><p><r><t>Storm</t></r></p></rich></tx></dLbl></dLbls>"
+    chart = fromstring(
+        f"<chartSpace><chart><ser>{label}<val><numCache><pt idx='0'><v>7</v></pt></numCache></val></ser></chart></chartSpace>"
+    )
+    assert chart_lines(chart) == ["Chart", "7", "Label: Storm"]

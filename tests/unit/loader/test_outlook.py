@@ -61,6 +61,12 @@ def test_a_message_is_read_with_its_attachments(name: str) -> None:
     assert read.notes[NoteKind.ATTACHMENT] == 1  # one for each reason
 
 
+def test_recipients_of_a_blind_copy_are_read() -> None:
+    blind: Storage = {"__recip_version1.0_#00000002": {**texts(p3001="Di"), **fixed(8, p0C15=3)}}
+    read = read_bytes(compound_file({**message(), **texts(p1000="Please pay."), **blind}), "a.msg")
+    assert "Cc: cy@example.org\n\nBcc: Di\n\n" in read.text
+
+
 @pytest.mark.parametrize(
     ("part", "data"),
     [

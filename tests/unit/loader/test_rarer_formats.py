@@ -203,3 +203,70 @@ def test_tildes_and_braces_are_not_chinese(text: str) -> None:
 )
 def test_a_text_that_only_shows_a_tag_is_a_text(name: str, tag: str) -> None:
     assert read_bytes(f"print('begin')\nprint('{tag}')\n".encode(), name).text.count("print") == 2
+
+
+RSS = (
+    '<?xml version="1.0" encoding="ISO-8859-1"?><rss version="2.0" xmlns:c="urn:c" xmlns:a="urn:a"><channel>'
+    '<title>Harbor news</title><link>https://x.org/</link><a:link href="https://x.org/rss" rel="self"/>'
+    "<description>All of it</description><item><title>Café &amp; pier</title><link>https://x.org/1</link>"
+    "<description>The pier &lt;b&gt;opens&lt;/b&gt; ...</description><c:encoded><![CDATA[<p>The pier opens on "
+    '<a href="https://x.org/m">Monday</a>.</p><img src=a.png>]]></c:encoded><pubDate>Mon, 02 Mar 2026</pubDate>'
+    '<c:creator>Ann</c:creator><category>news</category><enclosure url="https://x.org/a.mp3"/><guid>1</guid></item>'
+    "<item><title>Two</title><description>Plain text.</description></item></channel></rss>"
+)
+ATOM = (
+    '<feed xmlns="http://www.w3.org/2005/Atom" xmlns:m="urn:m"><title>Blog</title><author><name>Bo</name></author>'
+    '<entry><title type="html">A &amp;amp; B</title><link href="https://x.org/e"/><published>2026-03-02</published>'
+    '<content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml"><p>Hello <b>you</b>.</p></div></content>'
+    "<m:group><m:description>A film of it</m:description></m:group></entry></feed>"
+)
+KML = (
+    '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><name>Ports</name><Folder><name>North</name><Placemark>'
+    "<name>Visby</name><description><![CDATA[Deep <i>water</i>]]></description><ExtendedData><Data name='depth'><value>"
+    "9 m</value></Data><SimpleData name='owner'>Town</SimpleData></ExtendedData><Point><coordinates>18.3,57.6"
+    "</coordinates></Point></Placemark><Placemark><name>Route</name><LineString><coordinates>1,2 3,4</coordinates>"
+    "</LineString></Placemark></Folder></Document></kml>"
+)
+OPML = (
+    '<opml version="2.0"><head><title>Mine</title></head><body><outline text="News"><outline text="Harbor" '
+    'xmlUrl="https://x.org/rss" htmlUrl="https://x.org/" description="daily"/></outline>'
+    '<outline text="Buy milk" _note="two liters"/></body></opml>'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "text", "notes"),
+    [
+        (
+            "a.rss",
+            RSS,
+            "# Harbor news\n\nLink: https://x.org/\n\nAll of it\n\n## Café & pier\n\nLink: https://x.org/1\n"
+            "Date: Mon, 02 Mar 2026\nAuthor: Ann\nCategory: news\nAttachment: https://x.org/a.mp3\n\n"
+            "The pier opens on [Monday](https://x.org/m).\n\n## Two\n\nPlain text.",
+            {NoteKind.PICTURE: 1},
+        ),
+        (
+            "a.xml",
+            ATOM,
+            "# Blog\n\nAuthor: Bo\n\n## A & B\n\nLink: https://x.org/e\nDate: 2026-03-02\n\nHello you.\n\nA film of it",
+            {},
+        ),
+        (
+            "a.kml",
+            KML,
+            "# Ports\n\n## North\n\n### Visby\n\nDepth: 9 m\nOwner: Town\nCoordinates: 18.3,57.6\n\nDeep water\n\n### Route",
+            {NoteKind.OBJECT: 1},
+        ),
+        (
+            "a.opml",
+            OPML,
+            "# Mine\n\n- News\n  - [Harbor](https://x.org/) (https://x.org/rss) daily\n- Buy milk two liters",
+            {},
+        ),
+        ("a.rss", "<rss><channel><title>A & B&nbsp;&eacute;</title></channel></rss>", "# A & B é", {}),
+        ("a.rss", "<rss><channel><title>A</channel></rss>", "<rss><channel><title>A</channel></rss>", {}),
+    ],
+)
+def test_feeds_maps_and_outlines(name: str, source: str, text: str, notes: dict[NoteKind, int]) -> None:
+    came = read_bytes(source.encode("latin-1"), name)
+    assert (came.text, came.notes) == (text, notes)

@@ -349,3 +349,40 @@ def test_the_mark_of_a_note_is_no_part_of_the_word(mark: str) -> None:
 )
 def test_short_texts_in_encodings_of_old_systems(text: str, encoding: str) -> None:
     assert read_bytes(text.encode(encoding), "a.txt").text == text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Größe",
+        "Zürich",
+        "a café",
+        "Straße 5",
+        "it’s",
+        "“Hello”",
+        "¿Dónde está?",
+        "«Oui», dit-il",
+        "Ärger mit Öl",
+        "déjà vu",
+    ],
+)
+def test_short_texts_of_old_macintoshes(words: str) -> None:
+    came = read_bytes(words.encode("mac-roman"), "a.txt")
+    assert came.text == words
+    assert came.notes == (
+        {} if len(words) - len(words.encode("ascii", "ignore")) > 2 else {NoteKind.GUESSED_ENCODING: 1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words", "read_as"),
+    [
+        ("cp1250", "Gdańsk", "Gdañsk"),
+        ("cp1254", "İstanbul", "Ýstanbul"),
+        ("mac-roman", "Köln", "Kšln"),
+        ("cp1250", "Łódź", "£Ûdü"),
+    ],
+)
+def test_a_guess_that_a_few_letters_cannot_settle_is_noted(encoding: str, words: str, read_as: str) -> None:
+    came = read_bytes(words.encode(encoding), "a.txt")
+    assert (came.text, came.notes) == (read_as, {NoteKind.GUESSED_ENCODING: 1})

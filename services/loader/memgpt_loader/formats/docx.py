@@ -32,7 +32,7 @@ FORMAT = Format(
     reads="the text with all revisions accepted, also of documents saved as one XML file: paragraphs, headings, "
     "numbered lists, tables, links, form fields, text boxes, imported parts, charts, diagrams, equations, symbols, "
     "comments, footnotes, endnotes, headers, footers and alternative texts",
-    omits="hidden text, equation fields, images without alternative text, embedded objects",
+    omits="hidden text, fields of equations and numbers, images without alternative text, embedded objects",
     signature=_signature,
     first_bytes=ZIP,
 )

@@ -81,14 +81,23 @@ def _outputs(cell: dict[str, Any], number: int, notes: Notes) -> Iterator[str]:
 def _shown(data: dict[str, Any], notes: Notes) -> str:
     for kind in ("text/markdown", "text/latex", "text/plain", "text"):
         words = _joined(data.get(kind))
-        # The text of a plot only names its class.
-        if words.strip() and not (words.strip().startswith("<") and any(str(key).startswith("image/") for key in data)):
+        # The text of a plot, a page or a styled table only names its class, as "<Figure size 640x480>".
+        if words.strip() and not (words.strip().startswith("<") and any(_is_richer(str(key)) for key in data)):
             return words
-    if page := _joined(data.get("text/html")):
+    if page := _joined(data.get("text/html", data.get("html"))):
         from memgpt_loader.formats.html_text import to_text
 
         return to_text(page, notes=notes)
     return ""
+
+
+def _is_richer(kind: str) -> bool:
+    return kind.startswith(("image/", "application/", "video/", "audio/")) or kind in (
+        "text/html",
+        "png",
+        "jpeg",
+        "html",
+    )
 
 
 def _joined(value: object) -> str:

@@ -30,7 +30,7 @@ _SENDER_ADDRESSES = (0x5D01, 0x5D02, 0x0C1F)
 _SENT, _RECEIVED, _CODE_PAGES = 0x0039, 0x0E06, (0x3FDE, 0x3FFD)
 _NAME, _ADDRESSES, _ROLE = 0x3001, (0x39FE, 0x3003), 0x0C15
 _FILE_NAMES, _DATA = (0x3707, 0x3704, 0x3001), 0x3701
-_ROLES = {1: "To", 2: "Cc"}
+_ROLES = {1: "To", 2: "Cc", 3: "Bcc"}
 _UNICODE, _BYTES_OF_TEXT, _BINARY, _OBJECT = 0x001F, 0x001E, 0x0102, 0x000D
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 
@@ -131,7 +131,7 @@ class _MessageReader:
 
     def _headers(self, path: tuple[str, ...], message: _Properties) -> Iterator[tuple[str, str]]:
         yield "From", _person(message.text(_SENDER), message.text(*_SENDER_ADDRESSES))
-        people: dict[str, list[str]] = {"To": [], "Cc": []}
+        people: dict[str, list[str]] = {name: [] for name in _ROLES.values()}
         for part in self._parts(path, _RECIPIENT):
             recipient = _Properties(self._compound, part, 8, message.code_page)
             if (role := _ROLES.get(recipient.number(_ROLE))) is not None:

@@ -24,6 +24,7 @@ _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^<>]*?ref=\"([A-Z0-9:]{4,24})\"")
 _PRINTED = re.compile(rb"<(?:\w+:)?((?:odd|even|first)(?:Header|Footer))>([^<]{1,2000})<")
 _HEADER_CODE = re.compile(r'&(?:&|"[^"]*"|K[0-9A-Fa-f]{6}|K\d\d[+-]\d{3}|\d+|[A-Z])')
 _PAGE_OF = re.compile(r"\b(?:page|of)\b", re.IGNORECASE)
+_EMBEDDED = ("oleObject", "package", "control")
 _OF_THREAD = "tc={"
 """Begins the author of a copy of a thread for older programs."""
 _LINKED = re.compile(r'HYPERLINK\(\s*"([^"]{1,2000})"', re.IGNORECASE)
@@ -120,6 +121,8 @@ class WorkbookReader:
                 yield from self._comments(each.target)
             elif each.kind == "threadedComment":
                 yield from self._threads(each.target)
+            elif each.kind in _EMBEDDED:
+                self._notes.add(NoteKind.OBJECT, f"sheet {sheet.name}")
             elif each.kind == "drawing":
                 yield from self._drawing(each.target, sheet, labels)
 

@@ -56,7 +56,7 @@ FORMAT = Format(
     parse=_parse,
     reads="rows as displayed, each cell with the name of its column; links, comments, text boxes, form "
     "controls, charts, headers, footers and alternative texts",
-    omits="formulas without a stored result (their text is read), images without alternative text",
+    omits="formulas without a stored result (their text is read), images without alternative text, embedded objects",
     pages="sheets",
     signature=lambda inspected: XLSX if inspected.is_office("xl/") else "",
     first_bytes=ZIP,

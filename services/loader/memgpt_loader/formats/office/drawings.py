@@ -38,7 +38,7 @@ class Drawings:
         for each in element.iter():
             match local(each):
                 case "chart" if part := self._part(relationship_id(each)):
-                    found += chart_lines(self._package.root(part))
+                    found += [*chart_lines(self._package.root(part)), *self._text_on_chart(part)]
                     shown = True
                 case "relIds" if part := self._part(attribute(each, "dm")):
                     found += diagram_lines(self._package.root(part))
@@ -46,13 +46,19 @@ class Drawings:
                 case "oleObj" | "OLEObject":
                     self._notes.add(NoteKind.OBJECT, self._where or attribute(each, "progId"))
                     shown = True
-        pictures = any(local(each) in ("pic", "blip", "imagedata") for each in element.iter())
+        pictures = any(local(each) in ("pic", "blip", "imagedata", "contentPart") for each in element.iter())
         words = description(element)
         if words and (pictures or not shown):
             found.append(f"[Picture: {words}]")
         elif pictures and not shown and not _is_decorative(element):
             self._notes.add(NoteKind.PICTURE, self._where)
         return found
+
+    def _text_on_chart(self, chart: str) -> Iterator[str]:
+        """Yield the text boxes that lie on a chart."""
+        for each in self._package.relationships(chart).values():
+            if each.kind == "chartUserShapes" and each.target in self._package.names:
+                yield from filter(None, plain_text(self._package.root(each.target)).split("\n"))
 
     def _part(self, id_: str) -> str:
         related = self._parts.get(id_)
@@ -111,6 +117,8 @@ def chart_lines(chart: Element) -> list[str]:
         category = next((each.categories[index] for each in series if index in each.categories), "")
         values = [each.value(index) for each in series if index in each.values]
         lines.append(f"{category}: {' | '.join(values)}" if category else " | ".join(values))
+    labels = (_rich(tx) for each in chart.iter() if local(each) == "dLbl" for tx in _children(each, "tx"))
+    lines += [f"Label: {words}" for words in dict.fromkeys(labels) if words]
     lines += _extended_lines(chart)
     return lines if len(lines) > 1 or lines != ["Chart"] else []
 

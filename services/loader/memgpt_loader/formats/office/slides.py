@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from memgpt_loader.formats.equations import linear
-from memgpt_loader.formats.office.drawings import Drawings, description
+from memgpt_loader.formats.office.drawings import Drawings, description, plain_text
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import is_symbol_font, symbol
 from memgpt_loader.markup import Blocks, link, one_line, raised
@@ -15,8 +15,8 @@ from memgpt_loader.notes import NoteKind, Notes
 
 _TITLES = ("title", "ctrTitle")
 _ON_EVERY_SLIDE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
-_FOOTERS = ("ftr", "hdr")
-"""Of these, those with a text of their own, which is read once."""
+_FOOTERS = {"ftr": "Footer", "hdr": "Header", "dt": "Date"}
+"""Of these, those that may have a text of their own, which is read once."""
 _NOT_SHOWN = frozenset(
     {"Fallback", "nvSpPr", "spPr", "style", "timing", "transition", "extLst", "nvGrpSpPr", "grpSpPr"}
 )
@@ -41,6 +41,8 @@ class SlideReader:
         self._layouts: dict[str, Mapping[tuple[str, str], _Place]] = {}
         self._authors = self._comment_authors()
         self._footers: set[str] = set()
+        self._masters: set[str] = set()
+        """Layouts and masters whose own text was read."""
 
     def text(self, part: str, number: int) -> str:
         """Return the text of a slide: its title, its shapes, comments and the speaker's notes."""
@@ -51,6 +53,8 @@ class SlideReader:
         shapes.footers = self._footers
         # Beside the shapes, a slide may contain transitions, in alternatives as shapes may be.
         shapes.add(next((each for each in root.iter() if local(each) == "spTree"), root))
+        for words in self._beneath(root, related, "slideLayout"):
+            blocks.paragraph(f"Slide master: {words}")
         for each in related.values():
             if each.target not in self._package.names:
                 continue
@@ -60,6 +64,20 @@ class SlideReader:
                 for words in self._comments(each.target):
                     blocks.paragraph(words)
         return blocks.text()
+
+    def _beneath(self, root: Element, related: Mapping[str, Relationship], kind: str) -> Iterator[str]:
+        """Yield the text that the layout and the master show on every slide, with the first slide."""
+        part = next((each.target for each in related.values() if each.kind == kind), "")
+        if part not in self._package.names or root.get("showMasterSp") in ("0", "false"):
+            return
+        if part in self._masters:
+            return
+        self._masters.add(part)
+        below = self._package.root(part)
+        for shape in (each for each in below.iter() if local(each) == "sp" and _placeholder(each) == ("", "")):
+            if words := one_line(plain_text(shape)):
+                yield words
+        yield from self._beneath(below, self._package.relationships(part), "slideMaster")
 
     def _drawings(self, related: Mapping[str, Relationship], number: int) -> Drawings:
         return Drawings(self._package, related, self._notes, f"slide {number}")
@@ -204,6 +222,8 @@ class _Shapes:
         kind, _ = _placeholder(shape)
         paragraphs = [each for each in shape.iter() if local(each) == "p"]
         if kind in _ON_EVERY_SLIDE:
+            if kind == "dt" and any(local(each) == "fld" for each in shape.iter()):  # the day on which it is shown
+                return
             self._footer(kind, one_line(" ".join(map(self._paragraph, paragraphs))))
             return
         if kind in _TITLES:
@@ -230,7 +250,7 @@ class _Shapes:
     def _footer(self, kind: str, words: str) -> None:
         if kind in _FOOTERS and words and self.footers is not None and words not in self.footers:
             self.footers.add(words)
-            self._blocks.paragraph(f"{'Footer' if kind == 'ftr' else 'Header'}: {words}")
+            self._blocks.paragraph(f"{_FOOTERS[kind]}: {words}")
 
     def _linked(self, element: Element, words: str) -> str:
         """Return words with the target of a run's or shape's link."""

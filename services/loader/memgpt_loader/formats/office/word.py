@@ -75,6 +75,8 @@ class WordReader:
         """Text boxes, drawings and comments, which follow the paragraph or table that they belong to."""
         self._font = ""
         """Font of the current run, if it names one."""
+        self._hides = False
+        """Whether the style of the current paragraph hides its text."""
         self._carried = ""
         """Text of a paragraph whose paragraph mark is deleted; it continues in the next paragraph."""
         self._frames: dict[str, list[str]] = {"header": [], "footer": []}
@@ -110,7 +112,7 @@ class WordReader:
                 self._blocks.gap()
                 self._flush()
             case "altChunk":
-                self._imported(self._links.get(relationship_id(element)))
+                self._blocks.paragraph(self._imported(element))
             case "sectPr":
                 self._section(element)
             case "oMathPara" | "oMath":
@@ -124,12 +126,13 @@ class WordReader:
         for each in properties:
             if local(each) == "sectPr":
                 self._section(each)
+        style = self._style(properties)
+        self._hides = style.hidden
         text = self._carried + self._inline(element)
-        self._carried = ""
+        self._carried, self._hides = "", False
         if _mark_is_deleted(properties):
             self._carried = text
             return
-        style = self._style(properties)
         place = style.place
         marker = self._numbering.marker(place) if place is not None and text.strip() else ""
         if style.level:
@@ -172,11 +175,17 @@ class WordReader:
             match local(child):
                 case "p":
                     style = self._style(_properties(child, "pPr"))
+                    self._hides = style.hidden
                     words = one_line(self._inline(child))
+                    self._hides = False
                     marker = self._numbering.marker(style.place) if style.place is not None and words else "-"
                     pieces.append(words if marker == "-" else f"{marker} {words}")
                 case "tbl":
                     pieces += [", ".join(filter(None, row)) for row in self._rows(child)]
+                case "altChunk":
+                    pieces.append(one_line(self._imported(child)))
+                case "oMathPara" | "oMath":
+                    pieces.append(linear(child))
                 case name if name not in _NOT_SHOWN:
                     pieces.append(self._cell(child))
         return " ".join(filter(None, pieces))
@@ -219,6 +228,8 @@ class WordReader:
             return symbol(form[2] or "Symbol", int(form[1], 16 if form[1].startswith("0x") else 10))
         if code.startswith("EQ "):
             self._notes.add(NoteKind.OBJECT, "equation field")
+        if code.startswith(("AUTONUM", "LISTNUM")):  # Word counts them when it shows the document
+            self._notes.add(NoteKind.OBJECT, "numbering field")
         return _chosen(field.begin)
 
     def _inline_piece(self, child: Element) -> str:
@@ -266,7 +277,7 @@ class WordReader:
                 return attribute(each, "val") not in _OFF
             if local(each) == "rStyle" and self._styles.get(attribute(each, "val"), _Style()).hidden:
                 return True
-        return False
+        return self._hides
 
     def _style(self, properties: Element | tuple[()]) -> _Style:
         """Return the style of a paragraph."""
@@ -309,7 +320,7 @@ class WordReader:
         root = self._root_of("comments")
         found = {}
         for each in () if root is None else root:
-            words = " ".join(one_line("".join(_texts(paragraph))) for paragraph in each)
+            words = one_line(" ".join("".join(_texts(one)) for one in each.iter() if local(one) == "p"))
             author = one_line(attribute(each, "author"))
             if words.strip():
                 found[attribute(each, "id")] = f"Comment ({author}): {words}" if author else f"Comment: {words}"
@@ -323,7 +334,7 @@ class WordReader:
         self._links, outer = with_links, self._links
         for note in self._package.root(part):
             if attribute(note, "type") in ("", "normal"):
-                words = " ".join(filter(None, (one_line(self._inline(each)) for each in note)))
+                words = self._cell(note)
                 self._blocks.paragraph(f"[{label}{attribute(note, 'id')}] {words}" if words else "")
                 self._flush()
         self._links = outer
@@ -353,17 +364,18 @@ class WordReader:
         self._links, self._blocks = main, blocks
         return "\n\n".join(f"{kind.capitalize()}: {each}" for each in texts)
 
-    def _imported(self, related: Relationship | None) -> None:
-        """Add a document that is imported as a whole (altChunk), which Word shows inline."""
+    def _imported(self, element: Element) -> str:
+        """Return a document that is imported as a whole (altChunk), which Word shows inline."""
+        related = self._links.get(relationship_id(element))
         if related is None or related.target not in self._package.names:
             self._notes.add(NoteKind.MISSING_PART, "imported document")
-            return
+            return ""
         name = related.target.rpartition("/")[2]
         try:
-            data = self._package.read(related.target)
-            self._blocks.paragraph(embedded_text(name, data, self._file, self._limits, self._notes))
+            return embedded_text(name, self._package.read(related.target), self._file, self._limits, self._notes)
         except FileFailure as failure:
             self._notes.add(NoteKind.ATTACHMENT, name, reason=failure.message)
+            return ""
 
 
 def _text_of_mark(name: str, element: Element) -> str | None:

@@ -1,0 +1,236 @@
+"""News feeds (RSS, Atom), places of maps (KML) and outlines (OPML): entries with their titles, texts and links."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from xml.etree.ElementTree import Element, tostring
+
+from memgpt_loader import decoding
+from memgpt_loader.failures import FileFailure
+from memgpt_loader.formats import plain
+from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
+from memgpt_loader.formats.office.packages import attribute, local, parse_elements
+from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, Parsed, flowing
+from memgpt_loader.markup import Blocks, link, one_line
+from memgpt_loader.notes import NoteKind, Notes
+
+RSS, ATOM = "application/rss+xml", "application/atom+xml"
+KML, OPML = "application/vnd.google-earth.kml+xml", "text/x-opml"
+
+_WHAT = "the feed"
+_START = re.compile(rb"<(?:\w+:)?(rss|RDF|feed|kml|opml)[\s>]")
+_KINDS = {b"rss": RSS, b"RDF": RSS, b"feed": ATOM, b"kml": KML, b"opml": OPML}
+_NAMESPACES = {b"RDF": b"purl.org/rss/1.0", b"feed": b"w3.org/2005/Atom"}
+_DECLARATION = re.compile(r"^\s*<\?xml[^<>]*\?>")
+_NAMED_SIGN = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w{2,31});")
+_BARE_SIGN = re.compile(r"&(?!#?\w{1,31};)")
+_TEXTS = ("description", "summary", "content", "encoded", "subtitle", "tagline")
+_PEOPLE = ("author", "creator", "contributor", "managingEditor")
+_LABELS = {"pubDate": "Date", "date": "Date", "published": "Date", "issued": "Date", "creator": "Author"}
+_NOT_SHOWN = frozenset(
+    {"guid", "id", "ttl", "docs", "generator", "cloud", "skipHours", "skipDays", "items", "textInput", "thumbnail"}
+    | {"Style", "StyleMap", "styleUrl", "LookAt", "Camera", "Region", "Icon", "visibility", "open", "tessellate"}
+    | {"extrude", "altitudeMode", "drawOrder", "refreshVisibility", "flyToView", "Schema", "targetHref"}
+)
+_PATHS = ("LineString", "LinearRing", "Polygon", "Track", "Model")
+_PLACES = ("Placemark", "NetworkLink", "GroundOverlay", "ScreenOverlay", "PhotoOverlay")
+_PATH = "lines, areas and models of maps are not read"
+_MOST_DEPTH = 50
+_MOST_COMPARED = 20
+"""Texts of an entry that are looked through for another one, such as the summary of it."""
+
+
+def _parse(file: File, limits: FileLimits) -> Parsed:
+    data = file.read()
+    for mend in (str, _mended):
+        notes = Notes()
+        source = _DECLARATION.sub("", decoding.decode(data, decoding.declared_encoding(data), notes))
+        with suppress(FileFailure):
+            if text := _READERS[file.media_type](mend(source), notes):
+                return Parsed(1, flowing(text), notes)
+    return plain.parse(file, limits)  # damaged, or in another vocabulary: as it stands
+
+
+def _mended(source: str) -> str:
+    """Return XML without the mistakes that programs make in it most: signs that HTML alone has, and bare ones."""
+    signs = _NAMED_SIGN.sub(lambda match: html.escape(html.unescape(match[0])), source)
+    return _BARE_SIGN.sub("&amp;", signs)
+
+
+def _elements(source: str) -> Iterator[tuple[str, Element]]:
+    return parse_elements(io.BytesIO(source.encode()), _WHAT)
+
+
+def _feed(source: str, notes: Notes) -> str:
+    blocks = Blocks()
+    above: list[str] = []
+    about: list[Element] = []
+    for event, element in _elements(source):
+        name = local(element)
+        if event == "start":
+            above.append(name)
+            continue
+        above.pop()
+        if name in ("item", "entry"):
+            _add_about(blocks, about, notes)
+            _Entry(notes).write(blocks, element, 2)
+            element.clear()
+        elif above[-1:] in (["channel"], ["feed"]):
+            about.append(element)
+    _add_about(blocks, about, notes)
+    return blocks.text()
+
+
+def _add_about(blocks: Blocks, about: list[Element], notes: Notes) -> None:
+    """Write what is known of the feed itself, which mostly stands before its entries."""
+    if about:
+        _Entry(notes).write(blocks, about, 1)
+        about.clear()
+
+
+class _Entry:
+    """An entry of a feed, or a place on a map."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self._title = ""
+        self._lines: list[str] = []
+        self._texts: list[str] = []
+
+    def write(self, blocks: Blocks, children: Iterable[Element], level: int) -> None:
+        """Add the entry with these elements to a text."""
+        self._read(children, 0)
+        blocks.heading(level, self._title)
+        blocks.paragraph("\n".join(dict.fromkeys(self._lines)))
+        for words in dict.fromkeys(self._texts):
+            bare = words.rstrip(" .…")
+            if not any(bare in other and other != words for other in self._texts[:_MOST_COMPARED]):
+                blocks.paragraph(words)
+
+    def _read(self, children: Iterable[Element], depth: int) -> None:
+        for child in children if depth < _MOST_DEPTH else ():
+            name = local(child)
+            if name in ("title", "name") and not self._title:
+                self._title = one_line(_words(child, self._notes))
+            elif name in ("link", "enclosure", "content") and (target := _target(child)):
+                self._add("Attachment" if name == "enclosure" or _rel(child) == "enclosure" else "Link", target)
+            elif name in _TEXTS:
+                self._texts += filter(None, [_words(child, self._notes)])
+            elif name in _PEOPLE:
+                self._add("Author", ", ".join(_leaves(child)))
+            elif name == "category":
+                self._add("Category", child.get("label") or child.get("term") or child.get("text") or child.text or "")
+            elif name in _PATHS:
+                self._notes.add(NoteKind.OBJECT, reason=_PATH)
+            elif name == "Data":
+                self._add(_label(child), " ".join(_leaves(child, "value")))
+            elif name not in _NOT_SHOWN:
+                self._add(_label(child), child.text or "")
+                self._read(child, depth + 1)
+
+    def _add(self, label: str, words: str) -> None:
+        if words := one_line(words):
+            self._lines.append(f"{label}: {words}")
+
+
+def _label(element: Element) -> str:
+    name = attribute(element, "name") or _LABELS.get(local(element)) or local(element)
+    return name[:1].upper() + name[1:]
+
+
+def _target(element: Element) -> str:
+    """Return where a link leads, except to the feed itself."""
+    if _rel(element) not in ("", "alternate", "enclosure", "related", "via"):
+        return ""
+    target = element.get("href") or element.get("url") or element.get("src") or ""
+    return target or (one_line(element.text or "") if local(element) == "link" else "")
+
+
+def _rel(element: Element) -> str:
+    return element.get("rel") or ""
+
+
+def _leaves(element: Element, name: str = "") -> list[str]:
+    """Return the texts of an element and of those in it, or of those with a name."""
+    texts = (one_line(each.text or "") for each in element.iter() if local(each) == name or not name)
+    return list(dict.fromkeys(filter(None, texts)))
+
+
+def _words(element: Element, notes: Notes) -> str:
+    """Return the text of an element, which may be a page in itself."""
+    words = "".join(tostring(child, "unicode") for child in element) or element.text or ""
+    if "<" not in words and "&" not in words:
+        return words.strip()
+    from memgpt_loader.formats.html_text import to_text
+
+    return to_text(re.sub(r"(</?)\w+:", r"\1", words) if len(element) else words, title=False, notes=notes)
+
+
+def _places(source: str, notes: Notes) -> str:
+    blocks = Blocks()
+    above: list[str] = []
+    for event, element in _elements(source):
+        name = local(element)
+        if event == "start":
+            above.append(name)
+            continue
+        above.pop()
+        level = max(sum(each in ("Document", "Folder") for each in above), 1)
+        if name in _PLACES:
+            _Entry(notes).write(blocks, element, level + 1)
+            element.clear()
+        elif above[-1:] in (["Document"], ["Folder"]) and name == "name":
+            blocks.heading(level, element.text or "")
+        elif above[-1:] in (["Document"], ["Folder"]) and name == "description":
+            blocks.paragraph(_words(element, notes))
+    return blocks.text()
+
+
+def _outline(source: str, notes: Notes) -> str:
+    blocks = Blocks()
+    depth = -1
+    for event, element in _elements(source):
+        match local(element), event:
+            case "title", "end":
+                blocks.heading(1, element.text or "")
+            case "outline", "start":
+                depth += 1
+                blocks.item(depth, _outlined(element, notes))
+            case "outline", "end":
+                depth -= 1
+    return blocks.text()
+
+
+def _outlined(element: Element, notes: Notes) -> str:
+    """Return the text of an item, with its addresses and its note."""
+    holder = Element("text")
+    holder.text = element.get("text") or element.get("title") or ""
+    addresses = [address for name in ("htmlUrl", "url", "xmlUrl") if (address := element.get(name))]
+    words = link(_words(holder, notes), addresses[0] if addresses else "")
+    more = filter(None, (element.get("description"), element.get("_note")))
+    return " ".join([words, *(f"({address})" for address in addresses[1:]), *map(one_line, more)])
+
+
+_READERS: dict[str, Callable[[str, Notes], str]] = {RSS: _feed, ATOM: _feed, KML: _places, OPML: _outline}
+
+
+def _signature(inspected: InspectedFile) -> str:
+    match = _START.match(after_prolog(inspected.head)) if inspected.named != MARKDOWN else None
+    if match is None or _NAMESPACES.get(match[1], b"") not in inspected.head:
+        return ""
+    return _KINDS[match[1]]
+
+
+FORMAT = Format(
+    name="feed or outline",
+    media_types={RSS: (".rss",), ATOM: (".atom",), KML: (".kml",), OPML: (".opml",)},
+    parse=_parse,
+    reads="entries of RSS and Atom feeds, places of KML maps and items of OPML outlines with their titles, texts, "
+    "links, dates, people and further values; a damaged file unchanged",
+    omits="lines, areas and models of maps, pictures without alternative text",
+    signature=_signature,
+)
