@@ -12,6 +12,7 @@ from xml.etree.ElementTree import fromstring
 import pytest
 from memgpt_loader.formats import NoteKind
 from memgpt_loader.formats.office.drawings import chart_lines
+from memgpt_loader.formats.office.number_format import displayed_text
 
 from tests.support import documents
 from tests.support.documents import P, archive, docx, epub, paragraph, pptx, relationships
@@ -637,3 +638,46 @@ def test_labels_that_were_typed_onto_a_chart() -> None:
         f"<chartSpace><chart><ser>{label}<val><numCache><pt idx='0'><v>7</v></pt></numCache></val></ser></chart></chartSpace>"
     )
     assert chart_lines(chart) == ["Chart", "7", "Label: Storm"]
+
+
+def test_a_text_in_a_cell_is_shown_in_its_format() -> None:
+    assert displayed_text("A7", '"No. "@') == "No. A7"
+    assert displayed_text("A7", '0;-0;0;@" (old)"') == "A7 (old)"
+    assert displayed_text("A7", "0.00") == "A7"
+
+
+def test_comments_of_json_are_read() -> None:
+    source = '{\n  // the port\n  "port": 8080, /* of\n the\tserver */ "url": "http://x.org/"\n}'
+    assert read("a.json", source).text == "port: 8080\nurl: http://x.org/\n\nComment: the port\nComment: of the server"
+
+
+def test_encrypted_text_within_a_message_is_noted() -> None:
+    block = "-----BEGIN PGP MESSAGE-----\r\n\r\nhQEMA7\r\n=abcd\r\n-----END PGP MESSAGE-----\r\n"
+    mail = read("a.eml", f"{MAIL}Content-Type: text/plain\r\n\r\nHello,\r\n{block}Bye\r\n")
+    assert mail.text.endswith("Hello,\n\nBye")
+    assert mail.notes == {NoteKind.ATTACHMENT: 1}
+
+
+def test_pictures_in_a_drawing_are_noted() -> None:
+    drawing = read("a.svg", '<svg xmlns="http://www.w3.org/2000/svg"><text>Pier</text><image href="a.png"/></svg>')
+    assert (drawing.text, drawing.notes) == ("Pier", {NoteKind.PICTURE: 1})
+
+
+def test_what_a_task_and_a_moved_event_say() -> None:
+    event = calendar(
+        "BEGIN:VEVENT",
+        "SUMMARY:Stand-up",
+        "RECURRENCE-ID:20260105T090000Z",
+        "GEO:57.6;18.3",
+        "END:VEVENT",
+        "BEGIN:VTODO",
+        "SUMMARY:Paint",
+        "PERCENT-COMPLETE:40",
+        "PRIORITY:1",
+        "COMPLETED:20260106T100000Z",
+        "END:VTODO",
+    )
+    assert event.text == (
+        "Stand-up\nInstead of: 2026-01-05 09:00 UTC\nPosition: 57.6;18.3\n\n"
+        "Paint\nPercent done: 40\nPriority: 1\nCompleted: 2026-01-06 10:00 UTC"
+    )

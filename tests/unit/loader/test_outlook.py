@@ -67,6 +67,17 @@ def test_recipients_of_a_blind_copy_are_read() -> None:
     assert "Cc: cy@example.org\n\nBcc: Di\n\n" in read.text
 
 
+def test_time_and_place_of_an_appointment_are_read_and_fields_of_a_contact_noted() -> None:
+    start = int((datetime(2026, 3, 9, 8, 0, tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
+    names: Storage = {"__nameid_version1.0": {"__substg1.0_00030102": struct.pack("<IHHIHH", 7, 1, 0, 0x8208, 2, 1)}}
+    parts = {**message(), **fixed(32, p0060=start), **texts(p001A="IPM.Appointment", p8001="Pier 4"), **names}
+    appointment = read_bytes(compound_file(parts), "a.msg")
+    assert appointment.text.endswith("Start: Mon, 09 Mar 2026 08:00:00 +0000\n\nPlace: Pier 4")
+    assert not appointment.notes
+    contact = read_bytes(compound_file({**message(), **texts(p001A="IPM.Contact")}), "a.msg")
+    assert contact.notes == {NoteKind.OBJECT: 1}
+
+
 @pytest.mark.parametrize(
     ("part", "data"),
     [

@@ -383,3 +383,72 @@ def test_a_damaged_list_of_layers_hides_nothing() -> None:
         ]
     )
     assert read_bytes(data, "a.pdf").text == "Always"
+
+
+def one_page(drawn: bytes, *more: bytes, catalog: bytes = b"", page: bytes = b"", resources: bytes = b"") -> bytes:
+    """A file of a page of text and the given one."""
+    font = b"/Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
+    pages = b"/Type /Page /Parent 5 0 R /MediaBox [0 0 612 792]"
+    return pdfs.plain(
+        [
+            b"<< /Type /Catalog /Pages 5 0 R %b >>" % catalog,
+            b"<< %b %b >>" % (font, resources),
+            pdfs.stream_object(drawn, b""),
+            b"<< %b /Resources 2 0 R /Contents 3 0 R %b >>" % (pages, page),
+            b"<< /Type /Pages /Count 2 /Kids [7 0 R 4 0 R] >>",
+            pdfs.stream_object(b"BT /F1 12 Tf 72 700 Td (First) Tj ET", b""),
+            b"<< %b /Resources << %b >> /Contents 6 0 R >>" % (pages, font),
+            *more,
+        ]
+    )
+
+
+_IMAGE = b"/Type /XObject /Subtype /Image /Width 100 /Height 100 /ColorSpace /DeviceGray /BitsPerComponent 8"
+_FORM = b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources << /XObject << /I 9 0 R >> >>"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "notes"),
+    [
+        (b"100 0 0 100 0 0 cm /X Do", {NoteKind.SCANNED_PAGE: 1}),
+        (b"0 0 m " + b"9 9 l 1 2 3 4 5 6 c " * 40 + b"f", {NoteKind.SCANNED_PAGE: 1}),
+        (b"0 0 m 100 0 l S", {}),
+        (b"BT /F1 12 Tf 72 700 Td (Text) Tj ET /X Do", {NoteKind.PICTURE: 1}),
+    ],
+    ids=["a picture in a form", "outlines", "a line", "a picture in a form beside text"],
+)
+def test_pages_of_pictures_and_outlines_are_noted(drawn: bytes, notes: dict[NoteKind, int]) -> None:
+    form, image = pdfs.stream_object(b"/I Do", _FORM), pdfs.stream_object(bytes(10_000), _IMAGE)
+    found = read_bytes(one_page(drawn, form, image, resources=b"/XObject << /X 8 0 R >>" * (b"/X" in drawn)), "a.pdf")
+    assert found.pages[0] == "First"
+    assert found.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "notes"),
+    [
+        (b"/FreeText /RC (<body><p>Typed &amp; <b>bold</b></p></body>)", "Typed & bold", {}),
+        (b"/FreeText", "", {NoteKind.ANNOTATION: 1}),
+        (b"/Watermark", "", {NoteKind.ANNOTATION: 1}),
+    ],
+)
+def test_text_on_a_page_in_other_ways_is_read_or_noted(
+    annotation: bytes, text: str, notes: dict[NoteKind, int]
+) -> None:
+    annotations = b"/Annots [<< /Type /Annot /Rect [9 9 99 99] /Subtype %b >>]" % annotation
+    found = read_bytes(one_page(b"BT /F1 12 Tf 72 700 Td (Text) Tj ET", page=annotations), "a.pdf")
+    assert found.pages[1] == f"Text\n\n{text}".strip()
+    assert found.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("catalog", "notes"),
+    [
+        (b"/AcroForm << /XFA (x) /Fields [] >>", {NoteKind.OBJECT: 1}),
+        (b"/NeedsRendering true /AcroForm << /XFA (x) /Fields [<< /T (a) >>] >>", {NoteKind.OBJECT: 1}),
+        (b"/AcroForm << /XFA (x) /Fields [<< /T (a) >>] >>", {}),
+    ],
+)
+def test_a_form_that_one_program_shows_is_noted(catalog: bytes, notes: dict[NoteKind, int]) -> None:
+    data = one_page(b"BT /F1 12 Tf 72 700 Td (Please wait) Tj ET", catalog=catalog)
+    assert read_bytes(data, "a.pdf").notes == notes

@@ -17,7 +17,7 @@ from memgpt_loader.formats import NoteKind
 
 from tests.support.compound_files import compound_file
 from tests.support.tnef_streams import tnef
-from tests.unit.loader.kinds import FOLDER, read_bytes
+from tests.unit.loader.kinds import FOLDER, read, read_bytes
 
 _RTF = compressed_rtf.compress(rb"{\rtf1\ansi The price is 12 EUR for each box.\par}")
 
@@ -146,6 +146,33 @@ def test_zeros_that_stand_for_results_until_a_program_calculates_them_are_noted(
         "item: rope 4 | price: =1+4",
     ]
     assert (read.notes, read.wheres) == ({NoteKind.UNCALCULATED: 2}, ["sheet Sheet, B2, sheet Sheet, B4"])
+
+
+def test_text_beside_the_cells_of_a_legacy_workbook_is_read_and_pictures_are_noted() -> None:
+    def record(kind: int, data: bytes) -> bytes:
+        return struct.pack("<HH", kind, len(data)) + data
+
+    def box(kind: int, *pieces: bytes) -> bytes:
+        count = sum((len(each) - 1) // (1 + each[0]) for each in pieces)
+        head = record(0x5D, struct.pack("<HHH", 0x15, 18, kind) + bytes(16)) + record(
+            0x1B6, bytes(10) + struct.pack("<H6x", count)
+        )
+        return head + b"".join(record(0x3C, each) for each in pieces)
+
+    with olefile.OleFileIO(FOLDER / "old_a.xls") as compound:
+        stream = compound.openstream("Workbook").read()
+    end = stream.rindex(record(0x0A, b""))
+    more = record(0x14, struct.pack("<HB", 15, 0) + b"&CAcme && Co &P") + record(
+        0x15, struct.pack("<HB", 6, 0) + b"Page 1"
+    )
+    more += (
+        box(0x06, b"\0Ask ", b"\1" + "Zoë".encode("utf-16-le"))
+        + box(0x19, b"\0A comment")
+        + record(0x5D, struct.pack("<HHH", 0x15, 18, 8) + bytes(16))
+    )
+    found = read_bytes(compound_file({"Workbook": stream[:end] + more + stream[end:]}), "a.xls")
+    assert found.text == f"{read('old_a.xls').text}\nHeader: Acme & Co\nAsk Zoë"
+    assert found.notes == {NoteKind.PICTURE: 1}
 
 
 @pytest.mark.parametrize(("result", "noted"), [(b"\x03\0\0\0\0\0\xff\xff", 1), (struct.pack("<d", 12), 0)])

@@ -111,7 +111,7 @@ def test_a_byte_that_does_not_fit_costs_nothing_else_and_is_noted(name: str, beg
 
 
 def test_json_with_comments_several_documents_and_repeated_keys() -> None:
-    assert read("json_comments_a.json").text == "light: red\nperiod: 4"
+    assert read("json_comments_a.json").text == "light: red\nperiod: 4\n\nComment: settings of the buoy"
     assert read("json_concat_a.json").text == "ship: Vesta\ntons: 40\n\nship: Orm\ntons: 12"
     assert read("json_dupkeys_a.json").text == "name: Vesta\nname: Orm\nport: Riga"
     assert (

@@ -20,6 +20,8 @@ _LABELS = {
     "DTSTART": "Start",
     "DTEND": "End",
     "DUE": "Due",
+    "COMPLETED": "Completed",
+    "RECURRENCE-ID": "Instead of",
     "DURATION": "Duration",
     "RRULE": "Repeats",
     "RDATE": "Also on",
@@ -29,6 +31,9 @@ _LABELS = {
     "ORGANIZER": "Organizer",
     "ATTENDEE": "Attendee",
     "STATUS": "Status",
+    "PERCENT-COMPLETE": "Percent done",
+    "PRIORITY": "Priority",
+    "GEO": "Position",
     "URL": "Address",
     "CONFERENCE": "Conference",
     "CONTACT": "Contact",
@@ -39,7 +44,7 @@ _LABELS = {
     "COMMENT": "Comment",
 }
 _KINDS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY")
-_TIMES = ("DTSTART", "DTEND", "DUE", "RDATE", "EXDATE")
+_TIMES = ("DTSTART", "DTEND", "DUE", "COMPLETED", "RECURRENCE-ID", "RDATE", "EXDATE")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
 _HEAD = re.compile(r'(?:[^":]|"[^"]*")*:')
 _FOLDED = re.compile(r"\n[ \t]")

@@ -71,6 +71,9 @@ _YENC = re.compile(
 _NOT_BASE64 = re.compile(r"(?<=\n)(?=.*\w)(?=.*[^A-Za-z0-9+/=\s]|.*\S[ \t]+\S)")
 """Begins what a mailing list appends to an encoded text."""
 _ONLY_BASE64 = re.compile(r"[A-Za-z0-9+/=\s_-]*")
+_PGP = re.compile(
+    r"^-----BEGIN PGP MESSAGE-----.*?(?:^-----END PGP MESSAGE-----[^\S\n]*$|\Z)", re.MULTILINE | re.DOTALL
+)
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n((?:[ -`][^\n]*\n)*?)[` ]?\n?end[ \t]*$", re.MULTILINE)
 
 
@@ -263,6 +266,9 @@ class _MessageReader:
             return _Shown(texts=[to_text(words, notes=self._notes)])
         if kind in ("text/enriched", "text/richtext"):
             words = _ENRICHED.sub(lambda match: "<" if match[0] == "<<" else "", words)
+        words, encrypted = _PGP.subn("", words)
+        if encrypted:
+            self._notes.add(NoteKind.ATTACHMENT, "encrypted text", reason=_ENCRYPTED)
         packed = [(one_line(match[1]), _uudecoded(match[2])) for match in _UUENCODED.finditer(words)]
         words = _UUENCODED.sub("", words) if packed else words
         return _Shown(texts=[_unflowed(part, words)], files=[*files, *packed])

@@ -30,6 +30,10 @@ _SENDER_ADDRESSES = (0x5D01, 0x5D02, 0x0C1F)
 _SENT, _RECEIVED, _CODE_PAGES = 0x0039, 0x0E06, (0x3FDE, 0x3FFD)
 _NAME, _ADDRESSES, _ROLE = 0x3001, (0x39FE, 0x3003), 0x0C15
 _FILE_NAMES, _DATA = (0x3707, 0x3704, 0x3001), 0x3701
+_START, _END, _CLASS, _PLACE = 0x0060, 0x0061, 0x001A, 0x8208
+_NAMES = ("__nameid_version1.0", "__substg1.0_00030102")
+"""The list of properties that a file numbers itself ([MS-OXMSG] 2.2.3)."""
+_OTHER_ITEMS = ("ipm.contact", "ipm.task", "ipm.distlist", "ipm.activity")
 _ROLES = {1: "To", 2: "Cc", 3: "Bcc"}
 _UNICODE, _BYTES_OF_TEXT, _BINARY, _OBJECT = 0x001F, 0x001E, 0x0102, 0x000D
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
@@ -114,10 +118,14 @@ class _MessageReader:
         self._limits = limits
         self._notes = notes
         self._entries = compound.listdir(streams=False, storages=True)
+        self._named = dict(_own_numbers(compound))
 
     def text(self, path: tuple[str, ...], depth: int) -> str:
         """Return the whole text of the message in a storage."""
         message = _Properties(self._compound, path, 24 if path else 32)
+        kind = message.text(_CLASS).lower()
+        if kind.startswith(_OTHER_ITEMS):
+            self._notes.add(NoteKind.OBJECT, f"fields of an item of the class {kind}")
         blocks = Blocks()
         if subject := one_line(message.text(_SUBJECT)):
             blocks.paragraph(f"# {subject}")
@@ -139,6 +147,9 @@ class _MessageReader:
         for name, listed in people.items():
             yield name, ", ".join(filter(None, listed))
         yield "Date", message.time(_SENT) or message.time(_RECEIVED)
+        yield "Start", message.time(_START)
+        yield "End", message.time(_END)
+        yield "Place", message.text(self._named[_PLACE]) if _PLACE in self._named else ""
 
     def _body(self, message: _Properties) -> str:
         if (plain := message.text(_BODY)).strip():
@@ -184,6 +195,15 @@ class _MessageReader:
         return self.text(inner, depth + 1)
 
 
+def _own_numbers(compound: Any) -> Iterator[tuple[int, int]]:
+    """Yield the standard numbers of properties, and those that this file gives them."""
+    if compound.get_type(list(_NAMES)) == _STREAM:
+        data = bytes(compound.openstream(list(_NAMES)).read())
+        for standard, kind, own in struct.iter_unpack("<IHH", data[: len(data) // 8 * 8]):
+            if not kind & 1:  # else it has a name in place of a number
+                yield standard, 0x8000 + own
+
+
 def _decoded(data: bytes | None, code_page: str) -> str:
     if not data or not data.strip(b"\0 \r\n\t"):
         return ""
@@ -206,8 +226,9 @@ FORMAT = Format(
     name="Outlook message",
     media_types={MSG: (".msg",)},
     parse=_parse,
-    reads="subject, sender, recipients, date, text, attached messages, and attachments of any supported format",
-    omits="attachments that cannot be read",
+    reads="subject, sender, recipients, date, time and place of an appointment, text, attached messages, and "
+    "attachments of any supported format",
+    omits="attachments that cannot be read, fields of contacts and tasks",
     signature=_signature,
     first_bytes=OLE,
 )

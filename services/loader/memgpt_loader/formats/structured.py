@@ -10,6 +10,7 @@ from typing import Any
 from memgpt_loader import decoding
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, flowing
+from memgpt_loader.markup import one_line
 from memgpt_loader.notes import NoteKind, Notes
 
 JSON = "application/json"
@@ -34,19 +35,20 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
 
 def _document(file: File, notes: Notes) -> Iterator[PageText]:
     source = decoding.decode(file.read(), notes=notes)
+    comments: list[str] = []
     try:
         values = [_decoded(source)]
     except ValueError as error:
         lines = [line for line in source.split("\n", 2) if line.strip()]
         if len(lines) > 1 and _is_json(lines[0]):  # JSON Lines with another extension
             return _records(_lines(file, notes), notes)
-        values = _several(source) or _several(_plain(source))
+        values = _several(source) or _several(_plain(source, comments))
         if not values:
             raise broken("the JSON document", error) from error
     del source
     if len(values) == 1 and type(values[0]) is list:
         values = values[0]
-    return flowing("\n\n".join(map(_record, values)))
+    return flowing("\n\n".join([*map(_record, values), *filter(None, ["\n".join(comments)])]))
 
 
 def _several(source: str) -> list[Any]:
@@ -63,9 +65,20 @@ def _several(source: str) -> list[Any]:
     return values
 
 
-def _plain(source: str) -> str:
-    """Convert JSON5 (comments, trailing commas, single quotes, bare names) to JSON."""
-    return _TRAILING.sub(lambda match: match[1] or "", _TOKEN.sub(_as_json, source))
+def _plain(source: str, comments: list[str]) -> str:
+    """Convert JSON5 (comments, trailing commas, single quotes, bare names) to JSON.
+
+    Args:
+        source: The document.
+        comments: Receives its comments.
+    """
+
+    def converted(match: re.Match[str]) -> str:
+        if match["comment"] is not None and (words := one_line(match["comment"].strip("/*# \t\n"))):
+            comments.append(f"Comment: {words}")
+        return _as_json(match)
+
+    return _TRAILING.sub(lambda match: match[1] or "", _TOKEN.sub(converted, source))
 
 
 def _as_json(match: re.Match[str]) -> str:

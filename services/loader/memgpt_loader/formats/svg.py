@@ -7,11 +7,12 @@ import re
 from memgpt_loader import decoding
 from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
 from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, Parsed, flowing
-from memgpt_loader.notes import Notes
+from memgpt_loader.notes import NoteKind, Notes
 
 SVG = "image/svg+xml"
 
 _DOCTYPE = re.compile(rb"<!DOCTYPE\s+svg[^\[>]*(?:\[[^\]]*\]\s*)?>", re.IGNORECASE)
+_PICTURE = re.compile(r"<(?:svg:)?image\s")
 _START = re.compile(rb"<(?:\w+:)?svg[\s>]", re.IGNORECASE)
 
 
@@ -20,7 +21,10 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
 
     notes = Notes()
     data = file.read()
-    labels = drawing_labels(decoding.decode(data, decoding.declared_encoding(data), notes))
+    source = decoding.decode(data, decoding.declared_encoding(data), notes)
+    labels = drawing_labels(source)
+    if pictures := len(_PICTURE.findall(source)):
+        notes.add(NoteKind.PICTURE, count=pictures)
     return Parsed(1, flowing("\n".join(labels)), notes)
 
 
@@ -36,5 +40,6 @@ FORMAT = Format(
     media_types={SVG: (".svg",)},
     parse=_parse,
     reads="title, description and labels",
+    omits="pictures in the drawing",
     signature=_signature,
 )

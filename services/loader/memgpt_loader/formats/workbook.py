@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 from memgpt_loader.formats.office.controls import control_lines
 from memgpt_loader.formats.office.drawings import Drawings, plain_text
-from memgpt_loader.formats.office.number_format import BUILT_IN, displayed
+from memgpt_loader.formats.office.number_format import BUILT_IN, displayed, displayed_text
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.markup import link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
@@ -200,10 +200,13 @@ class WorkbookReader:
             case "s":
                 strings = self._shared_strings()
                 index = _number(text.strip())
-                return strings[index] if index < len(strings) else ""
+                words = strings[index] if index < len(strings) else ""
+                return displayed_text(words, self._style(cell).format)
             case "b":
                 return "yes" if text.strip() == "1" else "no" if text.strip() else ""
-            case "str" | "e":
+            case "str":
+                return displayed_text(text, self._style(cell).format)
+            case "e":
                 return text
             case "d":
                 return text.replace("T00:00:00", "").replace("T", " ")
@@ -278,7 +281,7 @@ class WorkbookReader:
                 around.merged.setdefault(merged.first_row, []).append(merged)
         for match in _PRINTED.finditer(behind):
             kind = "Header" if match[1].endswith(b"Header") else "Footer"
-            line = f"{kind}: {words}" if (words := _printed(match[2].decode("utf-8", "replace"))) else ""
+            line = f"{kind}: {words}" if (words := printed_words(match[2].decode("utf-8", "replace"))) else ""
             if line and line not in around.printed:
                 around.printed.append(line)
         if b"hyperlink" in behind:
@@ -354,7 +357,7 @@ def _is_superscript(run: Element) -> bool:
     )
 
 
-def _printed(header: str) -> str:
+def printed_words(header: str) -> str:
     """Return the text of a header or footer without its codes; empty if nothing is left but numbers."""
     words = one_line(_HEADER_CODE.sub(lambda match: "&" if match[0] == "&&" else " ", unescape(header)))
     return words if any(map(str.isalpha, _PAGE_OF.sub("", words))) else ""

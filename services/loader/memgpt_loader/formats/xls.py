@@ -6,12 +6,14 @@ import io
 import struct
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.inspected_file import OLE, InspectedFile
-from memgpt_loader.formats.office.number_format import displayed
+from memgpt_loader.formats.office.number_format import displayed, displayed_text
 from memgpt_loader.formats.spec import File, FileLimits, Format, PageText, Parsed, broken, encrypted, too_many_pages
+from memgpt_loader.formats.workbook import printed_words
 from memgpt_loader.markup import link, one_line
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, column_letters, table_lines
@@ -26,6 +28,12 @@ _FORMULA, _FORMULA_BYTES, _EMPTY = 0x0006, 20, 3
 """The record of a formula, its least size, and the mark of an empty result ([MS-XLS] 2.4.127, 2.5.133)."""
 _CHART = bytes.fromhex("0908100000062000")
 """Begins a chart: a record that declares its kind ([MS-XLS] 2.4.21)."""
+_BEGIN, _END, _CONTINUE = 0x0809, 0x000A, 0x003C
+_HEADER, _FOOTER, _OBJECT, _TEXT_BOX = 0x0014, 0x0015, 0x005D, 0x01B6
+"""Records of a sheet beside its cells ([MS-XLS] 2.4.136, 2.4.124, 2.4.181, 2.4.329)."""
+_PICTURE_OBJECT, _COMMENT_OBJECT = 0x08, 0x19
+_UNICODE_VERSION = 80
+"""The first version whose texts are Unicode, as xlrd numbers them."""
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
@@ -60,7 +68,7 @@ def _pages(book: Any, limits: FileLimits, notes: Notes) -> Iterator[PageText]:
         lines: list[str] = []
         try:
             sheet = book.sheet_by_index(index)
-            for line in _lines(book, sheet, blanks, notes):
+            for line in chain(_lines(book, sheet, blanks, notes), _beside(book, index, one_line(sheet.name), notes)):
                 chars += len(line)
                 lines.append(line)
                 if chars > limits.max_chars:  # the character limit reports it
@@ -106,6 +114,53 @@ def _lines(book: Any, sheet: Any, blanks: _Blanks, notes: Notes) -> Iterator[str
             yield f"Comment on {column_letters(column)}{row + 1}{author}: {words}"
 
 
+def _beside(book: Any, index: int, name: str, notes: Notes) -> Iterator[str]:
+    """Yield the header, the footer and the text boxes of a sheet; pictures are noted."""
+    depth = kind_of_object = 0
+    records = _records(book.mem, book._sh_abs_posn[index])  # the library tells where a sheet begins in no other way
+    for kind, body in records if book.biff_version >= _UNICODE_VERSION else ():
+        if kind in (_BEGIN, _END):
+            depth += 1 if kind == _BEGIN else -1
+            if not depth:
+                return
+        elif kind in (_HEADER, _FOOTER) and len(body) > 3:
+            words = printed_words(_characters(body[2:], int.from_bytes(body[:2], "little")))
+            if words and depth == 1:
+                yield f"{'Header' if kind == _HEADER else 'Footer'}: {words}"
+        elif kind == _OBJECT:
+            kind_of_object = int.from_bytes(body[4:6], "little")
+            if kind_of_object == _PICTURE_OBJECT:
+                notes.add(NoteKind.PICTURE, f"sheet {name}")
+        elif kind == _TEXT_BOX and kind_of_object != _COMMENT_OBJECT:
+            words = one_line(_boxed(records, int.from_bytes(body[10:12], "little")))
+            if words:
+                yield words
+
+
+def _records(data: Any, at: int) -> Iterator[tuple[int, bytes]]:
+    while at + 4 <= len(data):
+        kind, size = struct.unpack_from("<HH", data, at)
+        yield kind, bytes(data[at + 4 : at + 4 + size])
+        at += 4 + size
+
+
+def _boxed(records: Iterator[tuple[int, bytes]], count: int) -> str:
+    """Return the text of a box, which follows its record in pieces."""
+    words = ""
+    while len(words) < count:
+        kind, body = next(records, (0, b""))
+        if kind != _CONTINUE:
+            break
+        words += _characters(body, count - len(words))
+    return words
+
+
+def _characters(body: bytes, count: int) -> str:
+    """Return a number of characters, after the mark that tells their width."""
+    wide = bool(body[:1] and body[0] & 1)
+    return body[1 : 1 + count * (2 if wide else 1)].decode("utf-16-le" if wide else "latin-1", "replace")
+
+
 def _rows(book: Any, sheet: Any, blanks: _Blanks, notes: Notes) -> Iterator[TableRow]:
     merged = {(first, left): (last, right) for first, last, left, right in sheet.merged_cells}
     going_down: dict[int, tuple[int, str]] = {}
@@ -140,7 +195,7 @@ def _text(book: Any, cell: Any) -> str:
 
     match cell.ctype:
         case xlrd.XL_CELL_TEXT:
-            return str(cell.value)
+            return displayed_text(str(cell.value), _format(book, cell))
         case xlrd.XL_CELL_NUMBER | xlrd.XL_CELL_DATE:
             return displayed(float(cell.value), _format(book, cell), from_1904=book.datemode == 1)
         case xlrd.XL_CELL_BOOLEAN:
@@ -177,8 +232,8 @@ FORMAT = Format(
     name="legacy workbook",
     media_types={XLS: (".xls", ".xlt")},
     parse=_parse,
-    reads="rows as displayed, each cell with the name of its column; links and comments",
-    omits="charts, formulas without a stored result",
+    reads="rows as displayed, each cell with the name of its column; links, comments, text boxes, headers and footers",
+    omits="charts, pictures, embedded objects, formulas without a stored result",
     pages="sheets",
     signature=_signature,
     first_bytes=OLE,

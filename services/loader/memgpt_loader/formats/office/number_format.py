@@ -29,6 +29,8 @@ _FRACTION = re.compile(r"(?P<whole>[#?0]+ )?[#?0]+/(?P<below>[#?]+|\d+)")
 _MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()  # noqa: SIM905
 _MOST_FORMAT_CHARS = 255
+_TEXT = ("general", "@")
+"""The token that stands for the text of a cell."""
 _LEAST_SERIAL = -690_000  # some programs use negative numbers for days before 1900
 _MOST_SERIAL = 2_958_466  # the last day of the year 9999
 
@@ -46,6 +48,15 @@ def displayed(value: float, code: str, *, from_1904: bool = False) -> str:
     except (ValueError, OverflowError, InvalidOperation, ArithmeticError):
         shown = ""
     return shown or general(value)
+
+
+def displayed_text(text: str, code: str) -> str:
+    """Return a text as a cell with this format displays it: ``"No. "@`` puts words before it."""
+    if "@" not in code:
+        return text
+    section = next((each for each in _sections(code[:_MOST_FORMAT_CHARS]) if _TEXT in each), [_TEXT])
+    pieces = (text if token == _TEXT else token[1] for token in section if token[0] in ("general", "text", "literal"))
+    return "".join(pieces).strip()
 
 
 def general(value: float) -> str:
@@ -122,7 +133,7 @@ def _sections(code: str) -> list[list[tuple[str, str]]]:
             case "other" if text == "%":
                 sections[-1].append(("percent", "%"))
             case "other" if text == "@":
-                sections[-1].append(("general", ""))
+                sections[-1].append(_TEXT)
             case "other":
                 sections[-1].append(("literal", text))
             case _:

@@ -31,7 +31,7 @@ FORMAT = Format(
     "annotations, attached files; scanned pages and pages whose fonts cannot be decoded, if `loader.ocr_languages` is "
     "set",
     omits="scanned pages and pages whose fonts cannot be decoded, unless their text is recognized; pictures on other "
-    "pages; hidden layers; attached files of unsupported formats",
+    "pages; hidden layers; forms that Adobe Reader alone shows; attached files of unsupported formats",
     pages="pages",
     signature=_signature,
     first_bytes=b"%PDF-",

@@ -31,6 +31,15 @@ def field_lines(page: DictionaryObject) -> list[str]:
     return lines
 
 
+def is_dynamic_form(reader: PdfReader) -> bool:
+    """Whether the file holds a form whose pages only Adobe's programs can draw; others show a notice instead."""
+    root = dictionary_of(reader.trailer["/Root"])
+    form = dictionary_of(root.get("/AcroForm")) if root is not None else None
+    if root is None or form is None or "/XFA" not in form:
+        return False
+    return bool(getattr(root.get("/NeedsRendering"), "value", False)) or not items_of(form.get("/Fields"))
+
+
 def _shown(kind: Any, value: Any, annotation: DictionaryObject) -> str:
     match kind:
         case "/Btn":

@@ -6,7 +6,8 @@ import ctypes
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from html import unescape
+from itertools import islice, pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,10 +24,11 @@ from memgpt_loader.formats.pdf.glyphs import (
     skewed_lines,
     upright,
 )
-from memgpt_loader.formats.pdf.layers import hide_layers
+from memgpt_loader.formats.pdf.layers import hide_layers, with_inner
 from memgpt_loader.formats.pdf.layout import TextRun
 from memgpt_loader.formats.pdf.links import page_links, with_addresses
 from memgpt_loader.formats.spec import File
+from memgpt_loader.markup import one_line
 from memgpt_loader.text_recognition import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -68,6 +70,12 @@ _WITH_TEXT = {
 }
 _DRAWN = {raw.FPDF_ANNOT_INK, raw.FPDF_ANNOT_STAMP, raw.FPDF_ANNOT_SOUND, raw.FPDF_ANNOT_MOVIE}
 _DRAWN |= {raw.FPDF_ANNOT_SCREEN, raw.FPDF_ANNOT_RICHMEDIA, raw.FPDF_ANNOT_THREED}
+_DRAWN |= {raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_WATERMARK}
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_SMALLEST_PICTURE = 64
+"""Pixels of a side; smaller pictures are bullets and lines."""
+_MOST_SEGMENTS = 60
+"""Lines and curves of a page without text that may be ornaments. Letters that are drawn as outlines have more."""
 
 
 @dataclass
@@ -84,6 +92,8 @@ class DrawnPage:
     """Text of its annotations."""
     links: list[str] = field(default_factory=list)
     """Links whose words are not in the text, such as those of pictures."""
+    is_picture: bool = False
+    """Whether it has no text, but a picture or many lines, which may be the outlines of letters."""
     drawings: int = 0
     """Number of visible annotations without text."""
     has_fields: bool = False
@@ -131,6 +141,7 @@ class PdfiumTexts:
             )
             drawn = _drawn(page, source)
             drawn.hidden = hidden
+            drawn.is_picture = not drawn.text.strip() and _is_picture(source)
             _annotate(page, drawn)
             return drawn
         except PdfiumError:
@@ -182,6 +193,21 @@ class PdfiumTexts:
         if self._document is not None:
             self._document.close()
             self._document = None
+
+
+def _is_picture(page: PdfPage) -> bool:
+    objects = (raw.FPDFPage_GetObject(page, index) for index in range(raw.FPDFPage_CountObjects(page)))
+    segments = 0
+    width, height = ctypes.c_uint(), ctypes.c_uint()
+    for each in islice(with_inner(objects), _MOST_GLYPHS):
+        kind = raw.FPDFPageObj_GetType(each)
+        if kind == raw.FPDF_PAGEOBJ_PATH:
+            segments += max(raw.FPDFPath_CountSegments(each), 0)
+        elif kind == raw.FPDF_PAGEOBJ_IMAGE and raw.FPDFImageObj_GetImagePixelSize(each, width, height):
+            segments += _MOST_SEGMENTS * (min(width.value, height.value) >= _SMALLEST_PICTURE)
+        if segments >= _MOST_SEGMENTS:
+            return True
+    return False
 
 
 def _drawn(page: PdfPage, source: PdfPage) -> DrawnPage:
@@ -381,7 +407,9 @@ def _read_annotation(annotation: Any, drawn: DrawnPage) -> None:
         drawn.has_attachments = True
     if raw.FPDFAnnot_GetFlags(annotation) & raw.FPDF_ANNOT_FLAG_HIDDEN:
         return
-    words = _value(annotation, b"Contents") if kind in _WITH_TEXT else ""
+    words = ""
+    if kind in _WITH_TEXT:
+        words = _value(annotation, b"Contents") or one_line(unescape(_TAG.sub(" ", _value(annotation, b"RC"))))
     if words:
         label = _WITH_TEXT[kind]
         author = _value(annotation, b"T") if label else ""

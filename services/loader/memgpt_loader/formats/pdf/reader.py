@@ -17,7 +17,13 @@ from pypdf.generic import DictionaryObject, IndirectObject, NumberObject, Stream
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.embedded import embedded_text
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
-from memgpt_loader.formats.pdf.extras import AttachedFile, attachments, field_lines, page_attachments
+from memgpt_loader.formats.pdf.extras import (
+    AttachedFile,
+    attachments,
+    field_lines,
+    is_dynamic_form,
+    page_attachments,
+)
 from memgpt_loader.formats.pdf.layers import Layers
 from memgpt_loader.formats.pdf.pdfium import DrawnPage, PdfiumTexts
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
@@ -27,6 +33,8 @@ from memgpt_loader.notes import NoteKind, Notes
 # pypdf logs every irregularity, even in files that it can read.
 _SMALLEST_PICTURE = 64
 """Pixels of a side; smaller pictures are bullets and lines."""
+
+_XFA = "Adobe Reader alone shows it (XFA); print it to a new PDF there, and load that"
 
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
@@ -44,12 +52,15 @@ def parse(file: File, limits: FileLimits) -> Parsed:
         if pages > limits.max_pages:
             raise too_many_pages(pages, "pages", limits)
         attached = attachments(reader)
+        for_one_program = is_dynamic_form(reader)
     except BaseException as error:
         stream.close()
         if isinstance(error, Exception) and not isinstance(error, FileFailure | MemoryError):
             raise _failure(error, "the PDF") from error
         raise
     notes = Notes()
+    if for_one_program:
+        notes.add(NoteKind.OBJECT, "the form", reason=_XFA)
     texts = _pages(file, reader, pages, attached, limits, notes)
     return Parsed(pages + len(attached), closing(stream, texts), notes)
 
@@ -124,7 +135,9 @@ class _Texts:
                     drawn = texts.page(number, copy) or DrawnPage(page.extract_text())
                     text = self._cleaner.clean(drawn.text)
                     self._look_beside(number, page, drawn)
-                    is_scan = not text and any(each.get("/Subtype") == "/Image" for _, each in _painted(page))
+                    is_scan = not text and (
+                        drawn.is_picture or any(each.get("/Subtype") == "/Image" for _, each in _painted(page))
+                    )
                     recognized = self._recognized(texts, number) if is_scan or drawn.undecodable else ""
                 except MemoryError:
                     raise
@@ -153,7 +166,7 @@ class _Texts:
         """Return the number of pictures on a page that were on no page before; lines and ornaments do not count."""
         found = {
             number: each
-            for number, each in _painted(page)
+            for number, each in _painted_within(page, set())
             if each.get("/Subtype") == "/Image" and number not in self._pictures and not each.get("/ImageMask")
         }
         self._pictures |= found.keys()
@@ -234,6 +247,16 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
         raise
     except Exception:  # noqa: BLE001 - missing or malformed resources: read as much as possible
         return []
+
+
+def _painted_within(page: DictionaryObject, met: set[int]) -> Iterator[tuple[int, DictionaryObject]]:
+    """Yield the pictures and forms that a page may paint, and those that the forms may paint."""
+    for number, each in _painted(page):
+        if number not in met:
+            met.add(number)
+            yield number, each
+            if each.get("/Subtype") == "/Form":
+                yield from _painted_within(each, met)
 
 
 def _size(picture: DictionaryObject, side: str) -> int:
