@@ -116,7 +116,7 @@ def test_json_with_comments_several_documents_and_repeated_keys() -> None:
     assert read("json_dupkeys_a.json").text == "name: Vesta\nname: Orm\nport: Riga"
     assert (
         read_bytes(b"{a: 'it\\'s // no comment', /* b */ c: [1, 2,],}", "a.json5").text
-        == "a: it's // no comment\nc: 1, 2"
+        == "a: it's // no comment\nc: 1, 2\n\nComment: b"
     )
 
 
