@@ -170,6 +170,22 @@ async def test_an_erasure_goes_on_past_a_deletion_that_ends_in_the_meantime(
         assert await of_user(memory, "ada") == [], other
 
 
+async def test_an_erasure_does_not_wait_for_that_of_another_tenant(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(str(tmp_path / "a.db")) as memory:
+        await populated(memory)
+        agents = memory.core().agents
+        held = Gate(agents.deleting)
+        monkeypatch.setattr(agents, "deleting", held)
+        erasure = asyncio.create_task(erase(memory, "ada"))
+        await held.reached.wait()
+        async with asyncio.timeout(20):
+            assert (await erase(memory.of(f"t{uuid4().hex}"), "ada")).agent_count == 0
+        held.opened.set()
+        assert (await erasure).agent_count == 2
+
+
 async def test_an_erasure_that_a_crash_interrupts_is_completed_and_counted_once(tmp_path: Path) -> None:
     armed = tmp_path / "armed"
     for number, death in enumerate(("before:armed:2", "after:armed:3", "after:armed:4", "before:armed:7")):

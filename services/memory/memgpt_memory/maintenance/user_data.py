@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import structlog
 from memgpt_runtime.errors import NotFound, ServiceError
@@ -59,7 +60,7 @@ class UserData:
         self._agents = agents
         self._shared = shared
         self._attachments = attachments
-        self._lock = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
 
     async def agents(self, tenant: str, user_id: str) -> AsyncIterator[LiveAgent]:
@@ -79,7 +80,7 @@ class UserData:
 
     async def erase(self, tenant: str, user_id: str, request_id: str) -> UserReceipt:
         """Erase what belongs to a user, or complete or return the erasure of the same request."""
-        async with self._lock:  # two erasures of one user would count the same things
+        async with self._lock(tenant):
             return await self._erase(key_of(KIND, tenant, request_id), tenant, user_id)
 
     def resume(self) -> None:
@@ -97,13 +98,17 @@ class UserData:
             for record in await self._records.find(KIND):  # of every tenant
                 receipt = UserReceipt.model_validate_json(record.body)
                 if not receipt.ended:
-                    async with self._lock:
+                    async with self._lock(record.tenant):
                         await self._erase(record.id, record.tenant, receipt.user_id)
                     _log.info("erasure_resumed", erasure=record.id)
                 elif receipt.ended < now() - RETENTION:
                     await self._records.delete([record.id])
         except ServiceError as error:  # the next start, or the same request, continues it
             _log.warning("erasure_resume_failed", error=str(error))
+
+    def _lock(self, tenant: str) -> asyncio.Lock:
+        """Return the lock of a tenant's erasures: two of one user would count the same things."""
+        return self._locks.setdefault(tenant, asyncio.Lock())
 
     async def _erase(self, key: str, tenant: str, user_id: str) -> UserReceipt:
         record = await self._records.get(key)
