@@ -409,17 +409,17 @@ def test_links_by_formulas_and_pictures_in_cells() -> None:
     assert (book.notes, book.wheres) == ({NoteKind.OBJECT: 1}, ["sheet S, B1"])
 
 
-def opendocument(kind: str, body: str) -> Read:
+def opendocument(kind: str, body: str, styles: str = "") -> Read:
     """A flat OpenDocument file."""
     spaces = "".join(
         f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
-        for name in ("office", "text", "table", "form", "presentation")
+        for name in ("office", "text", "table", "form", "presentation", "style")
     )
     drawing = ' xmlns:draw="urn:oasis:names:tc:opendocument:xmlns:drawing:1.0"'
     media_type = f"application/vnd.oasis.opendocument.{kind}"
     return read(
         "a.fodt",
-        f'<?xml version="1.0"?><office:document{spaces}{drawing} office:mimetype="{media_type}"><office:body>'
+        f'<?xml version="1.0"?><office:document{spaces}{drawing} office:mimetype="{media_type}">{styles}<office:body>'
         f"<office:{kind}>{body}</office:{kind}></office:body></office:document>",
     )
 
@@ -681,3 +681,27 @@ def test_what_a_task_and_a_moved_event_say() -> None:
         "Stand-up\nInstead of: 2026-01-05 09:00 UTC\nPosition: 57.6;18.3\n\n"
         "Paint\nPercent done: 40\nPriority: 1\nCompleted: 2026-01-06 10:00 UTC"
     )
+
+
+def test_shapes_within_a_line_of_an_open_text_stand_apart() -> None:
+    for name in ("ellipse", "g"):
+        shape_ = f"<draw:{name}><text:p>Round</text:p></draw:{name}>"
+        assert opendocument("text", f"<text:p>See {shape_}here</text:p>").text == "See here\n\nRound"
+
+
+def test_text_of_masters_and_headers_of_open_documents_is_read_once() -> None:
+    styles = (
+        "<office:master-styles><style:master-page style:name='M'><draw:frame presentation:class='title'><draw:text-box>"
+        "<text:p>Click</text:p></draw:text-box></draw:frame><draw:frame><draw:text-box><text:p>Confidential</text:p>"
+        "</draw:text-box></draw:frame><style:header><text:p>Acme Inc.</text:p></style:header><style:footer><text:p>Page "
+        "<text:page-number>1</text:page-number></text:p></style:footer><style:header-left style:display='false'><text:p>"
+        "Unseen</text:p></style:header-left></style:master-page></office:master-styles>"
+    )
+    slide = (
+        "<draw:page draw:master-page-name='M'><draw:custom-shape><text:p>{}</text:p></draw:custom-shape></draw:page>"
+    )
+    show = opendocument("presentation", slide.format("One") + slide.format("Two"), styles)
+    assert show.pages == ["One\n\nSlide master: Confidential", "Two"]
+    cell = "<table:table-row><table:table-cell><text:p>x</text:p></table:table-cell></table:table-row>"
+    sheets = "".join(f"<table:table table:name='{name}'>{cell}</table:table>" for name in "AB")
+    assert opendocument("spreadsheet", sheets, styles).pages == ["# A\n\nx\nHeader: Acme Inc.", "# B\n\nx"]

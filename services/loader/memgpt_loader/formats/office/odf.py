@@ -22,6 +22,10 @@ _NOT_SHOWN = frozenset(
     {"tracked-changes", "forms", "sequence-decls", "variable-decls", "ruby-text", "shapes", "note-citation", "scripts"}
     | {"soft-page-break", "bookmark", "calculation-settings", "table-source", "named-expressions", "hidden-text"}
 )
+_DRAWN = frozenset(
+    {"frame", "object", "image", "custom-shape", "rect", "text-box", "ellipse", "circle", "line", "polyline", "polygon"}
+    | {"regular-polygon", "path", "connector", "caption", "measure", "g"}
+)
 _RESULTS = ("value", "date-value", "time-value", "boolean-value", "string-value")
 _RAISED = re.compile(r"super|[1-9]\d*%")
 _ROW_POINTS = 28.0
@@ -70,6 +74,8 @@ class OpenDocumentReader:
         self._master = styles if styles is not None else root
         self._controls = dict(_form_controls(root))
         self._footers: set[str] = set()
+        self._masters: set[str] = set()
+        """Slide masters whose own text was read."""
         self._styles = _read_styles([each for each in (styles, root) if each is not None])
         self._blocks = Blocks()
         self._lists: list[_List] = []
@@ -106,6 +112,9 @@ class OpenDocumentReader:
             for shape in shapes:
                 self._block(shape)
         yield from filter(None, self._blocks.text().split("\n"))
+        if table is next((each for _, each in self.sheets()), None):
+            frames = (*self._frames("header"), *self._frames("footer"))
+            yield from (one_line(each) for each in frames if any(map(str.isalpha, each[7:].replace("Page", ""))))
 
     def slides(self) -> list[Element]:
         """Return the slides of a presentation, or the pages of a drawing."""
@@ -128,7 +137,20 @@ class OpenDocumentReader:
                 if attribute(shape, "class") == "notes":
                     self._block(shape)
         words = self._blocks.text()
-        return "\n\n".join(filter(None, (shown, *self._declared(page), f"Notes: {words}" if words else "")))
+        others = (*self._beneath(page), *self._declared(page))
+        return "\n\n".join(filter(None, (shown, *others, f"Notes: {words}" if words else "")))
+
+    def _beneath(self, page: Element) -> Iterator[str]:
+        """Yield the text that a slide master shows on every slide, with the first slide."""
+        name = attribute(page, "master-page-name")
+        if name in self._masters:
+            return
+        self._masters.add(name)
+        masters = (each for each in self._master.iter() if local(each) == "master-page")
+        for shape in (each for master in masters if attribute(master, "name") == name for each in master):
+            if local(shape) in _DRAWN and not attribute(shape, "class"):
+                words = one_line(" ".join("".join(each.itertext()) for each in shape.iter() if local(each) == "p"))
+                yield f"Slide master: {words}" if words else ""
 
     def _declared(self, page: Element) -> Iterator[str]:
         """Yield the header and the footer of a slide, each text once in the presentation."""
@@ -251,7 +273,7 @@ class OpenDocumentReader:
                 return f" {self._controls.get(attribute(child, 'control'), '')} "
             case "frame" if (equation := self._equation(child)) is not None:
                 return linear(equation)
-            case "frame" | "object" | "image" | "custom-shape" | "rect" | "text-box":
+            case name if name in _DRAWN:
                 outer, self._blocks = self._blocks, Blocks()
                 lists, self._lists = self._lists, []
                 self._frame(child)
@@ -395,7 +417,7 @@ class OpenDocumentReader:
         """Yield the headers or footers without repetitions."""
         seen = set()
         for each in self._master.iter():
-            if local(each) in (kind, f"{kind}-left", f"{kind}-first"):
+            if local(each) in (kind, f"{kind}-left", f"{kind}-first") and attribute(each, "display") != "false":
                 outer, self._blocks = self._blocks, Blocks()
                 self._children(each)
                 words, self._blocks = self._blocks.text(), outer
