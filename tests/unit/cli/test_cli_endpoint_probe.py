@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,8 +86,30 @@ def test_a_model_without_either(endpoint):
         endpoint(lambda *_: _message(content="Hello!")).mode("m")
 
 
-def test_dimensions(endpoint):
-    assert endpoint(lambda *_: (200, {"data": [{"embedding": [0.0] * 7}]})).embedding_dimension("e") == 7
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": [{"embedding": [0.0] * 7}]},
+        {"data": [{"embedding": [[0.0] * 7]}]},
+        {"data": [{"embedding": base64.b64encode(bytes(28)).decode()}]},
+        {"embeddings": {"float": [[0.0] * 7]}},
+        {"embeddings": [[0.0] * 7]},
+        {"embedding": [0.0] * 7},
+        {"embeddings": [{"values": [0.0] * 7}]},
+        [[0.0] * 7],
+    ],
+    ids=["OpenAI", "nested", "base64", "Cohere", "Ollama", "Ollama, one", "Gemini", "TEI"],
+)
+def test_dimensions(endpoint, body):
+    assert endpoint(lambda *_: (200, body)).embedding_dimension("e") == 7
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], {"data": []}, {"data": [{}]}, {"data": None}, {"data": [{"embedding": "x"}]}, {"data": [[]]}]
+)
+def test_a_response_without_a_vector(endpoint, body):
+    with pytest.raises(ProbeError, match="does not return an embedding"):
+        endpoint(lambda *_: (200, body)).embedding_dimension("e")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,10 @@ ONE, TWO = embed("a", 256), embed("b", 256)
         json.dumps({"embeddings": [ONE, TWO]}),
         json.dumps({"embeddings": {"float": [ONE, TWO]}}),
         json.dumps([ONE, TWO]),
+        json.dumps({"output": [{"embedding": ONE}, {"embedding": TWO}]}),
+        json.dumps({"vectors": [ONE, TWO], "total_tokens": 2, "base_resp": {"status_code": 0}}),
+        json.dumps({"code": 0, "data": {"embedding": [ONE, TWO]}}),
+        json.dumps({"dense_vecs": [ONE, TWO], "lexical_weights": []}),
         json.dumps([{"index": 0, "embedding": [ONE]}, {"index": 1, "embedding": [TWO]}]),
         # Counted from 1, in floats or texts, or without the zero, as of Go.
         json.dumps({"data": [{"index": 2, "embedding": TWO}, {"index": 1, "embedding": ONE}]}),
@@ -175,6 +179,18 @@ async def test_shapes_of_responses(scripted_llm: Start, body: str) -> None:
     llm.fail_embeddings(Raw(body))
     async with embedder(llm) as model:
         assert np.array_equal(await model.embed(["a", "b"]), expected(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [ONE, [ONE], {"embedding": ONE}, {"embedding": {"values": ONE}}, {"data": {"index": 0, "embedding": ONE}}],
+    ids=["numbers", "a list", "Ollama", "Gemini", "an object"],
+)
+async def test_shapes_of_responses_for_one_text(scripted_llm: Start, body: object) -> None:
+    llm = scripted_llm()
+    llm.fail_embeddings(Raw(json.dumps(body)))
+    async with embedder(llm) as model:
+        assert np.array_equal(await model.embed(["a"]), expected(["a"]))
 
 
 @pytest.mark.parametrize(

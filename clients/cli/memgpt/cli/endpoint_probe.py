@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from memgpt.endpoints.address import OPENAI_URL, Address, parse_address
+from memgpt.endpoints.embeddings import embedding_in, items_in
 from memgpt.endpoints.refusals import PASSING, Meaning, Refusal, error_in, understand
 
 __all__ = ["OPENAI_URL", "Endpoint", "ProbeError"]
@@ -348,10 +349,15 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _dimension(answer: Any) -> int:
-    """Return the length of the vector in a response; in base64, a number has four bytes."""
-    vector = answer["data"][0]["embedding"]
+    """Return the length of the vector in a response; in base64, a number has four bytes.
+
+    Raises:
+        LookupError, TypeError: There is none.
+    """
+    items = items_in(answer) or []
+    vector: Any = embedding_in(items[0])
     if isinstance(vector, str):
-        return len(vector.rstrip("=")) * 3 // 4 // 4
+        vector = range(len(vector.rstrip("=")) * 3 // 4 // 4)
     if isinstance(vector[0], list):
         vector = vector[0]
     return len(vector)

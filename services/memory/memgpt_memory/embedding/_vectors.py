@@ -1,4 +1,4 @@
-"""Parsing of the vectors in the responses of embedding endpoints, which have several shapes."""
+"""Parsing of the vectors in the responses of embedding endpoints."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-_ENVELOPES = ("result", "output", "response", "body")
-"""Fields in which gateways pass on the whole response."""
+from memgpt.endpoints.embeddings import embedding_in, items_in
 
 Numbers = npt.NDArray[np.float64]
 
@@ -27,28 +25,12 @@ def vectors_in(response: object, count: int) -> list[Numbers]:
     Raises:
         UnusableResponseError: There is not one finite vector for each text.
     """
-    items = _items(response)
+    items = items_in(response)
+    if items is None:
+        raise UnusableResponseError("returned no vectors")
     if len(items) != count:
         raise UnusableResponseError(f"returned {len(items)} vectors for {count} texts")
-    return [_vector(_embedding(item)) for item in _in_order(items)]
-
-
-def _items(response: object) -> list[Any]:
-    """Return the items of a response: OpenAI's ``data``, or what some servers send in its place."""
-    if isinstance(response, Mapping):
-        response = next((response[key] for key in _ENVELOPES if isinstance(response.get(key), Mapping)), response)
-        for key in ("data", "embeddings", "embedding", "results", "predictions"):
-            value = response.get(key)
-            if isinstance(value, Mapping) and "embedding" in value:
-                return [value]
-            if isinstance(value, Mapping):
-                value = next((one for one in value.values() if isinstance(one, list)), None)
-            if isinstance(value, list):
-                single = key == "embedding" and value and isinstance(value[0], int | float)
-                return [value] if single else value
-    if isinstance(response, list):
-        return response
-    raise UnusableResponseError("returned no vectors")
+    return [_vector(embedding_in(item)) for item in _in_order(items)]
 
 
 def _in_order(items: Sequence[Any]) -> Sequence[Any]:
@@ -72,14 +54,6 @@ def _index(item: object) -> int | None:
         return int(index) if index is not None and float(index).is_integer() else None
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _embedding(item: object) -> object:
-    if isinstance(item, Mapping):
-        item = next((item[key] for key in ("embedding", "embeddings", "vector", "values") if key in item), None)
-    if isinstance(item, Mapping):
-        item = next(iter(item.values()), None)
-    return item
 
 
 def _vector(value: object) -> Numbers:
