@@ -19,11 +19,6 @@ def stop(at: datetime) -> None:
     _stopped = at
 
 
-def is_stopped() -> bool:
-    """Whether the clock was stopped."""
-    return _stopped is not None
-
-
 def now() -> datetime:
     """Return the time, in UTC."""
     return datetime.now(UTC) if _stopped is None else _stopped.astimezone(UTC)

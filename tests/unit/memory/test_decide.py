@@ -110,8 +110,7 @@ def test_a_block_refuses_a_long_value_a_stale_etag_and_an_agent_when_it_is_read_
     state = after(NEW, SetBlock(BlockEdit("human", "Ada", limit=5, read_only=True)))
     with pytest.raises(InvalidArgument):
         decide(state, SetBlock(BlockEdit("human", "Adaline")), (), TIME)
-    block = state.find_block("human")
-    assert block is not None
+    block = next(block for block in state.all_blocks() if block.label == "human")
     later = after(state, SetBlock(BlockEdit("human", "Joan", block.etag)))
     with pytest.raises(Aborted):
         decide(later, SetBlock(BlockEdit("human", "Ada", block.etag)), (), TIME)

@@ -9,7 +9,6 @@ from xml.etree.ElementTree import Element
 _MOST_DEPTH = 60
 _SPACES = re.compile(r"\s+")
 _SIMPLE = re.compile(r"[^\W_]+(?:[.,]\d+)?|\S", re.UNICODE)
-_FUNCTIONS = re.compile(r"[a-z]{2,}")
 _ACCENTS = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0305": "bar", "\u20d7": "vec", "\u0307": "dot"}
 _NOT_READ = frozenset(
     {"rPr", "ctrlPr", "fPr", "sSupPr", "sSubPr", "sSubSupPr", "sPrePr", "radPr", "dPr", "funcPr", "accPr", "barPr"}

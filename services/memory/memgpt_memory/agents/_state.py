@@ -107,10 +107,6 @@ class AgentState:
             self.block_descriptions.get(reference.label, ""),
         )
 
-    def find_block(self, label: str) -> Block | None:
-        """Return the block with a label, or None."""
-        return next((self.block(reference) for reference in self.row.blocks if reference.label == label), None)
-
     def all_blocks(self) -> list[Block]:
         """Return all blocks, in order of creation."""
         return [self.block(reference) for reference in self.row.blocks]

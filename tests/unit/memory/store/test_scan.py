@@ -102,7 +102,7 @@ def test_a_row_in_two_files_counts_once() -> None:
             table, keys, np.array(list(numbers.values()), np.uint64), {key: row for row, key in enumerate(keys)}
         )
 
-    view = scan.View("id", [file(a=1, b=2), file(a=1, b=3, c=4)], None, {"c": 5}, {})
+    view = scan.CollectionView("id", [file(a=1, b=2), file(a=1, b=3, c=4)], None, {"c": 5}, {})
     assert scan.count(view) == 2
     assert sorted(str(row["id"]) for row in scan.query(view, None, ["id"])) == ["a", "b"]
     assert sorted(str(row["id"]) for row in scan.get(view.files, view.deletions, ["a", "b", "c", "d"], ["id"])) == [
@@ -130,7 +130,7 @@ def test_a_compaction_during_a_read_brings_no_deleted_row_back(engine: Engine, m
     query = scan.query
     reads: list[list[Columns]] = []
 
-    def compacted_before(view: scan.View, holds: scan.Holds | None, columns: Sequence[str]) -> list[Columns]:
+    def compacted_before(view: scan.CollectionView, holds: scan.Holds | None, columns: Sequence[str]) -> list[Columns]:
         if not reads:
             engine.rewrite(RECORDS.name, engine.partitions(RECORDS.name)[0])
             engine.drop_deletions(RECORDS.name, engine.last_write(RECORDS.name))

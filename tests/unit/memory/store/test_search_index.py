@@ -30,7 +30,7 @@ from memgpt_memory.store.filters import (
 )
 from memgpt_memory.store.layout import BM25, passages
 from memgpt_memory.store.lite.index import search_index
-from memgpt_memory.store.lite.index.search_index import Chunk, SearchIndex
+from memgpt_memory.store.lite.index.search_index import ColumnChunk, SearchIndex
 from memgpt_memory.store.rows import IndexedPassageRow
 
 DIMENSION = 16
@@ -241,7 +241,7 @@ def test_filling_replaces_and_removes(tmp_path: Path) -> None:
     model.put([1, 2, 3])
     partition = next(name for name in PARTITIONS if model.rows[name])
     fresh = [model.row(number) for number in (3, 4)]
-    chunk = Chunk(
+    chunk = ColumnChunk(
         [row.id for row in fresh],
         {name: [getattr(row, name) for row in fresh] for name in ("owner", "version", "sequence", "stamp", "created")},
         np.array([row.embedding for row in fresh], np.float32),

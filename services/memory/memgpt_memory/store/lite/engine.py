@@ -32,7 +32,7 @@ from memgpt_memory.store.batching import RefusedError
 from memgpt_memory.store.layout import PARTITIONS, WORDS, Collection, Field, FieldType, partition_name
 from memgpt_memory.store.lite import files, private, scan
 from memgpt_memory.store.lite.checksums import LogChecksums, find_damage, flushed_logs
-from memgpt_memory.store.lite.index.search_index import Chunk
+from memgpt_memory.store.lite.index.search_index import ColumnChunk
 from memgpt_memory.store.lite.index.segment import has_words
 from memgpt_memory.store.mapping import Columns
 from memgpt_memory.store.port import StoreFile
@@ -220,7 +220,7 @@ class Engine:
 
     def changes_since(
         self, collection: Collection, since: int, columns: Sequence[str]
-    ) -> Iterator[tuple[str, Iterable[Chunk], list[str]]]:
+    ) -> Iterator[tuple[str, Iterable[ColumnChunk], list[str]]]:
         """Read what was written after a write, within `keeping_files` (see `private.changes_since`)."""
         found = self._database.get_collection(collection.name)
         words = WORDS if has_words(collection) else ""

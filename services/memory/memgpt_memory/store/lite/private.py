@@ -37,8 +37,8 @@ from milvus_lite.storage.segment import Segment
 from memgpt_memory.store.layout import WORDS
 from memgpt_memory.store.lite import scan
 from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
-from memgpt_memory.store.lite.index.search_index import Chunk
-from memgpt_memory.store.lite.scan import FileRows, Holds, LogRows, View
+from memgpt_memory.store.lite.index.search_index import ColumnChunk
+from memgpt_memory.store.lite.scan import CollectionView, FileRows, Holds, LogRows
 from memgpt_memory.store.mapping import Columns
 
 _T = TypeVar("_T")
@@ -414,7 +414,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read(collection: Collection, partitions: Sequence[str], from_view: Callable[[View], _T]) -> _T:
+def read(collection: Collection, partitions: Sequence[str], from_view: Callable[[CollectionView], _T]) -> _T:
     """Read from the rows of some partitions as of now, or of all; nothing may write in the meantime.
 
     The view has Lite's own map of deletions, not a copy: a store that is not compacted has ever more of them. When
@@ -434,12 +434,12 @@ def _segments(collection: Collection) -> Sequence[Segment]:
         return tuple(collection._segment_cache.values())
 
 
-def _view(collection: Collection, segments: Sequence[Segment], partitions: frozenset[str]) -> View:
+def _view(collection: Collection, segments: Sequence[Segment], partitions: frozenset[str]) -> CollectionView:
     memtable = collection._memtable
     batches = list(memtable._insert_batches)
     starts = [0, *accumulate(batch.num_rows for batch in batches)]
     last = {key: (starts[batch] + row, number) for key, (batch, row, number) in memtable.pk_index_snapshot()}
-    return View(
+    return CollectionView(
         key=collection.pk_field,
         files=_files(segments, partitions),
         log=LogRows(pa.Table.from_batches(batches), last, partitions) if batches else None,
@@ -481,7 +481,7 @@ def condition(collection: Collection, text: str) -> Holds | None:
 
 def changes_since(
     collection: Collection, since: int, columns: Sequence[str], vector: str, words: str
-) -> Iterator[tuple[str, Iterable[Chunk], list[str]]]:
+) -> Iterator[tuple[str, Iterable[ColumnChunk], list[str]]]:
     """Read what was written after a write, partition by partition; the log must be flushed.
 
     Hold `maintenance_lock`: the background work removes the files that it merges, as it does after a flush.
@@ -512,7 +512,7 @@ def _chunks(
     since: int,
     deletions: dict[str, int],
     wanted: tuple[Sequence[str], str, str],
-) -> Iterator[Chunk]:
+) -> Iterator[ColumnChunk]:
     columns, vector, words = wanted
     key = collection.pk_field
     latest: dict[str, int] = {}
@@ -540,11 +540,11 @@ def _chunks(
         yield _chunk(pa.concat_tables(waiting), key, wanted)
 
 
-def _chunk(table: pa.Table, key: str, wanted: tuple[Sequence[str], str, str]) -> Chunk:
+def _chunk(table: pa.Table, key: str, wanted: tuple[Sequence[str], str, str]) -> ColumnChunk:
     columns, vector, words = wanted
     lists = table.column(vector).combine_chunks()
     flat = lists.flatten().to_numpy(zero_copy_only=False)
-    return Chunk(
+    return ColumnChunk(
         keys=table.column(key).to_pylist(),
         columns={name: table.column(name).to_pylist() for name in columns},
         vectors=np.asarray(flat, np.float32).reshape(table.num_rows, -1),

@@ -54,7 +54,7 @@ class LogRows:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class CollectionView:
     """The rows of a collection, or of some partitions, as of one instant.
 
     Attributes:
@@ -76,7 +76,7 @@ class View:
         return self.deletions.get(key, -1) > number or self.deletions_in_log.get(key, -1) > number
 
 
-def query(view: View, holds: Holds | None, columns: Sequence[str]) -> list[Columns]:
+def query(view: CollectionView, holds: Holds | None, columns: Sequence[str]) -> list[Columns]:
     """Return the rows for which a condition holds; all of them without one."""
     return [row for table, rows in _live(view, holds) if rows for row in _taken(table, rows, columns)]
 
@@ -100,7 +100,7 @@ def get(
         yield from _taken(files[place].table, rows, columns)
 
 
-def count(view: View) -> int:
+def count(view: CollectionView) -> int:
     """Return the number of rows."""
     return sum(len(rows) for _, rows in _live(view, None))
 
@@ -111,7 +111,7 @@ def _taken(table: pa.Table, rows: Sequence[int], columns: Sequence[str]) -> Iter
         yield dict(zip(columns, values, strict=True))
 
 
-def _live(view: View, holds: Holds | None) -> Iterator[tuple[pa.Table, list[int]]]:
+def _live(view: CollectionView, holds: Holds | None) -> Iterator[tuple[pa.Table, list[int]]]:
     """Yield the rows that count, by table: the last one of each key, unless it was deleted after that."""
     for place, file in enumerate(view.files):
         yield file.table, [row for row in _matching(file.table, holds) if _counts(view, place, row)]
@@ -126,7 +126,7 @@ def _matching(table: pa.Table, holds: Holds | None) -> list[int]:
     return matching
 
 
-def _counts(view: View, place: int, row: int) -> bool:
+def _counts(view: CollectionView, place: int, row: int) -> bool:
     file = view.files[place]
     key, number = file.keys[row], int(file.numbers[row])
     if (view.log is not None and key in view.log.last) or view.is_deleted(key, number):
@@ -140,7 +140,7 @@ def _counts(view: View, place: int, row: int) -> bool:
     return True
 
 
-def _live_in_log(view: View, log: LogRows, holds: Holds | None) -> list[int]:
+def _live_in_log(view: CollectionView, log: LogRows, holds: Holds | None) -> list[int]:
     matching = _matching(log.table, holds)
     if not matching:
         return []

@@ -55,7 +55,7 @@ _MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ColumnChunk:
     """Many rows with distinct keys, by column."""
 
     keys: Sequence[str]
@@ -152,7 +152,7 @@ class SearchIndex:
         """Remove rows."""
         self._note(partition, keys, len(keys), last_write)
 
-    def fill(self, partition: str, chunks: Iterable[Chunk], dead: Sequence[str]) -> None:
+    def fill(self, partition: str, chunks: Iterable[ColumnChunk], dead: Sequence[str]) -> None:
         """Remove rows and add many others at once, to bring the index up to date; end with `finish_filling`."""
         with self._lock:
             self._absorb()
