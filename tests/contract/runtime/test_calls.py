@@ -287,13 +287,18 @@ async def test_client_that_goes_away_cancels_the_handler_and_frees_its_place(sta
 
 
 async def test_metrics_have_the_ecosystems_names(start: Start, unused_tcp_port: int) -> None:
-    def behavior(text: str) -> str:
+    def behavior(text: str) -> Any:
         if text == "bad":
             raise errors.NotFound(Reason.AGENT_NOT_FOUND, "no such agent")
-        return text
+        return probe.wait() if text == "wait" else text
 
-    async with start(Probe(behavior).add_to, service_metrics_port=unused_tcp_port) as running:
+    probe = Probe(behavior)
+    async with start(probe.add_to, service_metrics_port=unused_tcp_port) as running:
         await running.unary("x")
+        left = running.unary("wait")
+        await probe.entered.wait()
+        left.cancel()
+        await probe.ended.wait()
         for method in (PREFIX + "Unary", "/made.up.Service/ByTheCaller"):
             with pytest.raises(grpc.aio.AioRpcError):
                 await running.channel.unary_unary(method, bytes, bytes)(StringValue(value="bad").SerializeToString())
@@ -306,10 +311,11 @@ async def test_metrics_have_the_ecosystems_names(start: Start, unused_tcp_port: 
 
         page = await asyncio.to_thread(scrape)
     unary = 'grpc_method="Unary",grpc_service="memgpt.test.v1.ProbeService",grpc_type="unary"'
-    assert f"grpc_server_started_total{{{unary}}} 2.0" in page
+    assert f"grpc_server_started_total{{{unary}}} 3.0" in page
     assert f'grpc_server_handled_total{{grpc_code="OK",{unary}}} 1.0' in page
     assert f'grpc_server_handled_total{{grpc_code="NotFound",{unary}}} 1.0' in page
-    assert f"grpc_server_handling_seconds_count{{{unary}}} 2.0" in page
+    assert f'grpc_server_handled_total{{grpc_code="Canceled",{unary}}} 1.0' in page
+    assert f"grpc_server_handling_seconds_count{{{unary}}} 3.0" in page
     assert 'grpc_type="server_stream"' in page
     assert "ByTheCaller" not in page
     assert "memgpt_ready 1.0" in page

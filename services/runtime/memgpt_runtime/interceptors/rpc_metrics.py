@@ -14,6 +14,7 @@ from memgpt_runtime.metrics import ServerMetrics
 # Dashboards expect the names that the Go implementation uses.
 _CODES = {code: "".join(part.capitalize() for part in code.name.split("_")) for code in grpc.StatusCode}
 _CODES[grpc.StatusCode.OK] = "OK"
+_CODES[grpc.StatusCode.CANCELLED] = "Canceled"
 
 
 class RpcMetrics:
