@@ -705,3 +705,21 @@ def test_text_of_masters_and_headers_of_open_documents_is_read_once() -> None:
     cell = "<table:table-row><table:table-cell><text:p>x</text:p></table:table-cell></table:table-row>"
     sheets = "".join(f"<table:table table:name='{name}'>{cell}</table:table>" for name in "AB")
     assert opendocument("spreadsheet", sheets, styles).pages == ["# A\n\nx\nHeader: Acme Inc.", "# B\n\nx"]
+
+
+def test_a_description_of_an_event_that_is_a_page_is_read() -> None:
+    event = calendar(
+        "BEGIN:VEVENT", "SUMMARY:Fair", "X-ALT-DESC;FMTTYPE=text/html:<p>Bring <b>cake</b></p>", "END:VEVENT"
+    )
+    assert event.text == "Fair\nDescription: Bring cake"
+
+
+def test_the_publisher_of_a_book_is_read_and_its_cover_noted() -> None:
+    book = read(
+        "a.fb2",
+        "<FictionBook><description><title-info><book-title>Tides</book-title><coverpage><image/></coverpage></title-info>"
+        "<publish-info><publisher>Pier Press</publisher><year>1911</year></publish-info></description>"
+        "<body><section><p>One</p></section></body></FictionBook>",
+    )
+    assert book.pages == ["# Tides\n\nPublisher: Pier Press\n\nYear: 1911", "One"]
+    assert (book.notes, book.wheres) == ({NoteKind.PICTURE: 1}, ["chapter 1"])

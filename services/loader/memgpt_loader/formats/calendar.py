@@ -85,6 +85,7 @@ def _unquoted(match: re.Match[str]) -> str:
 
 def _events(source: str, notes: Notes | None) -> Iterator[list[str]]:
     lines: list[str] = []
+    page = ""
     within, alarm = "", False
     for line in source.split("\n"):
         head, value = halves(line)
@@ -93,8 +94,12 @@ def _events(source: str, notes: Notes | None) -> Iterator[list[str]]:
         if name in ("BEGIN", "END") and value.strip().upper() == "VALARM":
             alarm = name == "BEGIN"
         elif name == "BEGIN" and value.strip().upper() in _KINDS:
-            within, lines = value.strip().upper(), []
+            within, lines, page = value.strip().upper(), [], ""
+        elif name == "X-ALT-DESC" and within and not alarm:
+            page = value
         elif name == "END" and value.strip().upper() == within:
+            if page and not any(each.startswith("Description: ") for each in lines):
+                lines.append(f"Description: {_page_text(page)}")
             yield lines
             within = ""
         elif name == "ATTACH" and not alarm and "://" not in value:
@@ -106,6 +111,13 @@ def _events(source: str, notes: Notes | None) -> Iterator[list[str]]:
             lines.append(f"{_LABELS[name]}: {words}" if _LABELS[name] else words)
     if within and lines:  # the file is cut off
         yield lines
+
+
+def _page_text(page: str) -> str:
+    """Return the text of a description that is a web page."""
+    from memgpt_loader.formats.html_text import to_text
+
+    return one_line(to_text(unescaped(page), title=False))
 
 
 def halves(line: str) -> tuple[str, str]:

@@ -33,7 +33,7 @@ def _parse(file: File, limits: FileLimits) -> Parsed:
 
 
 def _pages(root: Element, chapters: list[list[Element]], notes: Notes) -> Iterator[PageText]:
-    yield PageText(1, _title_page(root))
+    yield PageText(1, _title_page(root, notes))
     for number, chapter in enumerate(chapters, start=2):
         reader = _ChapterReader(notes, number)
         for element in chapter:
@@ -50,7 +50,7 @@ def _chapters(body: Element) -> list[list[Element]]:
     return [before, *chapters] if before else chapters
 
 
-def _title_page(root: Element) -> str:
+def _title_page(root: Element, notes: Notes) -> str:
     blocks = Blocks()
     info = next((each for each in root.iter() if local(each) == "title-info"), None)
     for each in info if info is not None else ():
@@ -69,6 +69,12 @@ def _title_page(root: Element) -> str:
             case "sequence":
                 number = attribute(each, "number")
                 blocks.paragraph(f"Series: {attribute(each, 'name')}{f', {number}' if number else ''}")
+            case "coverpage":
+                notes.add(NoteKind.PICTURE, page=1, unit="chapter", count=max(len(each), 1))
+    published = next((each for each in root.iter() if local(each) == "publish-info"), ())
+    for each in published:
+        words = one_line("".join(each.itertext()))
+        blocks.paragraph(f"{local(each).replace('-', ' ').capitalize()}: {words}" if words else "")
     return blocks.text()
 
 
@@ -132,7 +138,7 @@ FORMAT = Format(
     name="FictionBook",
     media_types={FB2: (".fb2",)},
     parse=_parse,
-    reads="title, authors and annotation, chapters, poems, tables, links, and notes",
+    reads="title, authors, annotation and publisher, chapters, poems, tables, links, and notes",
     omits="pictures without alternative text",
     pages="chapters",
     signature=_signature,
