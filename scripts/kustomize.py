@@ -25,11 +25,16 @@ TARGET = ROOT / "deploy" / "kustomize"
 SECRET = "memgpt-credentials"
 
 _HEADER = "# Generated from the Helm chart by scripts/kustomize.py. Do not edit.\n"
-_VALUES = {"credentials.existingSecret": SECRET, "metrics.serviceMonitor.enabled": "true"}
+_VALUES = {
+    "credentials.existingSecret": SECRET,
+    "metrics.serviceMonitor.enabled": "true",
+    "metrics.prometheusRule.enabled": "true",
+}
 _OF_HELM = ("app.kubernetes.io/managed-by", "helm.sh/chart", "helm.sh/resource-policy")
 _PARTS = {
     "NetworkPolicy": "components/network-policies/policies.yaml",
     "ServiceMonitor": "components/monitoring/servicemonitor.yaml",
+    "PrometheusRule": "components/monitoring/prometheusrule.yaml",
     "ServiceAccount": "base/serviceaccount.yaml",
 }
 

@@ -23,7 +23,10 @@ ALL = {"credentials.existingSecret": SECRET, "networkPolicy.enabled": "false"}
 CASES: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
     "base": ((), {}),
     "network policies": (("network-policies",), {"networkPolicy.enabled": "true"}),
-    "monitoring": (("monitoring",), {"metrics.serviceMonitor.enabled": "true"}),
+    "monitoring": (
+        ("monitoring",),
+        {"metrics.serviceMonitor.enabled": "true", "metrics.prometheusRule.enabled": "true"},
+    ),
     "external Milvus": (
         ("external-milvus",),
         {"milvus.uri": "http://milvus.milvus.svc:19530", "milvus.existingSecret": "milvus-token"},
