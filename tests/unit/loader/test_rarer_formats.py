@@ -16,6 +16,7 @@ from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
 
 from tests.support.compound_files import compound_file
+from tests.support.documents import archive
 from tests.support.tnef_streams import tnef
 from tests.unit.loader.kinds import FOLDER, read, read_bytes
 
@@ -297,3 +298,8 @@ OPML = (
 def test_feeds_maps_and_outlines(name: str, source: str, text: str, notes: dict[NoteKind, int]) -> None:
     came = read_bytes(source.encode("latin-1"), name)
     assert (came.text, came.notes) == (text, notes)
+
+
+def test_a_packed_map_is_read() -> None:
+    came = read_bytes(archive({"doc.kml": KML}), "a.kmz")
+    assert came.text.startswith("# doc.kml\n\n# Ports\n\n## North\n\n### Visby")

@@ -205,7 +205,7 @@ def _inner_name(file: File) -> str:
 def _signature(inspected: InspectedFile) -> str:
     # Programs and unsupported document formats are ZIP archives, too.
     if inspected.parts is not None and (
-        not inspected.suffix or inspected.suffix == ".zip" or inspected.named.startswith("text/")
+        not inspected.suffix or inspected.named == ARCHIVE or inspected.named.startswith("text/")
     ):
         return ARCHIVE
     if inspected.head.startswith(_TAR, _TAR_AT):
@@ -217,7 +217,7 @@ def _signature(inspected: InspectedFile) -> str:
 FORMAT = Format(
     name="archive",
     media_types={
-        ARCHIVE: (".zip",),
+        ARCHIVE: (".kmz", ".zip"),
         TAR: (".tar",),
         GZIP: (".gz", ".tgz"),
         BZIP2: (".bz2", ".tbz2"),

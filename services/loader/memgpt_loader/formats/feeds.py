@@ -41,7 +41,7 @@ _PLACES = ("Placemark", "NetworkLink", "GroundOverlay", "ScreenOverlay", "PhotoO
 _PATH = "lines, areas and models of maps are not read"
 _MOST_DEPTH = 50
 _MOST_COMPARED = 20
-"""Texts of an entry that are looked through for another one, such as the summary of it."""
+"""If an entry has no more texts, one that another one contains, as a summary, is left out."""
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
@@ -106,9 +106,10 @@ class _Entry:
         self._read(children, 0)
         blocks.heading(level, self._title)
         blocks.paragraph("\n".join(dict.fromkeys(self._lines)))
-        for words in dict.fromkeys(self._texts):
+        texts = list(dict.fromkeys(self._texts))
+        for words in texts:
             bare = words.rstrip(" .…")
-            if not any(bare in other and other != words for other in self._texts[:_MOST_COMPARED]):
+            if len(texts) > _MOST_COMPARED or not any(bare in other and other != words for other in texts):
                 blocks.paragraph(words)
 
     def _read(self, children: Iterable[Element], depth: int) -> None:

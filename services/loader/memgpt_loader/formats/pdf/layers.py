@@ -83,7 +83,7 @@ class Layers:
             if not self._off or not self._mark(page, 0):
                 return None
             writer = PdfWriter()
-            writer.add_page(page, excluded_keys=("/Annots",))
+            writer.add_page(_without_pictures(page), excluded_keys=("/Annots",))
             target = io.BytesIO()
             writer.write(target)
             return target.getvalue()
@@ -169,6 +169,22 @@ class Layers:
                 return any(values)
             case _:
                 return all(values)
+
+
+def _without_pictures(page: PageObject) -> PageObject:
+    """Return a page whose resources lack pictures, which have no text and would be copied with each page."""
+    resources = DictionaryObject(dictionary_of(page["/Resources"]) or {})
+    painted = dictionary_of(resources.get("/XObject")) or DictionaryObject()
+    forms = {
+        name: painted.raw_get(name)
+        for name, each in painted.items()
+        if (inner := dictionary_of(each)) is not None and inner.get("/Subtype") != "/Image"
+    }
+    resources[NameObject("/XObject")] = DictionaryObject(forms)
+    slim = PageObject()
+    slim.update({key: page.raw_get(key) for key in page if key != "/Annots"})
+    slim[NameObject("/Resources")] = resources
+    return slim
 
 
 def _follow_usage(group: Any, off: set[int]) -> None:
