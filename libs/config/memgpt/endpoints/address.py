@@ -34,6 +34,12 @@ _PATHS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bqianfan\.baidubce\.com\Z"), "/v2"),
     (re.compile(r"\bbedrock-runtime\.[\w-]+\.amazonaws\.com(?:\.cn)?\Z"), "/openai/v1"),
     (re.compile(r"\bapi\.deepinfra\.com\Z"), "/v1/openai"),
+    (re.compile(r"\b(?:api\.perplexity\.ai|api\.githubcopilot\.com)\Z"), ""),
+    (re.compile(r"\bapi\.llama\.com\Z"), "/compat/v1"),
+    (re.compile(r"\bapi\.friendli\.ai\Z"), "/serverless/v1"),
+    (re.compile(r"\bapi\.ai21\.com\Z"), "/studio/v1"),
+    (re.compile(r"\bapi\.novita\.ai\Z"), "/v3/openai"),
+    (re.compile(r"\.(?:cloud\.databricks\.com|gcp\.databricks\.com|azuredatabricks\.net)\Z"), "/serving-endpoints"),
 )
 """Hosts that serve OpenAI's protocol under another path than ``/v1``."""
 

@@ -84,13 +84,14 @@ FILTERED = _any(
     r"content[ _-]?(?:filter|management|policy|moderation|exists? risk|violat|risk|safety|security)",
     r"responsible[ _-]?ai",
     r"data[ _-]?inspection",
-    r"inappropriate|prohibited[ _-](?:content|use)|objectionable",
+    r"inappropriate|prohibited[ _-](?:content|use|terms?|words?)|objectionable|illegal content|trust (?:and|&) safety",
+    r"prompt[ _-]injection|jail ?break",
     r"(?:input|prompt|content|request|output|message|text)s?\b.{0,80}\b(?:flagged|blocked|moderat|(?<!case[ -])sensitive|unsafe|harmful|violat(?!\w*.{0,20}\bschema))",
     r"(?:flagged|blocked)\b.{0,60}(?:safety|policy|moderation|filter|content)",
     r"moderation|safety (?:system|filter|settings|reasons?|check)",
     r"usage polic(?:y|ies)|acceptable use|guardrail|block[ _]?reason",
     r"(?:considered|deemed) (?:as )?high[ _-]?risk|new_sensitive|(?:disallowed|banned|forbidden) (?:words?|terms?|content)",
-    r"敏感|违规|不安全|审核|风险",
+    r"敏感|违规|违禁|违法|不合规|不安全|审核|风险|不適切|有害|부적절|유해",
 )
 """A content filter on the input or the output of the model."""
 
@@ -180,7 +181,7 @@ EXCESS = _any(
     r"(?:cannot|can't|could not|does not|do not|doesn't|don't|won't) (?:be (?:more|greater|larger)|fit)",
     r"no(?:t enough)? (?:space|room)|at most|range of",
     r"max(?:imum|[ _])|limit(?:ed)? (?:is|of|to|exceeded|reached)|limit:|reduce|shorten|truncat|overflow",
-    r"reached context|with context length of only|tokens to keep",
+    r"reached context|with context length of only|tokens to keep|too small|must not",
     r"超出|超过|超长|超限|过长|太长|不能超过|最大",
 )
 """Something exceeds a limit."""
@@ -205,6 +206,7 @@ ABOUT_LENGTH = _any(
     r"(?:message|request|prompt|text|question|conversation|history|body).{0,30}too (?:long|large|big)",
     r"too long for",
     r"max input (?:chars|characters|length)",
+    r"length of (?:the |all )?(?:messages|prompt|input|conversation)|(?:messages?|prompt|text|conversation) length|\bn_ctx\b",
     r"(?:上下文|输入|内容|文本|prompt|tokens?).{0,12}(?:超出|超过|超长|过长|太长)|(?:超出|超过).{0,20}(?:上下文|长度|token)",
 )
 """The text refers to the length of the prompt. With `EXCESS`: it is longer than the model's window."""

@@ -285,6 +285,10 @@ REASONED = {
     "kimi k3": "<|open|>think<|sep|>Secret.<|close|>think<|sep|><|open|>response<|sep|>Hello.<|close|>response<|sep|>",
     "gemma 4": "<|channel>thought\nSecret.<channel|>Hello.",
     "hunyuan": "<think>\nSecret.\n</think>\n<answer>\nHello.</answer>",
+    "minicpm 3": "<|thought_start|>\nSecret.\n<|thought_end|>\nHello.",
+    "ernie": "<think>\nSecret.\n</think>\n\n\n<response>\nHello.</response>",
+    "glm 4.5v": "<think>Secret.</think><|begin_of_box|>Hello.<|end_of_box|>",
+    "glm 4.1v": "<think>Secret.</think><answer><|begin_of_box|>Hello.<|end_of_box|></answer>",
     "open thoughts": "<|begin_of_thought|>Secret.<|end_of_thought|><|begin_of_solution|>Hello.<|end_of_solution|>",
 }
 
@@ -296,11 +300,17 @@ async def test_marked_reasoning_never_reaches_the_user(scripted_llm: Start, vend
     assert sink.text[DeltaKind.MESSAGE].strip() == "Hello."
 
 
-async def test_reasoning_that_is_marked_by_words_is_removed_from_a_text(scripted_llm: Start) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Here are my reasoning steps:\nSecret.\n[BEGIN FINAL RESPONSE]\nHello.",
+        "Here is my thought process:\nSecret.\n\nHere is my response:\nHello.",
+    ],
+    ids=["apriel", "granite 3.2"],
+)
+async def test_reasoning_that_is_marked_by_words_is_removed_from_a_text(scripted_llm: Start, text: str) -> None:
     """A message may begin with the same words: see `test_a_message_may_begin_like_reasoning_in_words`."""
-    answer, _, _ = await asked(
-        scripted_llm, [say("Here are my reasoning steps:\nSecret.\n[BEGIN FINAL RESPONSE]\nHello.")]
-    )
+    answer, _, _ = await asked(scripted_llm, [say(text)])
     assert "Secret" not in answer.text
     assert "Hello." in answer.text
 
@@ -617,6 +627,17 @@ def test_no_wording_here_is_in_two_lists() -> None:
             "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1",
         ),
         ("https://qianfan.baidubce.com", "https://qianfan.baidubce.com/v2"),
+        ("https://api.perplexity.ai", "https://api.perplexity.ai"),
+        ("https://api.perplexity.ai/chat/completions", "https://api.perplexity.ai"),
+        ("https://api.githubcopilot.com/", "https://api.githubcopilot.com"),
+        ("https://api.llama.com/compat", "https://api.llama.com/compat/v1"),
+        ("https://api.friendli.ai", "https://api.friendli.ai/serverless/v1"),
+        ("https://api.ai21.com/studio/v1/chat/completions", "https://api.ai21.com/studio/v1"),
+        ("https://dbc-1.cloud.databricks.com", "https://dbc-1.cloud.databricks.com/serving-endpoints"),
+        (
+            "https://adb-1.2.azuredatabricks.net/serving-endpoints/",
+            "https://adb-1.2.azuredatabricks.net/serving-endpoints",
+        ),
         ("https://api.minimax.io/v1/text/chatcompletion_v2", "https://api.minimax.io/v1"),
     ],
 )

@@ -27,7 +27,9 @@ _MARKS = (
     ("<think:opensource>", "</think:opensource>"),
     ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
     ("<|channel>thought", "<channel|>"),
+    ("<|thought_start|>", "<|thought_end|>"),
     ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
+    ("Here is my thought process:", "Here is my response:"),
 )
 _IN_MESSAGES = tuple(pair for pair in _MARKS if not pair[0][0].isalpha())
 """Those that an argument of a function may have: a message to the user may begin with any words."""
@@ -38,10 +40,11 @@ _FRAMES = (
     ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
+    ("<|begin_of_box|>", "<|end_of_box|>"),
 )
 """Marks around the answer itself, of models that mark both."""
 
-_FRAMES_AFTER_REASONING = (("<answer>", "</answer>"),)
+_FRAMES_AFTER_REASONING = (("<answer>", "</answer>"), ("<response>", "</response>"))
 """Marks that mean something else in an answer without reasoning."""
 
 _BLOCK_TEXTS = ("text", "thinking", "summary")
@@ -81,7 +84,7 @@ class ReasoningFilter:
         self._marks = _IN_MESSAGES if in_message else _MARKS
         self._held = ""
         self._end = ""
-        self._closing = ""
+        self._closings: list[str] = []
         self._reasoned = reasoned
         self._answering = False
         self.removed: list[str] = []
@@ -109,7 +112,8 @@ class ReasoningFilter:
             frames = (*_FRAMES, *(_FRAMES_AFTER_REASONING if self._reasoned else ()))
             frame = next((pair for pair in frames if begun.startswith(pair[0])), None)
             if frame is not None:
-                self._held, self._closing = begun[len(frame[0]) :].lstrip(), frame[1] or self._closing
+                self._held = begun[len(frame[0]) :].lstrip()
+                self._closings += filter(None, frame[1:])
                 continue
             if len(begun) < _LONGEST and any(begin.startswith(begun) for begin, _ in (*self._marks, *frames)):
                 return ""
@@ -127,15 +131,16 @@ class ReasoningFilter:
     def _answer(self) -> str:
         """Return the text of the answer that certainly is not its closing mark."""
         held, self._held = self._held, ""
-        if not self._closing:
-            return held
-        text, found, rest = held.partition(self._closing)
-        if found:
-            self._closing = ""
-            return text + rest
-        begun = next((n for n in range(len(self._closing), 0, -1) if held.endswith(self._closing[:n])), 0)
-        self._held = held[len(held) - begun :]
-        return held[: len(held) - begun]
+        while self._closings:
+            closing = self._closings[-1]
+            text, found, rest = held.partition(closing)
+            if not found:
+                begun = next((n for n in range(len(closing), 0, -1) if held.endswith(closing[:n])), 0)
+                self._held = held[len(held) - begun :]
+                return held[: len(held) - begun]
+            self._closings.pop()
+            held = text + rest
+        return held
 
 
 def without_reasoning(text: str) -> str:
