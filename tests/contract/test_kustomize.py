@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,6 +173,19 @@ def test_the_mesh_knows_every_name_of_a_service(kustomize: Path) -> None:
         for host in mesh(f"memgpt-{name}", "VirtualService")["spec"]["hosts"]
     }
     assert hosts == services
+
+
+def test_sidecars_leave_after_the_services(kustomize: Path, tmp_path: Path) -> None:
+    """A service that drains still needs its way to Memory, to release its leases."""
+    found = [each for each in overlay(kustomize, tmp_path, ["mesh"]) if each["kind"] == "Deployment"]
+    assert len(found) == 3
+    for template in (each["spec"]["template"] for each in found):
+        proxy = json.loads(template["metadata"]["annotations"]["proxy.istio.io/config"])
+        assert proxy["holdApplicationUntilProxyStarts"] is True
+        assert (
+            int(proxy["terminationDrainDuration"].removesuffix("s"))
+            >= template["spec"]["terminationGracePeriodSeconds"]
+        )
 
 
 def test_only_the_services_reach_memory_in_the_mesh(kustomize: Path) -> None:

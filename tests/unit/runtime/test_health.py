@@ -91,3 +91,20 @@ async def test_watch_that_is_still_writing_when_the_drain_begins_tells_of_it() -
     readiness.drain()
     assert (await anext(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert await anext(watch, None) is None
+
+
+async def test_one_slow_response_is_not_an_outage() -> None:
+    """Otherwise one slow ping of Milvus would take all Agents out of their endpoints."""
+    readiness, seen, done = Readiness(), [], asyncio.Event()
+
+    async def check() -> None:
+        seen.append(readiness.ready)
+        if len(seen) in (2, 5, 6):
+            await asyncio.Event().wait()
+        if len(seen) == 8:
+            done.set()
+
+    readiness.watch("milvus", check)
+    await asyncio.wait_for(done.wait(), 60)
+    assert seen[:8] == [False, True, True, True, True, True, False, True]
+    await readiness.close()
