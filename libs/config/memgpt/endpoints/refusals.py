@@ -125,15 +125,17 @@ def error_in(value: object) -> object | None:
         value = value[0]
     if not isinstance(value, dict):
         return None
-    if value.get("error") or _blocked(value):
+    error = value.get("error")
+    empty = isinstance(error, Mapping) and not any(error.values())
+    if (error and not empty) or _blocked(value):
         return value
     if (inner := _error_in_choice(value)) is not None:
         return inner
-    if value.get("choices") or value.get("data") or value.get("embeddings"):
-        return None
     base = value.get("base_resp")
     if isinstance(base, dict) and base.get("status_code") not in (0, None):
-        return value
+        return base
+    if value.get("choices") or value.get("data") or value.get("embeddings"):
+        return None
     if value.get("object") == "error" or value.get("type") == "error" or value.get("success") is False:
         return value
     named = any(

@@ -14,7 +14,7 @@ from memgpt.endpoints.refusals import Meaning, error_in, understand
 from memgpt_agent.domain import Message, Role, Tool, Usage
 from memgpt_agent.functions import BUILT_IN, Function
 from memgpt_agent.functions.json_schema import in_short
-from memgpt_agent.models.base import BadAnswerError, DeltaKind
+from memgpt_agent.models.base import BadAnswerError, DeltaKind, FilteredError
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors
 
@@ -387,6 +387,14 @@ async def test_the_filter_of_gemini_names_its_reason(scripted_llm: Start) -> Non
         await asked(scripted_llm, [filtered, filtered])
 
 
+@pytest.mark.parametrize("text", ["", "Well"])
+async def test_a_prompt_that_is_rejected_by_the_end_of_an_empty_answer(scripted_llm: Start, text: str) -> None:
+    filtered = Stream((chunk(content=text), chunk("content_filter: PROHIBITED_CONTENT")))
+    with pytest.raises(BadAnswerError) as caught:
+        await asked(scripted_llm, [filtered, filtered])
+    assert isinstance(caught.value, FilteredError) is not bool(text)
+
+
 # Schemas
 
 
@@ -523,6 +531,16 @@ def test_errors_in_other_envelopes(status: int, body: dict[str, Any], meaning: M
     assert understand(status, json.dumps(body)).meaning is meaning
 
 
+async def test_an_empty_error_beside_an_answer_is_none(scripted_llm: Start) -> None:
+    """Gateways in Go send their empty structures."""
+    made = [{"id": "1", "function": {"name": "send_message", "arguments": '{"message": "Hello."}'}}]
+    error = {"message": "", "type": "", "param": None, "code": 0}
+    body = {"choices": [{"message": {"tool_calls": made}}], "error": error}
+    answer, _, llm = await asked(scripted_llm, [Raw(json.dumps(body))])
+    assert calls(answer) == HELLO
+    assert len(llm.requests) == 1
+
+
 async def test_an_error_of_minimax_inside_an_answer(scripted_llm: Start) -> None:
     body = {
         "id": "x",
@@ -532,6 +550,10 @@ async def test_an_error_of_minimax_inside_an_answer(scripted_llm: Start) -> None
     }
     with pytest.raises(errors.ServiceError, match="insufficient balance"):
         await asked(scripted_llm, lambda _: Raw(json.dumps(body)))
+    sensitive = {"choices": [{"finish_reason": "stop", "message": {"content": ""}}],
+                 "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}  # fmt: skip
+    with pytest.raises(FilteredError, match="new_sensitive"):
+        await asked(scripted_llm, lambda _: Raw(json.dumps(sensitive)))
     fine = {"choices": [{"message": {"tool_calls": [{"id": "1", "function": {"name": "send_message", "arguments": '{"message": "Hello."}'}}]}}],
             "base_resp": {"status_code": 0, "status_msg": ""}}  # fmt: skip
     answer, _, _ = await asked(scripted_llm, [Raw(json.dumps(fine))])

@@ -96,6 +96,11 @@ class Answer:
                 return ""
 
     @property
+    def filtered_at_once(self) -> bool:
+        """Whether a content filter stopped the answer before its first word."""
+        return self.finish == FILTERED and not (self.text.strip() or self.calls)
+
+    @property
     def starved(self) -> bool:
         """Whether the answer has no text or only reasoning because of the limit of tokens."""
         return self.finish == LENGTH and not self.runaway and not (self.text.strip() or self.calls)
