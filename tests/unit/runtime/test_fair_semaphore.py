@@ -11,7 +11,7 @@ class Crowd:
 
     def __init__(self, places: int) -> None:
         self._semaphore = FairSemaphore(places)
-        self._inside: dict[str, list[AsyncExitStack]] = {}
+        self._inside: dict[tuple[str, ...], list[AsyncExitStack]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.entered: list[str] = []
 
@@ -20,7 +20,7 @@ class Crowd:
         await settled()
 
     async def go(self, owner: str) -> None:
-        await self._inside[owner].pop().aclose()
+        await self._inside[tuple(owner.split("/"))].pop().aclose()
         await settled()
 
     async def give_up(self, index: int) -> None:
@@ -33,9 +33,10 @@ class Crowd:
 
     async def _enter(self, owner: str) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._semaphore.slot(owner))
+            names = tuple(owner.split("/"))
+            await stack.enter_async_context(self._semaphore.slot(*names))
             self.entered.append(owner)
-            self._inside.setdefault(owner, []).append(stack.pop_all())
+            self._inside.setdefault(names, []).append(stack.pop_all())
 
 
 async def settled() -> None:
@@ -62,6 +63,27 @@ async def test_loads_take_turns() -> None:
     for owner in ("a", "b", "a", "b"):
         await crowd.go(owner)
     assert crowd.entered == ["a", "b", "a", "b", "a"]
+
+
+async def test_many_loads_of_a_tenant_have_the_share_of_one_tenant() -> None:
+    crowd = Crowd(3)
+    await crowd.come(*[f"many/{load}" for load in range(9)], "few/load", "few/load", "few/load")
+    assert crowd.entered == [f"many/{load}" for load in range(4)]
+    await crowd.go("many/0")
+    await crowd.go("many/1")
+    await crowd.go("many/2")
+    assert crowd.entered[4:] == ["few/load", "many/4"]
+    await crowd.go("many/3")
+    assert crowd.entered[6:] == ["few/load", "many/5"]
+
+
+async def test_tenants_and_their_loads_take_turns() -> None:
+    crowd = Crowd(1)
+    await crowd.come("a/1", "a/1", "a/1", "a/2", "b/3", "b/3")
+    assert crowd.entered == ["a/1", "a/2"]
+    for owner in ("a/1", "a/2", "b/3", "a/1"):
+        await crowd.go(owner)
+    assert crowd.entered == ["a/1", "a/2", "b/3", "a/1", "b/3", "a/1"]
 
 
 async def test_who_gives_up_takes_no_place() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from memgpt.config.durations import duration_text
+from memgpt_runtime.context import tenant
 from memgpt_runtime.errors import (
     Aborted,
     DeadlineExceeded,
@@ -155,7 +156,7 @@ class FilePipeline:
         )
 
     async def _parse_and_store(self, job: Job, path: Path, observer: FileObserver) -> StoredFile:
-        async with aclosing(self._pool.parse(path, job.manifest.name, job.load_id)) as results:
+        async with aclosing(self._pool.parse(path, job.manifest.name, tenant(), job.load_id)) as results:
             opened = await anext(results)
             if not isinstance(opened, FileOpened):
                 raise TypeError("the first result of a parser must be Opened")

@@ -50,13 +50,13 @@ class ParserPool:
         if missing > 0 and not self._closed and (self._prestart is None or self._prestart.done()):
             self._prestart = asyncio.create_task(self._start_idle(missing))
 
-    async def parse(self, path: Path, name: str, owner: str = "") -> AsyncGenerator[ParserResult]:
+    async def parse(self, path: Path, name: str, *owner: str) -> AsyncGenerator[ParserResult]:
         """Parse a file; close the generator if it is not read to its end.
 
         Args:
             path: Where the bytes are.
             name: The file's name, for its extension.
-            owner: The load that it belongs to; loads share the processes fairly.
+            owner: The tenant and the load that it belongs to; they share the processes fairly.
 
         Yields:
             `FileOpened` once, then the passages in the order of the file, then `NotesReported` if there is one.
@@ -65,7 +65,7 @@ class ParserPool:
             FileFailure: The file cannot be parsed.
             ParserUnavailable: No process could be started; retrying may help.
         """
-        async with self._slots.slot(owner), libreoffice.parsable(path, name, self._limits) as (path, name):
+        async with self._slots.slot(*owner or ("",)), libreoffice.parsable(path, name, self._limits) as (path, name):
             parser = await self._take()
             reusable, seconds, resumed = False, 0.0, time.perf_counter()
             span = tracing.span("parse_file", {})

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from memgpt_loader.model import FileState, Load, LoadFile, LoadRecord, LoadState
 from memgpt_loader.parsing.extract import chunker_version
 from memgpt_loader.parsing.parser_limits import ParserLimits
 from memgpt_loader.parsing.pool import ParserPool
+from memgpt_loader.parsing.results import ParserResult
 from memgpt_runtime.context import background
 from memgpt_runtime.errors import (
     DeadlineExceeded,
@@ -851,6 +852,19 @@ async def test_a_load_whose_client_is_gone_for_good(tmp_path: Path, pool: Parser
     created = await loader.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
     assert (await ended(loader.loads, created.load_id)).state is LoadState.CANCELLED
     await loader.close()
+
+
+async def test_tenants_share_the_parsers(loader: Loader, pool: ParserPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, owners = pool.parse, list[tuple[str, ...]]()
+
+    def note(path: Path, name: str, *owner: str) -> AsyncGenerator[ParserResult]:
+        owners.append(owner)
+        return parse(path, name, *owner)
+
+    monkeypatch.setattr(pool, "parse", note)
+    with background("call", principal=Principal("acme")):
+        done = await load(loader.loads, {"a.txt": b"text"})
+    assert owners == [("acme", done.load_id)]
 
 
 async def test_tenants_do_not_see_each_other(loader: Loader) -> None:
