@@ -399,6 +399,7 @@ def test_anonymous_callers_only_if_told(chart: Chart) -> None:
         ("embedding.kind=onnx", "embedding.volume is required"),
         ("embedding.path=../model", "path"),
         ("loader.ocrLanguages=eng deu", "ocrLanguages"),
+        ("loader.env.MEMGPT_LOADER_SPOOL_BYTES=5000000000", "more than loader.spoolSize"),
         ("loader.spoolSize=5Gi", "raise loader.resources.limits.ephemeral-storage"),
         ("loader.resources.limits.ephemeral-storage=4G", "raise loader.resources.limits.ephemeral-storage"),
     ],
