@@ -9,19 +9,29 @@ import select
 import threading
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.ports import free_port
 from tests.support.scripted_llm import Completion, ScriptedLLM, call
-from tests.support.suite import PAPER, QUESTION
+from tests.support.suite import PAPER, QUESTION, Suite
 from tests.support.terminal import END, ENTER, INTERRUPT, PROMPT, Home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home whose services run already. Its tests share a store, so each uses names of its own."""
+    home = Home(tmp_path_factory.mktemp("running"))
+    with Suite(home.path) as suite:
+        home.environment = suite.environment()
+        yield home
 
 
 def services_of(home: Home) -> list[int]:
@@ -115,37 +125,37 @@ def test_what_is_typed_before_the_chat_begins_is_its_first_message(home: Home) -
         assert (chat.code, len(llm.requests)) == (0, 1)
 
 
-def test_ask_says_that_it_creates_an_agent(home: Home) -> None:
-    first = home.run("ask", "--agent", "Caroline", "Hello!")
+def test_ask_says_that_it_creates_an_agent(running: Home) -> None:
+    first = running.run("ask", "--agent", "Caroline", "Hello!")
     assert (first.returncode, first.stderr) == (0, 'Created agent "Caroline".\n')
-    again = home.run("ask", "--agent", "Caroline", "Hello!")
+    again = running.run("ask", "--agent", "Caroline", "Hello!")
     assert (again.returncode, again.stderr) == (0, "")
-    typo = home.run("ask", "--agent", "Carolina", "--json", "Hello!")
+    typo = running.run("ask", "--agent", "Carolina", "--json", "Hello!")
     assert typo.stderr == 'Created agent "Carolina". Did you mean "Caroline"?\n'
     assert all(json.loads(line) for line in typo.stdout.splitlines())
 
 
-def test_a_load_of_nothing_leaves_no_source(home: Home) -> None:
-    (home.folder / "noise.bin").write_bytes(bytes(range(256)) * 9)
-    (home.folder / "note.txt").write_text("Bees make honey.")
-    failed = home.run("load", "noise.bin", "--name", "junk")
+def test_a_load_of_nothing_leaves_no_source(running: Home) -> None:
+    (running.folder / "noise.bin").write_bytes(bytes(range(256)) * 9)
+    (running.folder / "note.txt").write_text("Bees make honey.")
+    failed = running.run("load", "noise.bin", "--name", "junk")
     assert failed.returncode == 1
     assert "noise.bin: skipped: the file is neither UTF-8 text nor in a format" in failed.stdout
     assert "The data source junk was not created, because nothing was loaded." in failed.stdout
     assert "Loaded 0" not in failed.stdout
-    assert "junk" not in home.run("list", "sources").stdout
-    assert home.run("load", "note.txt", "--name", "junk").returncode == 0
-    assert home.run("load", "noise.bin", "--name", "junk").returncode == 1
-    assert "junk" in home.run("list", "sources").stdout, "it holds the note"
+    assert "junk" not in running.run("list", "sources").stdout
+    assert running.run("load", "note.txt", "--name", "junk").returncode == 0
+    assert running.run("load", "noise.bin", "--name", "junk").returncode == 1
+    assert "junk" in running.run("list", "sources").stdout, "it holds the note"
 
 
-def test_weak_hits_are_said_to_be_weak(home: Home) -> None:
-    (home.folder / "note.txt").write_text("Bees make honey from nectar.")
-    assert home.run("load", "note.txt", "--name", "bees").returncode == 0
+def test_weak_hits_are_said_to_be_weak(running: Home) -> None:
+    (running.folder / "note.txt").write_text("Bees make honey from nectar.")
+    assert running.run("load", "note.txt", "--name", "bees").returncode == 0
     weak = "None of these has a word of the query; they are only the most similar ones."
-    assert weak in home.run("search", "volcano", "--source", "bees").stdout
-    assert weak not in home.run("search", "honey", "--source", "bees").stdout
-    with home.terminal("run", "--agent", "Ada", "--first") as chat:
+    assert weak in running.run("search", "volcano", "--source", "bees").stdout
+    assert weak not in running.run("search", "honey", "--source", "bees").stdout
+    with running.terminal("run", "--agent", "Beatrice", "--first") as chat:
         chat.wait(PROMPT)
         for number, line in enumerate(["/attach bees", "/search honey", "/search volcano"]):
             chat.send(line + ENTER)
@@ -157,17 +167,17 @@ def test_weak_hits_are_said_to_be_weak(home: Home) -> None:
     assert weak in " ".join(rest.split())
 
 
-def test_hits_are_shortened_around_their_highlighted_matches(home: Home) -> None:
+def test_hits_are_shortened_around_their_highlighted_matches(running: Home) -> None:
     filler = "Nothing of the kind stands in any of these sentences. "
-    (home.folder / "note.txt").write_text(f"{filler * 12}Bees make honey from nectar; 蜜蜂采蜜很忙。 {filler * 12}")
-    assert home.run("load", "note.txt", "--name", "bees").returncode == 0
-    with home.terminal("search", "honey 蜜蜂", "--source", "bees", width=40) as search:
+    (running.folder / "note.txt").write_text(f"{filler * 12}Bees make honey from nectar; 蜜蜂采蜜很忙。 {filler * 12}")
+    assert running.run("load", "note.txt", "--name", "long").returncode == 0
+    with running.terminal("search", "honey 蜜蜂", "--source", "long", width=40) as search:
         screen = " ".join(search.wait_end().split())
         assert search.highlighted() == ["honey", "蜜蜂"]
     assert "Bees make honey from nectar" in screen
     assert "…" in screen.partition("Bees")[0], "it begins near the match"
     assert len(screen) < 1000, "and ends near it"
-    with home.terminal("search", "honey", "--source", "bees", "--full", width=40) as search:
+    with running.terminal("search", "honey", "--source", "long", "--full", width=40) as search:
         screen = " ".join(search.wait_end().split())
         assert search.highlighted() == ["honey"]
     assert screen.count("Nothing of the kind") == 24
@@ -323,14 +333,14 @@ def test_leaving_configure_changes_nothing(home: Home) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 200])
-def test_tables_keep_names_whole_and_hide_ids(home: Home, width: int) -> None:
+def test_tables_keep_names_whole_and_hide_ids(running: Home, width: int) -> None:
     name = "An agent with a rather long name"
-    assert home.run("ask", "--agent", name, "Hello!").returncode == 0
-    with home.terminal("list", "agents", width=width) as listed:
+    assert running.run("ask", "--agent", name, "Hello!").returncode == 0
+    with running.terminal("list", "agents", width=width) as listed:
         screen = listed.wait_end()
     assert name in screen
     assert "agent_" not in screen
-    with home.terminal("list", "agents", "--wide", width=200) as listed:
+    with running.terminal("list", "agents", "--wide", width=200) as listed:
         assert "agent_" in listed.wait_end()
 
 
@@ -358,18 +368,18 @@ def test_what_is_taken_back_is_shown_without_hidden_events(home: Home) -> None:
     assert "nonsense" in refused
 
 
-def test_a_deletion_is_confirmed_only_for_what_exists(home: Home) -> None:
-    assert home.run("ask", "--agent", "Ada", "Hello!").returncode == 0
-    with home.terminal("delete", "agent", "Nobody") as unknown:
+def test_a_deletion_is_confirmed_only_for_what_exists(running: Home) -> None:
+    assert running.run("ask", "--agent", "Dora", "Hello!").returncode == 0
+    with running.terminal("delete", "agent", "Nobody") as unknown:
         screen = unknown.wait_end()
     assert 'no agent is named "Nobody"' in screen
     assert "y/N" not in screen
     assert unknown.code == 1
-    with home.terminal("delete", "agent", "Ada") as known:
+    with running.terminal("delete", "agent", "Dora") as known:
         known.wait("y/N")
         known.send(INTERRUPT)
         known.wait_end()
-    assert "Ada" in home.run("list", "agents").stdout
+    assert "Dora" in running.run("list", "agents").stdout
 
 
 def test_the_tutorial_in_chinese(home: Home) -> None:
