@@ -218,7 +218,7 @@ def fill(store: Store, tools: Sequence[str]) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    schema = json.dumps({"type": "object", "properties": {"x": {"type": "string", "description": "d" * 15_900}}})
+    schema = json.dumps({"type": "object", "properties": {"x": {"type": "string", "description": "d" * 14_000}}})
     functions = [Tool(name=f"f{number}", description=WIDE * 4_096, parameters=schema) for number in range(100)]
     unlimited = (("grpc.max_receive_message_length", -1),)
     with ExitStack() as stack:

@@ -21,6 +21,7 @@ from memgpt.agent.v1.heartbeat_pb2 import Heartbeat, HeartbeatLimits
 from memgpt.common.v1.permission_pb2 import PERMISSION_READ, permission
 from memgpt.memory.v1 import agent_pb2, block_pb2, profile_pb2, turn_pb2
 from memgpt.memory.v1 import source_service_pb2 as source_pb
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
 from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt_agent.functions.send_message import SENT
@@ -81,6 +82,40 @@ def test_a_message_larger_than_the_window_costs_what_the_model_sees_of_it(stub: 
     context = stub.GetContext(pb.GetContextRequest(agent_id=agent.agent_id))
     assert any(text in item.message.text for item in context.messages)
     assert context.total_tokens <= context.context_window == 2048
+
+
+def test_the_largest_context_fits_into_a_response(agents: Agents, stub: AgentServiceStub) -> None:
+    """Every text is as long as it may be, of characters of four bytes."""
+    wide = "\U0001d54f"
+    blocks = [
+        block_pb2.Block(
+            label=f"b{number:02}".ljust(64, "b"), value=wide * 20_000, limit=20_000, description=wide * 1000
+        )
+        for number in range(32)
+    ]
+    settings = agent_pb2.Agent(system=wide * 65_536, description=wide * 1000)
+    pieces = [
+        AgentPiece(header=ExportHeader(format_version=2)),
+        AgentPiece(agent=settings),
+        *(AgentPiece(block=block) for block in blocks),
+        AgentPiece(window=ExportWindow(summary=wide * 20_000)),
+        AgentPiece(end=ExportEnd(block_count=len(blocks))),
+    ]
+    agent_id = stub.ImportAgent(
+        pb.ImportAgentRequest(piece=piece, name=wide * 128 if number == 0 else "")
+        for number, piece in enumerate(pieces)
+    ).agent.agent_id
+    with grpc.insecure_channel(agents.memory_address) as channel:
+        sources = SourceServiceStub(channel)
+        for number in range(1000):
+            name = f"{number:04}".ljust(128, wide)
+            source = sources.CreateSource(source_pb.CreateSourceRequest(name=name)).source
+            stub.AttachSource(pb.AttachSourceRequest(agent_id=agent_id, source_id=source.source_id))
+    context = stub.GetContext(pb.GetContextRequest(agent_id=agent_id))
+    assert context.ByteSize() <= 3 << 20
+    assert [block.value for block in context.blocks] == [wide * 20_000] * 32
+    assert not context.agent.attachments
+    assert len(stub.GetAgent(pb.GetAgentRequest(agent_id=agent_id)).agent.attachments) == 1000
 
 
 def test_creating_is_repeatable(stub: AgentServiceStub) -> None:

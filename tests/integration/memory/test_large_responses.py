@@ -12,8 +12,9 @@ from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1.archival_memory_service_pb2 import PassageScope
 from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_PERSONA
 from memgpt.memory.v1.source_service_pb2 import LoadRecord
+from memgpt.memory.v1.tool_pb2 import ToolFunction, ToolServer
 
-from tests.integration.memory.client import Memory
+from tests.integration.memory.client import PRECONDITION, Memory, refused
 
 CLIENTS_ACCEPT = 4 << 20
 TEXT = "汉" * 65_536
@@ -74,3 +75,24 @@ async def test_large_notes_are_not_repeated_to_the_caller(memory: Memory) -> Non
     scope = PassageScope(agent_id=agent.agent_id)
     some = archive_pb.GetPassagesRequest(scope=scope, passage_ids=[stored.passages[0].passage_id])
     assert (await memory.archive.GetPassages(some)).passages[0].text.startswith("The tide comes in.")
+
+
+async def test_functions_that_would_not_fit_into_a_response_are_refused(memory: Memory) -> None:
+    agent = await memory.agent()
+
+    def server(address: str, count: int) -> ToolServer:
+        names = [f"{address[0]}{number}" for number in range(count)]
+        functions = [ToolFunction(name=name, description=TEXT[:4096], parameters="x" * 53_000) for name in names]
+        return ToolServer(address=address, functions=functions)
+
+    async def put(server: ToolServer) -> None:
+        await memory.agents.PutToolServer(state.PutToolServerRequest(agent_id=agent.agent_id, server=server))
+
+    await put(server("a:1", 24))
+    await put(server("b:1", 23))
+    for larger in (server("b:1", 25), server("c:1", 1)):
+        with refused(PRECONDITION):
+            await put(larger)
+    listed = await memory.agents.ListToolServers(state.ListToolServersRequest(agent_id=agent.agent_id))
+    assert [len(one.functions) for one in listed.servers] == [24, 23]
+    assert listed.ByteSize() < 3 << 20

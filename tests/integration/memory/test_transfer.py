@@ -13,13 +13,15 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from memgpt.memory.v1 import agent_pb2, block_pb2, message_pb2, tool_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
-from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
+from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportRewind, ExportWindow
 from memgpt.memory.v1.heartbeat_pb2 import Heartbeats
+from memgpt_memory.maintenance import transfer
 from memgpt_memory.rpc import _agent_state as agent_state
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import MESSAGES, RECORDS
 from memgpt_memory.store.rows import Key, RecordKind
 from memgpt_runtime.errors import Reason, Unavailable
+from memgpt_runtime.pagination import PAGE_BYTES
 
 from tests.integration.memory.client import (
     INVALID,
@@ -188,6 +190,37 @@ async def test_what_was_taken_back_and_edited_moves_as_it_is(serve: Serve, milvu
         texts = [[m.text for m in (await memory.context(one)).messages] for one in (agent_id, moved.agent_id)]
         assert texts[0] == texts[1]
         assert "three" not in "".join(texts[0])
+
+
+async def test_many_rewinds_move_in_several_pieces(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_REWINDS", 2)
+    async with serve(milvus_lite_uri) as memory:
+        agent_id = await booted(memory)
+        for number in range(5):
+            await turn(memory, agent_id, says(str(number)), answer("told"))
+            await undo(memory, agent_id)
+            await turn(memory, agent_id, says("kept"), answer("told"))
+        pieces = await exported(memory, agent_id)
+        windows = [piece for piece in pieces if piece.HasField("window")]
+        assert [len(piece.window.rewinds) for piece in windows] == [2, 2, 1]
+        moved = (await imported(memory, pieces, name="twin")).agent
+        assert moved.rewound_count > 0
+        assert content(await exported(memory, moved.agent_id))[2:] == content(pieces)[2:]
+        place = pieces.index(windows[1])
+        for other in (windows[0], AgentPiece(window=ExportWindow(start_sequence=windows[0].window.start_sequence + 1))):
+            with refused(INVALID):
+                await imported(memory, [*pieces[:place], other, *pieces[place:]], "third")
+
+
+def test_a_piece_with_rewinds_fits_into_a_response() -> None:
+    longest = ExportRewind(
+        first=1 << 40, end=1 << 40, turn_id="t" * 64, create_time=Timestamp(seconds=1 << 34, nanos=1)
+    )
+    rewinds = [longest] * transfer._REWINDS
+    piece = AgentPiece(window=ExportWindow(start_sequence=1 << 40, summary="\U0001d54f" * 20_000, rewinds=rewinds))
+    assert piece.ByteSize() < PAGE_BYTES
 
 
 async def test_a_file_of_the_first_format_is_read(serve: Serve, milvus_lite_uri: str) -> None:

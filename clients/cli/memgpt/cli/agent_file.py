@@ -211,7 +211,9 @@ def _rows(
         yield _row("user", json.dumps(alert, ensure_ascii=False), agent.update_time), True
     rewinds = deque(window.rewinds)  # ordered, like the messages
     for piece in pieces:
-        if piece.HasField("message"):
+        if piece.HasField("window"):  # more rewinds
+            rewinds.extend(piece.window.rewinds)
+        elif piece.HasField("message"):
             message = piece.message
             while rewinds and rewinds[0].end <= message.sequence:
                 rewinds.popleft()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
-from memgpt.memory.v1.tool_pb2 import ToolServer
-from memgpt_runtime.pagination import PAGE_BYTES
 
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.client import call
@@ -24,15 +21,11 @@ class RemoteToolRpcs(ServicerBase):
         asked = state_pb.PutToolServerRequest(
             agent_id=request.agent_id, server=memory_protos.tool_server(address, found)
         )
-        server = (await call(self._memory.agents.PutToolServer(asked))).server
-        _fit([server])
-        return pb.RegisterToolsResponse(server=server)
+        return pb.RegisterToolsResponse(server=(await call(self._memory.agents.PutToolServer(asked))).server)
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
         asked = state_pb.ListToolServersRequest(agent_id=request.agent_id)
-        servers = (await call(self._memory.agents.ListToolServers(asked))).servers
-        _fit(servers)
-        return pb.ListToolsResponse(servers=servers)
+        return pb.ListToolsResponse(servers=(await call(self._memory.agents.ListToolServers(asked))).servers)
 
     async def UnregisterTools(self, request: pb.UnregisterToolsRequest, context: Any) -> pb.UnregisterToolsResponse:
         # Normal forms are stored; a text that is not an address cannot have been stored.
@@ -40,11 +33,3 @@ class RemoteToolRpcs(ServicerBase):
         asked = state_pb.DeleteToolServerRequest(agent_id=request.agent_id, address=address)
         await call(self._memory.agents.DeleteToolServer(asked))
         return pb.UnregisterToolsResponse()
-
-
-def _fit(servers: Sequence[ToolServer]) -> None:
-    """Clear the parameters of all functions if they would be too large for a response."""
-    if sum(server.ByteSize() for server in servers) > PAGE_BYTES:
-        for server in servers:
-            for function in server.functions:
-                function.ClearField("parameters")

@@ -42,6 +42,8 @@ class WindowRpcs(ServicerBase):
             archival_count=loaded.archival_count,
             summary=loaded.summary,
         )
+        if response.ByteSize() > PAGE_BYTES:
+            response.agent.ClearField("attachments")
         messages = [
             pb.ContextMessage(message=message, tokens=size) for message, (_, size) in zip(shown, sizes, strict=True)
         ]

@@ -108,6 +108,16 @@ def too_many_functions(most: int, most_addresses: int) -> FailedPrecondition:
     )
 
 
+def functions_too_large() -> FailedPrecondition:
+    """The functions of the agent would not fit into a response."""
+    return reasons.wrong_state(
+        "the functions of an agent, with their descriptions and parameters, have at most 3 MiB; shorten them, or"
+        " unregister an address first",
+        resource="agent",
+        state="FULL",
+    )
+
+
 def turn_has_ended(state: str) -> FailedPrecondition:
     """A step was sent for a turn that has ended."""
     return reasons.wrong_state(f"the turn has ended ({state}); begin another one", resource="turn", state=state)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memgpt_runtime.pagination import PAGE_BYTES
+
 from memgpt_memory.agents import _errors as errors
 from memgpt_memory.agents._rows import ToolServer
 
@@ -17,7 +19,7 @@ def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServ
 
     Raises:
         AlreadyExists: Another address has a function of the same name.
-        FailedPrecondition: There would be too many.
+        FailedPrecondition: There would be too many, or they would not fit into a response.
     """
     others = without_server(servers, new.address)
     taken = {function.name: server.address for server in others for function in server.functions}
@@ -26,6 +28,8 @@ def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServ
             raise errors.function_name_taken(function.name, taken[function.name])
     if len(others) + 1 > MAX_SERVERS or len(taken) + len(new.functions) > MAX_FUNCTIONS:
         raise errors.too_many_functions(MAX_FUNCTIONS, MAX_SERVERS)
+    if sum(map(_size, [*others, new])) > PAGE_BYTES:
+        raise errors.functions_too_large()
     if len(others) == len(servers):
         return [*servers, new]
     # In the same place, so that a repeated registration does not change the order.
@@ -35,3 +39,7 @@ def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServ
 def without_server(servers: Sequence[ToolServer], address: str) -> list[ToolServer]:
     """Return the servers without the one at an address."""
     return [server for server in servers if server.address != address]
+
+
+def _size(server: ToolServer) -> int:
+    return sum(len(f"{one.name}{one.description}{one.parameters}".encode()) for one in server.functions)

@@ -8,7 +8,7 @@ next start removes it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -27,6 +27,7 @@ from memgpt_memory.agents import (
     CoreMemory,
     CreateAgent,
     LiveAgent,
+    Rewind,
     Rewinds,
     SharedRef,
     ToolServer,
@@ -49,14 +50,23 @@ _MESSAGE_BYTES = 4 << 20
 _NOTES = 128
 """Notes that are read or written at a time."""
 
+_REWINDS = 20_000
+"""Rewinds in a piece, which then has at most 2 MiB."""
+
+_MAX_REWINDS = 100_000
+"""Rewinds of an import."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportedWindow:
-    """The context window: messages from `start` on, and a summary of those before."""
+    """The context window: messages from `start` on, and a summary of those before.
+
+    Of many rewinds, further windows have the others.
+    """
 
     start: int
     summary: str
-    rewinds: Rewinds = field(default_factory=Rewinds)
+    rewinds: Sequence[Rewind] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +155,8 @@ class Transfers:
             yield server
         if agent.heartbeats:
             yield ExportedHeartbeats(agent.heartbeats)
-        yield _exported_window(agent)
+        for window in _exported_windows(agent):
+            yield window
         for start in range(0, agent.row.message_count, _MESSAGES):
             end = min(start + _MESSAGES, agent.row.message_count)
             numbers = [number for number in range(start, end) if number not in agent.forgotten]
@@ -240,7 +251,7 @@ class Transfers:
             description=settings.description,
             summary=taking.window.summary if taking.window else "",
             links=links,
-            rewinds=taking.window.rewinds if taking.window else Rewinds(),
+            rewinds=Rewinds(taking.rewinds),
             blocks=taking.blocks,
             shared=[SharedRef(label=label, block_id=settings.shared_blocks[label]) for label in taking.shared],
             tools=taking.tools,
@@ -260,6 +271,7 @@ class _Import:
         shared: Labels of the blocks in whose place the agent gets shared ones.
         tools: Functions that run elsewhere.
         heartbeats: The timed heartbeats; empty for none.
+        rewinds: Messages that were taken back.
     """
 
     _agent_id: str
@@ -274,6 +286,7 @@ class _Import:
     tools: list[ToolServer] = field(default_factory=list)
     heartbeats: str = ""
     window: ExportedWindow | None = None
+    rewinds: list[Rewind] = field(default_factory=list)
     messages: int = 0
     notes: int = 0
     bytes: int = 0
@@ -295,9 +308,7 @@ class _Import:
                 case ExportedHeartbeats():
                     self._take_heartbeats(piece)
                 case ExportedWindow():
-                    if self.window is not None:
-                        raise _out_of_order("there is one window, after the blocks")
-                    self.window = piece
+                    self._take_window(piece)
                 case Message():
                     await self._take_message(piece)
                 case Passage():
@@ -342,6 +353,21 @@ class _Import:
         if self.window is not None or self.heartbeats:
             raise _out_of_order("the heartbeats come once, before the window")
         self.heartbeats = heartbeats.plan
+
+    def _take_window(self, window: ExportedWindow) -> None:
+        if self.window is None:
+            self.window = window
+        elif (window.start, window.summary) != (self.window.start, "") or self.messages or self._came:
+            raise _out_of_order("there is one window, after the blocks")
+        for rewind in window.rewinds:
+            reached = self.rewinds[-1].end if self.rewinds else 0
+            if not reached <= rewind.first < rewind.end:
+                raise reasons.invalid_field(
+                    "rewinds must be in order and must not overlap", field="piece.window.rewinds"
+                )
+            self.rewinds.append(rewind)
+        if len(self.rewinds) > _MAX_REWINDS:
+            raise reasons.invalid_field(f"an agent has at most {_MAX_REWINDS:,} rewinds", field="piece.window.rewinds")
 
     async def _take_message(self, message: Message) -> None:
         if self.window is None or self._came:
@@ -404,7 +430,7 @@ class _Import:
             raise reasons.invalid_field(
                 "a window is required, and it must begin within the messages", field="piece.window"
             )
-        if any(rewind.end > self.messages for rewind in self.window.rewinds):
+        if self.rewinds and self.rewinds[-1].end > self.messages:
             raise reasons.invalid_field("rewinds must lie within the messages", field="piece.window.rewinds")
         if counts != came:
             raise reasons.upload_mismatch(
@@ -418,13 +444,16 @@ def _out_of_order(rule: str) -> InvalidArgument:
     return reasons.invalid_field(f"piece out of order: {rule}; nothing was imported", field="piece")
 
 
-def _exported_window(agent: AgentState) -> ExportedWindow:
-    """Return the content of the window, with the numbers that the messages have in an export."""
+def _exported_windows(agent: AgentState) -> Iterator[ExportedWindow]:
+    """Yield the content of the window in pieces, with the numbers that the messages have in an export."""
     rewinds = [
         replace(rewind, first=_number(agent, rewind.first), end=_number(agent, rewind.end)) for rewind in agent.rewinds
     ]
     start = _number(agent, agent.row.window_start)
-    return ExportedWindow(start, agent.summary, Rewinds(one for one in rewinds if one.first < one.end))
+    kept = [one for one in rewinds if one.first < one.end]
+    yield ExportedWindow(start, agent.summary, kept[:_REWINDS])
+    for place in range(_REWINDS, len(kept), _REWINDS):
+        yield ExportedWindow(start, "", kept[place : place + _REWINDS])
 
 
 def _renumbered(agent: AgentState, message: Message) -> Message:

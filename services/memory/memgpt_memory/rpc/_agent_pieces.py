@@ -207,16 +207,11 @@ def _message(proto: message_pb2.Message) -> Message:
     )
 
 
-def _rewinds(window: ExportWindow) -> Rewinds:
-    reached = 0
-    for one in window.rewinds:
-        if not reached <= one.first < one.end:
-            raise reasons.invalid_field("rewinds must be in order and must not overlap", field="piece.window.rewinds")
-        reached = one.end
-    return Rewinds(
+def _rewinds(window: ExportWindow) -> list[Rewind]:
+    return [
         Rewind(one.first, one.end, one.turn_id, _time(one.create_time, "piece.window.rewinds.create_time"))
         for one in window.rewinds
-    )
+    ]
 
 
 def _passage(proto: passage_pb2.Passage) -> Passage:

@@ -2276,13 +2276,13 @@ func (x *ContextTokens) GetMessages() int32 {
 // Response of GetContext.
 type GetContextResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent.
+	// The agent. If it does not fit into 3 MiB with `blocks` and `summary`, `attachments` is empty; GetAgent has them.
 	Agent *v1.Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// Its core memory.
 	Blocks []*v1.Block `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
 	// What the model sees, in order: the system message, the summary if there is one, and the messages. If the response
-	// would exceed 3 MiB, the first ones are left out; `agent`, `blocks`, and `summary` are always complete, and
-	// RecallMemoryService.ListMessages has all messages.
+	// would exceed 3 MiB, the first ones are left out; RecallMemoryService.ListMessages has all messages. `blocks` and
+	// `summary` are always complete.
 	Messages []*ContextMessage `protobuf:"bytes,3,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Total number of tokens: the sum of `tokens`.
 	TotalTokens int32 `protobuf:"varint,5,opt,name=total_tokens,json=totalTokens,proto3" json:"total_tokens,omitempty"`
@@ -3775,7 +3775,7 @@ func (x *RegisterToolsRequest) GetAddress() string {
 // Response of RegisterTools.
 type RegisterToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The address and its functions. If they exceed 3 MiB, `parameters` is empty in all of them.
+	// The address and its functions.
 	Server        *v1.ToolServer `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3867,7 +3867,7 @@ func (x *ListToolsRequest) GetAgentId() string {
 // Response of ListTools.
 type ListToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The addresses and their functions. If they exceed 3 MiB together, `parameters` is empty in all of them.
+	// The addresses and their functions.
 	Servers       []*v1.ToolServer `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -172,10 +172,11 @@ type AgentServiceClient interface {
 	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
 	// Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
 	// (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-	// used; ALREADY_EXISTS if the agent has another function of the same name.
+	// used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+	// function of the same name.
 	RegisterTools(ctx context.Context, in *RegisterToolsRequest, opts ...grpc.CallOption) (*RegisterToolsResponse, error)
 	// Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-	// 100 functions in total.
+	// 100 functions and 3 MiB in total.
 	ListTools(ctx context.Context, in *ListToolsRequest, opts ...grpc.CallOption) (*ListToolsResponse, error)
 	// Removes the functions of an address from the agent. Idempotent.
 	UnregisterTools(ctx context.Context, in *UnregisterToolsRequest, opts ...grpc.CallOption) (*UnregisterToolsResponse, error)
@@ -703,10 +704,11 @@ type AgentServiceServer interface {
 	// Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
 	// Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
 	// (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-	// used; ALREADY_EXISTS if the agent has another function of the same name.
+	// used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+	// function of the same name.
 	RegisterTools(context.Context, *RegisterToolsRequest) (*RegisterToolsResponse, error)
 	// Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-	// 100 functions in total.
+	// 100 functions and 3 MiB in total.
 	ListTools(context.Context, *ListToolsRequest) (*ListToolsResponse, error)
 	// Removes the functions of an address from the agent. Idempotent.
 	UnregisterTools(context.Context, *UnregisterToolsRequest) (*UnregisterToolsResponse, error)

@@ -23,7 +23,8 @@ const (
 )
 
 // A piece of an exported agent. The order is: one header, one agent, its blocks, the registrations of its tools, its
-// timed heartbeats if it has any, one window, its messages, its notes, one end.
+// timed heartbeats if it has any, its window, its messages, its notes, one end. The window is one piece; if more than
+// 20,000 ranges of messages were taken back, further pieces with the same start and without a summary have the others.
 //
 // A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
 // else:
@@ -309,7 +310,7 @@ type ExportWindow struct {
 	StartSequence int64 `protobuf:"varint,1,opt,name=start_sequence,json=startSequence,proto3" json:"start_sequence,omitempty"`
 	// Recursive summary of the evicted messages.
 	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
-	// Messages that were taken back and are not in the window: ordered ranges that do not overlap.
+	// Messages that were taken back and are not in the window: ordered ranges that do not overlap, at most 100,000.
 	Rewinds       []*ExportRewind `protobuf:"bytes,3,rep,name=rewinds,proto3" json:"rewinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1162,7 +1162,7 @@ class GetContextResponse(_message.Message):
     """Number of messages that were left out at the start of `messages`; 0 if the response is complete."""
     @_builtins.property
     def agent(self) -> _agent_pb2.Agent:
-        """The agent."""
+        """The agent. If it does not fit into 3 MiB with `blocks` and `summary`, `attachments` is empty; GetAgent has them."""
 
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[_block_pb2.Block]:
@@ -1171,8 +1171,8 @@ class GetContextResponse(_message.Message):
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextMessage]:
         """What the model sees, in order: the system message, the summary if there is one, and the messages. If the response
-        would exceed 3 MiB, the first ones are left out; `agent`, `blocks`, and `summary` are always complete, and
-        RecallMemoryService.ListMessages has all messages.
+        would exceed 3 MiB, the first ones are left out; RecallMemoryService.ListMessages has all messages. `blocks` and
+        `summary` are always complete.
         """
 
     @_builtins.property
@@ -1879,7 +1879,7 @@ class RegisterToolsResponse(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def server(self) -> _tool_pb2.ToolServer:
-        """The address and its functions. If they exceed 3 MiB, `parameters` is empty in all of them."""
+        """The address and its functions."""
 
     def __init__(
         self,
@@ -1925,7 +1925,7 @@ class ListToolsResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """The addresses and their functions. If they exceed 3 MiB together, `parameters` is empty in all of them."""
+        """The addresses and their functions."""
 
     def __init__(
         self,

@@ -481,7 +481,8 @@ class AgentServiceServicer:
         """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
         Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
         (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-        used; ALREADY_EXISTS if the agent has another function of the same name.
+        used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+        function of the same name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -489,7 +490,7 @@ class AgentServiceServicer:
 
     def ListTools(self, request, context):
         """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-        100 functions in total.
+        100 functions and 3 MiB in total.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -158,11 +158,12 @@ class AgentServiceStub:
     """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
     Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
     (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-    used; ALREADY_EXISTS if the agent has another function of the same name.
+    used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+    function of the same name.
     """
     ListTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListToolsRequest, _agent_service_pb2.ListToolsResponse]
     """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-    100 functions in total.
+    100 functions and 3 MiB in total.
     """
     UnregisterTools: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UnregisterToolsRequest, _agent_service_pb2.UnregisterToolsResponse]
     """Removes the functions of an address from the agent. Idempotent."""
@@ -297,11 +298,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
     Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
     (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-    used; ALREADY_EXISTS if the agent has another function of the same name.
+    used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+    function of the same name.
     """
     ListTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListToolsRequest, _agent_service_pb2.ListToolsResponse]  # type: ignore[assignment]
     """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-    100 functions in total.
+    100 functions and 3 MiB in total.
     """
     UnregisterTools: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UnregisterToolsRequest, _agent_service_pb2.UnregisterToolsResponse]  # type: ignore[assignment]
     """Removes the functions of an address from the agent. Idempotent."""
@@ -637,7 +639,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
         Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
         (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-        used; ALREADY_EXISTS if the agent has another function of the same name.
+        used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+        function of the same name.
         """
 
     @_abc_1.abstractmethod
@@ -647,7 +650,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ListToolsResponse, _abc.Awaitable[_agent_service_pb2.ListToolsResponse]]:
         """Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-        100 functions in total.
+        100 functions and 3 MiB in total.
         """
 
     @_abc_1.abstractmethod

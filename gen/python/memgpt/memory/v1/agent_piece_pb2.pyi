@@ -28,7 +28,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class AgentPiece(_message.Message):
     """A piece of an exported agent. The order is: one header, one agent, its blocks, the registrations of its tools, its
-    timed heartbeats if it has any, one window, its messages, its notes, one end.
+    timed heartbeats if it has any, its window, its messages, its notes, one end. The window is one piece; if more than
+    20,000 ranges of messages were taken back, further pieces with the same start and without a summary have the others.
 
     A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
     else:
@@ -162,7 +163,7 @@ class ExportWindow(_message.Message):
     """Recursive summary of the evicted messages."""
     @_builtins.property
     def rewinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportRewind]:
-        """Messages that were taken back and are not in the window: ordered ranges that do not overlap."""
+        """Messages that were taken back and are not in the window: ordered ranges that do not overlap, at most 100,000."""
 
     def __init__(
         self,

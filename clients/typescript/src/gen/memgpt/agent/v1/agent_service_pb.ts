@@ -1201,7 +1201,7 @@ export const ContextTokensSchema: GenMessage<ContextTokens> = /*@__PURE__*/
  */
 export type GetContextResponse = Message<"memgpt.agent.v1.GetContextResponse"> & {
   /**
-   * The agent.
+   * The agent. If it does not fit into 3 MiB with `blocks` and `summary`, `attachments` is empty; GetAgent has them.
    *
    * @generated from field: memgpt.memory.v1.Agent agent = 1;
    */
@@ -1216,8 +1216,8 @@ export type GetContextResponse = Message<"memgpt.agent.v1.GetContextResponse"> &
 
   /**
    * What the model sees, in order: the system message, the summary if there is one, and the messages. If the response
-   * would exceed 3 MiB, the first ones are left out; `agent`, `blocks`, and `summary` are always complete, and
-   * RecallMemoryService.ListMessages has all messages.
+   * would exceed 3 MiB, the first ones are left out; RecallMemoryService.ListMessages has all messages. `blocks` and
+   * `summary` are always complete.
    *
    * @generated from field: repeated memgpt.agent.v1.ContextMessage messages = 3;
    */
@@ -1987,7 +1987,7 @@ export const RegisterToolsRequestSchema: GenMessage<RegisterToolsRequest> = /*@_
  */
 export type RegisterToolsResponse = Message<"memgpt.agent.v1.RegisterToolsResponse"> & {
   /**
-   * The address and its functions. If they exceed 3 MiB, `parameters` is empty in all of them.
+   * The address and its functions.
    *
    * @generated from field: memgpt.memory.v1.ToolServer server = 1;
    */
@@ -2029,7 +2029,7 @@ export const ListToolsRequestSchema: GenMessage<ListToolsRequest> = /*@__PURE__*
  */
 export type ListToolsResponse = Message<"memgpt.agent.v1.ListToolsResponse"> & {
   /**
-   * The addresses and their functions. If they exceed 3 MiB together, `parameters` is empty in all of them.
+   * The addresses and their functions.
    *
    * @generated from field: repeated memgpt.memory.v1.ToolServer servers = 1;
    */
@@ -2711,7 +2711,8 @@ export const AgentService: GenService<{
    * Asks the ToolService at an address for its functions, and lets the agent call them from its next step on.
    * Registering an address again replaces its functions. PERMISSION_DENIED if the operator has not allowed the address
    * (`agent.tool_addresses`); UNAVAILABLE if nothing answers there; FAILED_PRECONDITION if a listed function cannot be
-   * used; ALREADY_EXISTS if the agent has another function of the same name.
+   * used, or if the agent would have more functions than ListTools allows; ALREADY_EXISTS if the agent has another
+   * function of the same name.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.RegisterTools
    */
@@ -2722,7 +2723,7 @@ export const AgentService: GenService<{
   },
   /**
    * Lists the registered addresses and their functions, in order of registration: at most 16 addresses, with at most
-   * 100 functions in total.
+   * 100 functions and 3 MiB in total.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.ListTools
    */

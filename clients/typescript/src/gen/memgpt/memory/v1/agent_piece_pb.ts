@@ -28,7 +28,8 @@ export const file_memgpt_memory_v1_agent_piece: GenFile = /*@__PURE__*/
 
 /**
  * A piece of an exported agent. The order is: one header, one agent, its blocks, the registrations of its tools, its
- * timed heartbeats if it has any, one window, its messages, its notes, one end.
+ * timed heartbeats if it has any, its window, its messages, its notes, one end. The window is one piece; if more than
+ * 20,000 ranges of messages were taken back, further pieces with the same start and without a summary have the others.
  *
  * A file with an exported agent has one piece per line, as protobuf JSON with the original field names, and nothing
  * else:
@@ -187,7 +188,7 @@ export type ExportWindow = Message<"memgpt.memory.v1.ExportWindow"> & {
   summary: string;
 
   /**
-   * Messages that were taken back and are not in the window: ordered ranges that do not overlap.
+   * Messages that were taken back and are not in the window: ordered ranges that do not overlap, at most 100,000.
    *
    * @generated from field: repeated memgpt.memory.v1.ExportRewind rewinds = 3;
    */
