@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from memgpt.client import TURN_SECONDS, MemGPT
+from memgpt.client import MemGPT
 
 from tests.support.processes import ServiceProcess, service_environment
 
@@ -80,7 +80,7 @@ class Suite:
         self.memory = self._start("memgpt_memory", MEMGPT_MEMORY_PORT=port)
         self.memory.wait_ready()
 
-    def client(self, turn_seconds: float = TURN_SECONDS) -> MemGPT:
+    def client(self, turn_seconds: float = 30.0) -> MemGPT:
         """Return a client of this suite, to be used as a context manager."""
         return MemGPT(
             self.agent_address,

@@ -65,6 +65,19 @@ export function isInterruption(error: unknown): boolean {
   return BROKEN_TRANSPORT.has(ConnectError.from(error).code);
 }
 
+/**
+ * Whether a unary call failed because a service is unavailable. A connection that broke before the answer counts, to which Connect
+ * gives other codes than gRPC's libraries. With `MODEL_UNAVAILABLE`, the Agent has called the model several times itself.
+ *
+ * @internal
+ */
+export function isUnavailable(error: unknown): boolean {
+  const { code, metadata } = ConnectError.from(error);
+  if (code === Code.Unavailable) return reasonOf(error) !== ErrorReason.MODEL_UNAVAILABLE;
+  const answered = metadata.keys().next().done !== true;
+  return !answered && BROKEN_TRANSPORT.has(code);
+}
+
 const INTERRUPTIONS = new Set([
   ErrorReason.SHUTTING_DOWN,
   ErrorReason.STORE_UNAVAILABLE,

@@ -1,13 +1,10 @@
-import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import type { SecureClientSessionOptions } from "node:http2";
 
-import { retryUnary } from "./retry.js";
-import { setTimeoutHeader } from "./timeout.js";
+import { repeatUnary } from "./retry.js";
+import { limitUnary } from "./timeout.js";
 import { checkExposure, sendToken, type Token } from "./token.js";
-
-/** A timer of Node.js that is longer fires at once. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /** Options of a transport. */
 export interface NodeTransportOptions {
@@ -42,7 +39,7 @@ export function nodeTransport(
   const credential = token === undefined ? [] : [sendToken(token, { allowPlaintext })];
   const options = {
     baseUrl,
-    interceptors: [limitUnary(timeout), retryUnary, ...credential],
+    interceptors: [limitUnary(timeout), repeatUnary, ...credential],
     pingIntervalMs: 30_000,
     pingTimeoutMs: 10_000,
     readMaxBytes: 32 << 20,
@@ -50,21 +47,4 @@ export function nodeTransport(
     ...(tls === undefined ? {} : { nodeOptions: tls }),
   };
   return protocol === "grpc" ? createGrpcTransport(options) : createGrpcWebTransport({ ...options, httpVersion: "2" });
-}
-
-/** Limits unary calls without a timeout of their own, with their repetitions. That of the transport would limit streams as well. */
-function limitUnary(timeout: number): Interceptor {
-  return (next) => async (request) => {
-    if (request.stream || request.header.has("grpc-timeout")) return await next(request);
-    setTimeoutHeader(request.header, timeout);
-    const deadline = new AbortController();
-    const timer = setTimeout(() => {
-      deadline.abort(new ConnectError("the operation timed out", Code.DeadlineExceeded));
-    }, Math.min(timeout, MAX_TIMER));
-    try {
-      return await next({ ...request, signal: AbortSignal.any([request.signal, deadline.signal]) });
-    } finally {
-      clearTimeout(timer);
-    }
-  };
 }

@@ -1,10 +1,11 @@
-import { clone, type DescMethod, type Message } from "@bufbuild/protobuf";
-import type { Interceptor } from "@connectrpc/connect";
+import { clone, toBinary, type DescMethod, type Message } from "@bufbuild/protobuf";
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 
 import { Backoff } from "./backoff.js";
-import { isInterruption } from "./errors.js";
-import { roundTimeout } from "./timeout.js";
+import { isUnavailable } from "./errors.js";
+import { limitUnary, roundTimeout } from "./timeout.js";
 
+const CALL_TIMEOUT = 60_000;
 const UNARY_RETRY_TIMEOUT = 30_000;
 
 /**
@@ -60,14 +61,18 @@ const REPEATABLE: Readonly<Record<string, readonly string[]>> = {
 const NAME_AN_EARLIER_REQUEST: readonly string[] = ["CancelTurn", "ResumeTurn"];
 
 /**
- * Repeats unary calls that were interrupted, if running them twice is safe. A mutation without a request id, of a stream as well,
- * is sent with a new one. A timeout that gRPC cannot express is rounded up.
+ * Repeats unary calls while a service is unavailable, if running them twice is safe. A mutation without a request id, of a stream
+ * as well, is sent with a new one. A unary call without a timeout gets one of a minute, with its repetitions.
  */
-export const retryUnary: Interceptor = (next) => async (request) => {
+export const retryUnary: Interceptor = (next) => limitUnary(CALL_TIMEOUT)(repeatUnary(next));
+
+/** {@link retryUnary} without a timeout of its own. A timeout that gRPC cannot express is rounded up. @internal */
+export const repeatUnary: Interceptor = (next) => async (request) => {
   roundTimeout(request.header);
   if (request.stream) return await next({ ...request, message: withRequestIds(request.method, request.message) });
   const message = withRequestId(request.method, request.message);
   if (REPEATABLE[request.service.typeName]?.includes(request.method.name) !== true) return await next({ ...request, message });
+  checkEncodable(request.method, message);
   const backoff = new Backoff(UNARY_RETRY_TIMEOUT);
   for (;;) {
     const began = performance.now();
@@ -75,10 +80,19 @@ export const retryUnary: Interceptor = (next) => async (request) => {
       return await next({ ...request, message });
     } catch (error) {
       if (performance.now() - began > LONG_ATTEMPT) backoff.reset();
-      if (request.signal.aborted || !isInterruption(error) || !(await backoff.wait(error, request.signal))) throw error;
+      if (request.signal.aborted || !isUnavailable(error) || !(await backoff.wait(error, request.signal))) throw error;
     }
   }
 };
+
+/** Check that a request can be encoded. Connect reports one that cannot as `Internal`, as it does a broken connection. */
+function checkEncodable({ input }: DescMethod, message: Message): void {
+  try {
+    toBinary(input, message);
+  } catch (error) {
+    throw ConnectError.from(error, Code.InvalidArgument);
+  }
+}
 
 function withRequestId(method: DescMethod, message: Message): Message {
   const fields = message as Message & { requestId?: unknown };

@@ -1,5 +1,27 @@
+import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+
 const HEADER = "grpc-timeout";
 const MAX_VALUE = 99_999_999;
+
+/** A timer that is longer fires at once. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/** Limit unary calls without a timeout of their own, with their repetitions. That of a transport would limit streams as well. @internal */
+export function limitUnary(timeout: number): Interceptor {
+  return (next) => async (request) => {
+    if (request.stream || request.header.has(HEADER)) return await next(request);
+    setTimeoutHeader(request.header, timeout);
+    const deadline = new AbortController();
+    const timer = setTimeout(() => {
+      deadline.abort(new ConnectError("the operation timed out", Code.DeadlineExceeded));
+    }, Math.min(timeout, MAX_TIMER));
+    try {
+      return await next({ ...request, signal: AbortSignal.any([request.signal, deadline.signal]) });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
 
 /** Set the timeout of a call, in milliseconds. gRPC has whole numbers of at most eight digits. @internal */
 export function setTimeoutHeader(header: Headers, milliseconds: number): void {

@@ -8,7 +8,7 @@ import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import { AgentService, type CreateAgentRequest, type SendMessageRequest } from "../src/gen/memgpt/agent/v1/agent_service_pb.js";
 import { TurnEventSchema, type TurnEvent } from "../src/gen/memgpt/agent/v1/event_pb.js";
 import { FileState } from "../src/gen/memgpt/loader/v1/load_pb.js";
-import { LoaderService } from "../src/gen/memgpt/loader/v1/loader_service_pb.js";
+import { CreateLoadRequestSchema, LoaderService } from "../src/gen/memgpt/loader/v1/loader_service_pb.js";
 import { TurnState } from "../src/gen/memgpt/memory/v1/turn_pb.js";
 
 const RESUME_TIMEOUT = 5000;
@@ -146,6 +146,46 @@ void test("a stream gets a request id", async () => {
   assert.notEqual(seen[0]?.requestId ?? "", "");
 });
 
+void test("a request that cannot be encoded is reported at once", async () => {
+  const { agents } = new MemGPT({ agent: agent([], [], [retryUnary]) });
+  await assert.rejects(agents.listAgents({ pageSize: 1.5 }), (error) => ConnectError.from(error).code === Code.InvalidArgument);
+});
+
+void test("a call is not repeated after the Agent called the model repeatedly", async () => {
+  let calls = 0;
+  const transport = createRouterTransport(
+    ({ service }) => {
+      service(AgentService, {
+        summarize() {
+          calls += 1;
+          throw refusal(Code.Unavailable, "MODEL_UNAVAILABLE");
+        },
+      });
+    },
+    { transport: { interceptors: [retryUnary] } },
+  );
+  await assert.rejects(new MemGPT({ agent: transport }).agents.summarize({}));
+  assert.equal(calls, 1);
+});
+
+void test("a unary call without a timeout gets one", async () => {
+  const timeouts: (string | null)[] = [];
+  const capture: Interceptor = (next) => async (request) => {
+    timeouts.push(request.header.get("grpc-timeout"));
+    return await next(request);
+  };
+  const transport = createRouterTransport(
+    ({ service }) => {
+      service(AgentService, { getAgent: () => ({}), updateAgent: () => ({}) });
+    },
+    { transport: { interceptors: [retryUnary, capture] } },
+  );
+  const { agents } = new MemGPT({ agent: transport });
+  await agents.getAgent({});
+  await agents.updateAgent({});
+  assert.deepEqual(timeouts, ["60000m", "60000m"]);
+});
+
 void test("other calls are not repeated", async () => {
   let updates = 0;
   const transport = createRouterTransport(
@@ -185,6 +225,58 @@ void test("an exception of onFile ends the load", async () => {
   const loading = new MemGPT({ loader: transport, resumeTimeout: 1000 }).load({}, [], { onFile });
   await assert.rejects(loading, (error) => error === failure);
   assert.equal(created, 1);
+});
+
+void test("a file that cannot be read any more is withdrawn", async () => {
+  class Vanishing extends Blob {
+    override slice(): Blob {
+      const part = new Blob();
+      part.arrayBuffer = () => Promise.reject(new Error("gone ".repeat(1000)));
+      return part;
+    }
+  }
+  const reasons: string[] = [];
+  const load = { loadId: "load_1", files: [{ manifest: { name: "a.txt" }, state: FileState.AWAITING_UPLOAD }] };
+  const transport = createRouterTransport(({ service }) => {
+    service(LoaderService, {
+      createLoad: () => ({ load }),
+      async uploadFile(requests) {
+        for await (const { piece } of requests) {
+          if (piece.case === "header") reasons.push(piece.value.withdrawalReason);
+        }
+        return {};
+      },
+      async *watchLoad() {
+        yield await Promise.resolve({ sequence: 1n, event: { case: "ended" as const, value: load } });
+      },
+    });
+  });
+  const documents = [{ name: "a.txt", content: new Vanishing(["text"]) }];
+  await new MemGPT({ loader: transport, resumeTimeout: 1000 }).load({}, documents);
+  const reason = reasons.find((each) => each !== "") ?? "";
+  assert.match(reason, /^cannot be read: Error: gone /);
+  assert.ok(reason.length <= 1000);
+});
+
+void test("a load leaves the caller's request as it is", async () => {
+  const ids: string[] = [];
+  const transport = createRouterTransport(({ service }) => {
+    service(LoaderService, {
+      createLoad({ requestId }) {
+        ids.push(requestId);
+        return {};
+      },
+      async *watchLoad() {
+        yield await Promise.resolve({ sequence: 1n, event: { case: "ended" as const, value: {} } });
+      },
+    });
+  });
+  const memgpt = new MemGPT({ loader: transport });
+  const request = create(CreateLoadRequestSchema, { source: { case: "sourceName", value: "papers" } });
+  await memgpt.load(request, []);
+  await memgpt.load(request, []);
+  assert.equal(request.requestId, "");
+  assert.equal(new Set(ids).size, 2);
 });
 
 void test("an upload that breaks is sent again in full", async () => {

@@ -52,6 +52,16 @@ void test("the repetitions of a unary call end after the transport's timeout, to
   assert.deepEqual(timeouts.splice(0), ["5000m", "5000m"]);
 });
 
+void test("a unary call that was answered with another status than UNAVAILABLE is not repeated", async () => {
+  for (const code of [Code.Internal, Code.Unknown, Code.Canceled, Code.Aborted, Code.ResourceExhausted]) {
+    server.once("stream", (stream) => {
+      stream.respond({ ":status": 200, "content-type": "application/grpc+proto", "grpc-status": String(code) }, { endStream: true });
+    });
+    await assert.rejects(client({}).agents.getAgent({}), (error) => ConnectError.from(error).code === code);
+    assert.equal(timeouts.splice(0).length, 1);
+  }
+});
+
 void test("a timeout is sent as gRPC writes it", async () => {
   const { agents } = client({});
   await assert.rejects(agents.updateAgent({}, { timeoutMs: 3000.001 }), isLate);

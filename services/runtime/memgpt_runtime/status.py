@@ -21,6 +21,7 @@ DOMAIN = "memgpt"
 
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 CODES: Mapping[type[ServiceError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -162,6 +163,9 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ServiceError
     trailers.append((DETAILS_KEY, status.SerializeToString()))
     if request_id:
         trailers.append((REQUEST_ID_KEY, request_id))
+    if error.reason == Reason.MODEL_UNAVAILABLE:
+        # gRPC's clients do not repeat the call: the Agent has called the model several times.
+        trailers.append((_PUSHBACK_KEY, "-1"))
     await context.abort(code_of(error), status.message, tuple(trailers))
 
 

@@ -7,14 +7,14 @@ import io
 import json
 import time
 import urllib.request
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from memgpt_runtime import context, errors, logs
+from memgpt_runtime import context, errors, logs, reasons
 from memgpt_runtime.channel import open_channel
 from memgpt_runtime.errors import Reason
 from memgpt_runtime.health import Readiness
@@ -410,6 +410,23 @@ async def test_channel_retries_repeatable_methods_only(start: Start) -> None:
         async with open_channel(running.address, repeatable=[PREFIX + "Unary"]) as channel:
             assert (await channel.unary_unary(*arguments)(StringValue())).value == "at last"
         assert calls == 3
+
+
+async def test_a_call_is_not_repeated_after_the_model_was_called_repeatedly(start: Start) -> None:
+    calls = 0
+
+    def failing(_text: str) -> NoReturn:
+        nonlocal calls
+        calls += 1
+        raise reasons.model_unavailable("the model is away", model="m")
+
+    async with start(Probe(failing).add_to) as running:
+        arguments = (PREFIX + "Unary", StringValue.SerializeToString, StringValue.FromString)
+        async with open_channel(running.address, repeatable=[PREFIX + "Unary"]) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(*arguments)(StringValue())
+    assert from_rpc_error(caught.value).reason == Reason.MODEL_UNAVAILABLE
+    assert calls == 1
 
 
 async def test_channel_finds_a_server_that_comes_back(start: Start) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from memgpt.agent.v1.agent_service_pb2 import SendMessageRequest
+from memgpt.agent.v1.agent_service_pb2 import CreateAgentRequest, SendMessageRequest
 from memgpt.agent.v1.event_pb2 import Delta, ModelCalled, TurnEvent
 from memgpt.client import AsyncMemGPT, MemGPT, ServiceError, Unavailable
 from memgpt.common.v1.reasons import Reason
@@ -139,6 +139,16 @@ async def test_the_asynchronous_client_has_the_same_surface() -> None:
             agent = await memgpt.agents.create("Ada")
             assert await agent.ask("Hello") == "Hi."
             assert [each.agent_id async for each in memgpt.agents.list()] == [f"a{number}" for number in range(6)]
+
+
+def test_a_request_creates_as_many_agents_as_it_is_given() -> None:
+    request = CreateAgentRequest(name="Ada")
+    with FlakyAgent() as server, MemGPT(server.address, server.address) as memgpt:
+        memgpt.agents.create(request)
+        memgpt.agents.create(request)
+    assert request == CreateAgentRequest(name="Ada")
+    first, second = (asked.request_id for asked in server.asked)
+    assert first != second
 
 
 def test_grpc_repeats_a_call_that_is_safe_to_repeat() -> None:

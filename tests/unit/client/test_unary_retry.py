@@ -60,7 +60,11 @@ def get(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Call a method of an unready service through a channel of one of the clients."""
 
     async def get(
-        service: Unready, method: str = "GetAgent", seconds: float = 30.0, message: Message | bytes = b""
+        service: Unready,
+        method: str = "GetAgent",
+        seconds: float = 30.0,
+        message: Message | bytes = b"",
+        limit: float | None = 60,
     ) -> None:
         server = grpc.server(ThreadPoolExecutor(4))
         server.add_generic_rpc_handlers((service,))
@@ -70,11 +74,11 @@ def get(request: pytest.FixtureRequest) -> Callable[..., Any]:
             if request.param == "sync":
                 with open_channel(address, retry_seconds=seconds) as channel:
                     unary: Any = channel.unary_unary(f"/{AGENT}/{method}", request_serializer=_serialized)
-                    unary(message, timeout=60)
+                    unary(message, timeout=limit)
             else:
                 async with open_async_channel(address, retry_seconds=seconds) as async_channel:
                     async_unary: Any = async_channel.unary_unary(f"/{AGENT}/{method}", request_serializer=_serialized)
-                    await async_unary(message, timeout=60)
+                    await async_unary(message, timeout=limit)
         finally:
             server.stop(None).wait()
 
@@ -99,7 +103,7 @@ async def test_the_request_id_of_a_turn_to_cancel_is_the_callers(get: Callable[.
     assert CancelTurnRequest.FromString(service.requests[0]).request_id == ""
 
 
-@pytest.mark.parametrize("reason", ["", "SHUTTING_DOWN", "STORE_UNAVAILABLE"])
+@pytest.mark.parametrize("reason", ["", "SHUTTING_DOWN", "STORE_UNAVAILABLE", "EMBEDDING_UNAVAILABLE"])
 async def test_a_call_waits_for_a_service_that_is_being_replaced(get: Callable[..., Any], reason: str) -> None:
     service = Unready(2, reason)
     await get(service)
@@ -113,6 +117,16 @@ async def test_a_call_is_repeated_as_often_as_a_proxy_ends_it_while_the_service_
     service = Unready(5, seconds=0.3)
     await get(service, "Summarize", 0.5)
     assert service.attempts == 6
+
+
+async def test_a_call_without_a_timeout_is_not_repeated_without_end(
+    get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_unary_retry, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(_unary_retry, "_MOST_SECONDS", 0.5)
+    with pytest.raises(grpc.RpcError) as caught:
+        await get(Unready(1000), limit=None)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

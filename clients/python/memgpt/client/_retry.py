@@ -8,11 +8,11 @@ import time
 from memgpt.client.errors import ServiceError
 
 FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 3.0
 
 
 class RetryPolicy:
-    """Exponential backoff from 0.2 s to 5 s, until a deadline that every sign of life extends.
+    """Exponential backoff from 0.2 s to 3 s, until a deadline that every sign of life extends.
 
     The time runs from the first failure: a connection that hangs may take longer to fail than the policy allows.
 

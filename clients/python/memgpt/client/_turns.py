@@ -12,7 +12,7 @@ from memgpt.client.errors import Cancelled, DeadlineExceeded, Internal, ServiceE
 from memgpt.common.v1.reasons import Reason
 from memgpt.memory.v1.turn_pb2 import TurnState
 
-TURN_SECONDS = 30.0
+TURN_SECONDS = 120.0
 """Seconds for which a broken turn is resumed while the Agent does not respond."""
 
 _REPLICA_REASONS = frozenset(

@@ -13,8 +13,14 @@ import grpc.aio
 from google.protobuf.message import Message
 from memgpt.client._ids import new_request_id
 from memgpt.client._retry import RetryPolicy
-from memgpt.client._turns import is_resumable
 from memgpt.client.errors import ServiceError, Unavailable, from_rpc_error
+from memgpt.common.v1.reasons import Reason
+
+RETRY_SECONDS = 30.0
+"""Seconds for which a call is repeated while its service is unavailable."""
+
+_MOST_SECONDS = 600.0
+"""Seconds after which a call without a timeout is not repeated, even if the service is at work."""
 
 LONG_SECONDS = 10.0
 """Seconds after which an attempt that breaks shows that the service was at work: proxies end calls after 15 s or more,
@@ -42,8 +48,9 @@ class _Attempts:
 
     def __init__(self, seconds: float, timeout: float | None) -> None:
         self._policy = RetryPolicy(seconds)
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._limited = timeout is not None
         self._began = time.monotonic()
+        self._deadline = self._began + (_MOST_SECONDS if timeout is None else timeout)
 
     def pause(self, error: Any) -> float | None:
         """Return the seconds to wait before the next attempt; None if `error` is final."""
@@ -52,22 +59,19 @@ class _Attempts:
         failure = from_rpc_error(error)
         if time.monotonic() - self._began > LONG_SECONDS and not _UNCONNECTED.search(str(error.details())):
             self._policy.renew()
-        if not (isinstance(failure, Unavailable) and is_resumable(failure)):
+        # The Agent has called an unavailable model several times itself.
+        if not isinstance(failure, Unavailable) or failure.reason == Reason.MODEL_UNAVAILABLE:
             return None
         try:
             pause = self._policy.pause(failure)
         except ServiceError:
             return None
-        left = self._left()
-        return None if left is not None and pause >= left else pause
+        return None if pause >= self._deadline - time.monotonic() else pause
 
     def begin(self) -> float | None:
-        """Begin the next attempt, and return the seconds left for it."""
+        """Begin the next attempt, and return the seconds left for it; None for no limit."""
         self._began = time.monotonic()
-        return self._left()
-
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self._deadline - self._began) if self._limited else None
 
 
 class RetryInterceptor(grpc.UnaryUnaryClientInterceptor):

@@ -9,8 +9,7 @@ import grpc
 import grpc.aio
 from memgpt.client._closing import ClosableChannel
 from memgpt.client._trace_context import async_interceptors, interceptors
-from memgpt.client._turns import TURN_SECONDS
-from memgpt.client._unary_retry import AsyncRetryInterceptor, RetryInterceptor
+from memgpt.client._unary_retry import RETRY_SECONDS, AsyncRetryInterceptor, RetryInterceptor
 from memgpt.client.tls import Tls
 from memgpt.client.token import AsyncToken, Token, TokenInterceptor, async_token_interceptors, check_exposure, is_local
 
@@ -133,7 +132,7 @@ def open_channel(
     token: Token | None = None,
     *,
     allow_plaintext: bool = False,
-    retry_seconds: float = TURN_SECONDS,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> grpc.Channel:
     """Open a channel; nothing is sent before the first call.
 
@@ -167,7 +166,7 @@ def open_async_channel(
     token: AsyncToken | None = None,
     *,
     allow_plaintext: bool = False,
-    retry_seconds: float = TURN_SECONDS,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> grpc.aio.Channel:
     """Open an asyncio channel for the running event loop; see `open_channel`."""
     options = channel_options(address)

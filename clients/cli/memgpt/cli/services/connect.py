@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from memgpt.client import MemGPT
 
 
+_TURN_SECONDS = 30.0
+"""Seconds for which a turn is resumed while the Agent does not respond: a person waits."""
+
+
 def open_client(settings: ClientSettings, addresses: Addresses) -> MemGPT:
     """Return a client of services, with the configured TLS and credential."""
     from memgpt.client import MemGPT  # already imported by now: see `launch`
@@ -32,6 +36,7 @@ def open_client(settings: ClientSettings, addresses: Addresses) -> MemGPT:
         settings.credentials(),
         settings.token(),
         memory=addresses.memory,
+        turn_seconds=_TURN_SECONDS,
         retry_seconds=settings.retry_seconds,
         allow_plaintext=settings.allow_plaintext,
     )

@@ -234,7 +234,8 @@ class AsyncAgents:
                 note_ttl=_duration(note_ttl),
             )
         else:
-            request = name
+            request = agent_pb.CreateAgentRequest()
+            request.CopyFrom(name)  # with the caller's own, the next call would return the same agent
         if not request.request_id:  # so that a retried call does not create a second agent
             request.request_id = new_request_id()
         return self._agent((await call(self._stub.CreateAgent, request, CALL_TIMEOUT)).agent)
@@ -252,7 +253,7 @@ class AsyncAgents:
         """Find an agent by name, or else by id.
 
         Raises:
-                    NotFound: The agent does not exist.
+            NotFound: The agent does not exist.
         """
         request = agent_pb.GetAgentRequest(name=name)
         try:

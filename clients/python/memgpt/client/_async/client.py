@@ -20,6 +20,7 @@ from memgpt.client._async.sources import AsyncSources
 from memgpt.client._async.store import AsyncStore
 from memgpt.client._async.tenants import AsyncTenants
 from memgpt.client._turns import TURN_SECONDS
+from memgpt.client._unary_retry import RETRY_SECONDS
 from memgpt.client.channel import CALL_TIMEOUT, open_async_channel
 from memgpt.client.errors import FailedPrecondition
 from memgpt.client.tls import Tls
@@ -55,7 +56,7 @@ class AsyncMemGPT:
         *,
         memory: str = MEMORY,
         turn_seconds: float = TURN_SECONDS,
-        retry_seconds: float = TURN_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         allow_plaintext: bool = False,
     ) -> None:
         """Open the channels; nothing is sent before the first call.

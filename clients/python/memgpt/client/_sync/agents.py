@@ -235,7 +235,8 @@ class Agents:
                 note_ttl=_duration(note_ttl),
             )
         else:
-            request = name
+            request = agent_pb.CreateAgentRequest()
+            request.CopyFrom(name)  # with the caller's own, the next call would return the same agent
         if not request.request_id:  # so that a retried call does not create a second agent
             request.request_id = new_request_id()
         return self._agent((call(self._stub.CreateAgent, request, CALL_TIMEOUT)).agent)
@@ -253,7 +254,7 @@ class Agents:
         """Find an agent by name, or else by id.
 
         Raises:
-                    NotFound: The agent does not exist.
+            NotFound: The agent does not exist.
         """
         request = agent_pb.GetAgentRequest(name=name)
         try:

@@ -20,6 +20,7 @@ from memgpt.client._sync.sources import Sources
 from memgpt.client._sync.store import Store
 from memgpt.client._sync.tenants import Tenants
 from memgpt.client._turns import TURN_SECONDS
+from memgpt.client._unary_retry import RETRY_SECONDS
 from memgpt.client.channel import CALL_TIMEOUT, open_channel
 from memgpt.client.errors import FailedPrecondition
 from memgpt.client.tls import Tls
@@ -52,7 +53,7 @@ class MemGPT:
         *,
         memory: str = MEMORY,
         turn_seconds: float = TURN_SECONDS,
-        retry_seconds: float = TURN_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
         allow_plaintext: bool = False,
     ) -> None:
         """Open the channels; nothing is sent before the first call.
