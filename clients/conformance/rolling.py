@@ -113,7 +113,7 @@ class AgentReplicas:
 
     @contextmanager
     def restarting(self, interval: float) -> Iterator[None]:
-        """Replace one Agent after the other, one each interval in seconds.
+        """Replace one Agent after the other, one each interval in seconds, or as soon as the last one is back.
 
         Raises:
             RuntimeError: An Agent did not start again.
@@ -121,7 +121,9 @@ class AgentReplicas:
         stop = threading.Event()
 
         def restart() -> None:
-            while not stop.wait(interval):
+            due = time.monotonic() + interval
+            while not stop.wait(max(0.0, due - time.monotonic())):
+                due = time.monotonic() + interval
                 place = self.restarts % 2
                 self._agents[place].send(signal.SIGTERM)
                 self._agents[place].wait()

@@ -17,7 +17,10 @@ import (
 	loaderv1 "github.com/memgpt-milvus/memgpt-milvus/clients/go/memgpt/loader/v1"
 )
 
-const chunkBytes = 64 << 10
+const (
+	chunkBytes = 64 << 10
+	maxReason  = 1000
+)
 
 // File is a document to load. Open is called twice or more: for its hash, and for each upload.
 type File struct {
@@ -122,17 +125,23 @@ func (r *loadRun) upload(ctx context.Context, loadID, name string) error {
 	header := &loaderv1.UploadFileRequest_Header{LoadId: loadID, Name: name}
 	content, err := r.files[name].Open()
 	if err != nil {
-		header.WithdrawalReason = fmt.Sprintf("cannot be read: %v", err)
+		header.WithdrawalReason = unreadable(err)
 		return r.send(ctx, header, nil)
 	}
 	defer func() { _ = content.Close() }()
 	err = r.send(ctx, header, content)
 	var failed *readError
 	if errors.As(err, &failed) {
-		header.WithdrawalReason = fmt.Sprintf("cannot be read: %v", failed.cause)
+		header.WithdrawalReason = unreadable(failed.cause)
 		return r.send(ctx, header, nil)
 	}
 	return err
+}
+
+// unreadable returns the reason to withdraw a file, in at most as many characters as the Loader takes.
+func unreadable(err error) string {
+	reason := []rune(fmt.Sprintf("cannot be read: %v", err))
+	return string(reason[:min(len(reason), maxReason)])
 }
 
 // readError is a failure of the caller's file, not of the service.

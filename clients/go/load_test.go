@@ -3,8 +3,10 @@ package memgpt
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ type fakeLoader struct {
 	created  []*loaderv1.CreateLoadRequest
 	uploads  int
 	received []byte
+
+	withdrawn string
 }
 
 func (f *fakeLoader) load(state loaderv1.FileState) *loaderv1.Load {
@@ -43,6 +47,7 @@ func (f *fakeLoader) UploadFile(stream grpc.ClientStreamingServer[loaderv1.Uploa
 		if err != nil {
 			return err
 		}
+		f.withdrawn += request.GetHeader().GetWithdrawalReason()
 		f.received = append(f.received, request.GetChunk()...)
 		if f.uploads == 1 && len(f.received) > 0 {
 			return refusal(codes.Unavailable, "SHUTTING_DOWN")
@@ -55,12 +60,13 @@ func (f *fakeLoader) WatchLoad(_ *loaderv1.WatchLoadRequest, stream grpc.ServerS
 	return stream.Send(&loaderv1.WatchLoadResponse{Sequence: 1, Event: ended})
 }
 
-func TestAnUploadThatBreaksIsSentAgainInFull(t *testing.T) {
+// loaderClient returns a client of a Loader on a real socket.
+func loaderClient(t *testing.T, fake *fakeLoader) *Client {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fake := &fakeLoader{}
 	server := grpc.NewServer()
 	loaderv1.RegisterLoaderServiceServer(server, fake)
 	go func() { _ = server.Serve(listener) }()
@@ -70,6 +76,30 @@ func TestAnUploadThatBreaksIsSentAgainInFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func TestAFileThatDisappearsIsWithdrawn(t *testing.T) {
+	fake := &fakeLoader{uploads: 1}
+	client := loaderClient(t, fake)
+	opened := 0
+	file := File{Name: "a.txt", Open: func() (io.ReadCloser, error) {
+		if opened++; opened > 1 {
+			return nil, errors.New(strings.Repeat("gone ", 1000))
+		}
+		return io.NopCloser(strings.NewReader("text")), nil
+	}}
+	if _, err := client.Load(t.Context(), &loaderv1.CreateLoadRequest{}, []File{file}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(fake.withdrawn, "cannot be read: gone ") || len(fake.withdrawn) > 1000 {
+		t.Errorf("withdrawn with %d characters: %.40q", len(fake.withdrawn), fake.withdrawn)
+	}
+}
+
+func TestAnUploadThatBreaksIsSentAgainInFull(t *testing.T) {
+	fake := &fakeLoader{}
+	client := loaderClient(t, fake)
 	content := bytes.Repeat([]byte("0123456789"), 100_000)
 	file := File{Name: "a.txt", Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }}
 	load, err := client.Load(t.Context(), &loaderv1.CreateLoadRequest{}, []File{file}, nil)

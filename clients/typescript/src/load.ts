@@ -1,5 +1,5 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { Client } from "@connectrpc/connect";
+import { clone, create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { CallOptions, Client } from "@connectrpc/connect";
 
 import { Backoff } from "./backoff.js";
 import { isInterruption } from "./errors.js";
@@ -34,7 +34,7 @@ export async function load(
   resumeTimeout: number,
   { signal, onFile }: LoadOptions,
 ): Promise<Load> {
-  const request = create(CreateLoadRequestSchema, options);
+  const request = clone(CreateLoadRequestSchema, create(CreateLoadRequestSchema, options));
   request.requestId ||= crypto.randomUUID();
   request.files = [];
   const contents = new Map<string, Blob>();
@@ -53,6 +53,8 @@ class CallerError extends Error {}
 
 class LoadRun {
   #sequence = 0n;
+  /** Why files could not be read while they were sent, by name. */
+  readonly #unreadable = new Map<string, string>();
 
   constructor(
     private readonly loads: Client<typeof LoaderService>,
@@ -81,7 +83,7 @@ class LoadRun {
     const created = (await this.loads.createLoad(this.request, call)).load;
     for (const file of created?.files ?? []) {
       if (file.state !== FileState.AWAITING_UPLOAD || file.manifest === undefined) continue;
-      await this.loads.uploadFile(this.#pieces(created?.loadId ?? "", file.manifest.name), call);
+      await this.#upload(created?.loadId ?? "", file.manifest.name, call);
       this.backoff.reset();
     }
     return await this.#watch(created?.loadId ?? "");
@@ -112,14 +114,42 @@ class LoadRun {
     }
   }
 
-  async *#pieces(loadId: string, name: string): AsyncGenerator<UploadFileRequest> {
-    yield create(UploadFileRequestSchema, { piece: { case: "header", value: { loadId, name } } });
-    const blob = this.contents.get(name) ?? new Blob();
-    for (let start = 0; start < blob.size; start += CHUNK_BYTES) {
-      const bytes = new Uint8Array(await blob.slice(start, start + CHUNK_BYTES).arrayBuffer());
-      yield create(UploadFileRequestSchema, { piece: { case: "chunk", value: bytes } });
+  /** Send one file, or withdraw it when it cannot be read any more, so that the load goes on without it. */
+  async #upload(loadId: string, name: string, call: CallOptions): Promise<void> {
+    try {
+      await this.loads.uploadFile(this.#pieces(loadId, name), call);
+    } catch (error) {
+      const withdrawalReason = this.#unreadable.get(name);
+      if (withdrawalReason === undefined) throw error;
+      await this.loads.uploadFile(only(header(loadId, name, withdrawalReason)), call);
     }
   }
+
+  async *#pieces(loadId: string, name: string): AsyncGenerator<UploadFileRequest> {
+    yield header(loadId, name);
+    const blob = this.contents.get(name) ?? new Blob();
+    for (let start = 0; start < blob.size; start += CHUNK_BYTES) {
+      const value = await this.#read(name, blob.slice(start, start + CHUNK_BYTES));
+      yield create(UploadFileRequestSchema, { piece: { case: "chunk", value } });
+    }
+  }
+
+  async #read(name: string, chunk: Blob): Promise<Uint8Array<ArrayBuffer>> {
+    try {
+      return new Uint8Array(await chunk.arrayBuffer());
+    } catch (error) {
+      this.#unreadable.set(name, `cannot be read: ${String(error)}`.slice(0, 1000));
+      throw error;
+    }
+  }
+}
+
+function header(loadId: string, name: string, withdrawalReason = ""): UploadFileRequest {
+  return create(UploadFileRequestSchema, { piece: { case: "header", value: { loadId, name, withdrawalReason } } });
+}
+
+async function* only(request: UploadFileRequest): AsyncGenerator<UploadFileRequest> {
+  yield await Promise.resolve(request);
 }
 
 function hex(digest: ArrayBuffer): string {

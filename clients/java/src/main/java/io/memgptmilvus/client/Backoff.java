@@ -34,11 +34,6 @@ final class Backoff {
     pause = FIRST_PAUSE;
   }
 
-  /** Pause before the next attempt, or throw the error if it is not an interruption or the time is up. */
-  void await(RuntimeException error) {
-    await(error, Errors.isInterruption(error));
-  }
-
   /** Pause before the next attempt, or throw the error if it is not resumable or the time is used up. */
   void await(RuntimeException error, boolean resumable) {
     Duration next = pause.compareTo(Errors.retryAfter(error)) > 0 ? pause : Errors.retryAfter(error);

@@ -34,6 +34,7 @@ import java.util.function.Consumer;
 /** A load from its creation to its end, through interruptions of the Loader and of the connection. */
 final class LoadRun {
   private static final int CHUNK_BYTES = 64 << 10;
+  private static final int MAX_REASON_LENGTH = 1000;
 
   private final LoaderServiceBlockingStub loads;
   private final LoaderServiceStub uploads;
@@ -71,7 +72,7 @@ final class LoadRun {
       try {
         return attempt();
       } catch (StatusRuntimeException error) {
-        backoff.await(error);
+        backoff.await(error, Errors.isInterruption(error) && !Context.current().isCancelled());
       }
     }
   }
@@ -117,6 +118,7 @@ final class LoadRun {
       send(header, content);
     } catch (IOException | UncheckedIOException unreadable) {
       String reason = "cannot be read: " + unreadable.getMessage();
+      reason = reason.substring(0, Math.min(reason.length(), MAX_REASON_LENGTH));
       send(header.toBuilder().setWithdrawalReason(reason).build(), InputStream.nullInputStream());
     }
   }

@@ -3,11 +3,14 @@ package io.memgptmilvus.client;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 
+import io.grpc.Context;
 import io.grpc.Grpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Server;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.grpc.stub.StreamObserver;
 import io.memgptmilvus.loader.v1.CreateLoadRequest;
 import io.memgptmilvus.loader.v1.CreateLoadResponse;
@@ -23,6 +26,7 @@ import java.io.ByteArrayOutputStream;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 class LoadTest {
   @Test
@@ -45,6 +49,24 @@ class LoadTest {
     assertEquals(2, fake.created.size());
     assertFalse(fake.created.get(0).getRequestId().isEmpty());
     assertEquals(fake.created.get(0), fake.created.get(1));
+  }
+
+  @Test
+  @Timeout(60)
+  void aLoadEndsWithTheContextOfItsCaller() throws Exception {
+    FakeLoader fake = new FakeLoader();
+    Server server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create()).addService(fake).build().start();
+    Context.CancellableContext caller = Context.current().withCancellation();
+    caller.cancel(null);
+    try (MemGPT memgpt = MemGPT.builder().loader("localhost:" + server.getPort()).build()) {
+      CreateLoadRequest request = CreateLoadRequest.getDefaultInstance();
+      StatusRuntimeException error =
+          assertThrows(
+              StatusRuntimeException.class, () -> caller.call(() -> memgpt.load(request, List.of(), file -> {})));
+      assertEquals(Status.Code.CANCELLED, error.getStatus().getCode());
+    } finally {
+      server.shutdownNow();
+    }
   }
 
   /** A Loader that stops in the middle of the first upload. */
