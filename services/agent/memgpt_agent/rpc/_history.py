@@ -1,4 +1,4 @@
-"""RPCs that take back or edit messages."""
+"""RPCs that take back or edit messages: Undo, Rethink, Rewrite."""
 
 from __future__ import annotations
 

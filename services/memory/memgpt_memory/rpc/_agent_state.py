@@ -1,4 +1,4 @@
-"""`AgentStateService`."""
+"""`AgentStateService`: agents, their turns and commits, remote tools and heartbeats; export and import."""
 
 from __future__ import annotations
 

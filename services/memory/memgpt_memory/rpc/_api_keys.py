@@ -1,4 +1,4 @@
-"""`ApiKeyService`."""
+"""`ApiKeyService`: API keys of tenants, and their check for the other services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ArchivalMemoryService`."""
+"""`ArchivalMemoryService`: searches and lists of passages, and an agent's own notes."""
 
 from __future__ import annotations
 

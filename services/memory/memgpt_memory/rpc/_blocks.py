@@ -1,4 +1,4 @@
-"""`BlockService`."""
+"""`BlockService`: core memory of an agent."""
 
 from __future__ import annotations
 

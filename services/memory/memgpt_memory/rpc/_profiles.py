@@ -1,4 +1,4 @@
-"""`ProfileService`."""
+"""`ProfileService`: personas, humans and presets that users added."""
 
 from __future__ import annotations
 

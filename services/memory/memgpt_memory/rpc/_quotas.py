@@ -1,4 +1,4 @@
-"""`QuotaService`."""
+"""`QuotaService`: limits of tenants, and what they use."""
 
 from __future__ import annotations
 

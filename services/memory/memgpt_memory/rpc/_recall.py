@@ -1,4 +1,4 @@
-"""`RecallMemoryService`."""
+"""`RecallMemoryService`: searches and lists of all messages of an agent, and forgetting."""
 
 from __future__ import annotations
 

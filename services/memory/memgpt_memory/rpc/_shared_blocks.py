@@ -1,4 +1,4 @@
-"""`SharedBlockService`."""
+"""`SharedBlockService`: blocks of core memory that several agents have in common."""
 
 from __future__ import annotations
 

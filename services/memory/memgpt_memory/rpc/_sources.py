@@ -1,4 +1,4 @@
-"""`SourceService`."""
+"""`SourceService`: sources, the passages of their files, and records of loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`StoreService`."""
+"""`StoreService`: the store as a whole: description, re-embedding, compaction, backup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`TenantService`."""
+"""`TenantService`: tenants of the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`UserDataService`."""
+"""`UserDataService`: export and erasure of everything about one user."""
 
 from __future__ import annotations
 
