@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,13 @@ from memgpt_agent.loop import final_reply
 from memgpt_agent.loop.events import AssistantMessage
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.models.base import Completion, FilteredError, ModelRequest, Sink
+from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors, reasons
 
+from tests.support.scripted_llm import Reply as LLMReply
+from tests.support.scripted_llm import Request, ScriptedLLM, Status
+from tests.support.scripted_llm import call as llm_call
+from tests.support.scripted_llm import say as llm_say
 from tests.unit.agent.fakes import (
     NOW,
     TIME,
@@ -30,6 +36,7 @@ from tests.unit.agent.fakes import (
     say,
     user,
 )
+from tests.unit.agent.models.asking import model_at
 
 POISON = "pestilence"
 SEARCH = call("archival_memory_search", query="illness", request_heartbeat=True)
@@ -173,6 +180,29 @@ async def test_an_endpoint_that_refuses_every_prompt_leaves_the_turn_open(name: 
         await run(make_loop(memory, model), request("Hello?"))
     assert memory.turns["r1"].state is TurnState.RUNNING
     assert len(model.requests) == 2
+
+
+@pytest.mark.parametrize("mode", CallMode)
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+async def test_a_real_endpoint_with_a_filter_in_its_own_words(
+    scripted_llm: Callable[..., ScriptedLLM], mode: CallMode, status: int
+) -> None:
+    def endpoint(request: Request) -> LLMReply:
+        if POISON in json.dumps(request.messages):
+            return Status(status, "Nope: E-1234")
+        if "tools" in request.json:
+            return llm_call("send_message", message="It is Monday.")
+        return llm_say(json.dumps({"call": {"function": "send_message", "arguments": {"message": "It is Monday."}}}))
+
+    memory = memory_with()
+    memory.set_block("human", f"Fears {POISON}.")
+    async with model_at(scripted_llm(endpoint), mode) as model:
+        loop = make_loop(memory, model)
+        await run(loop, request("What day is it?", "r1"))
+        feed = await run(loop, request(f"What is {POISON}?", "r2"))
+        await run(loop, request("What day is it, then?", "r3"))
+    assert [memory.turns[r].state.value for r in ("r1", "r2", "r3")] == ["completed", "failed", "completed"]
+    assert AssistantMessage(final_reply.REJECTED["en"]) in [event.body async for event in feed.events()]
 
 
 async def test_an_endpoint_that_was_out_of_order_for_a_moment_is_asked_again() -> None:

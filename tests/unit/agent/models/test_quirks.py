@@ -222,6 +222,20 @@ def test_a_repair_keeps_backslashes(written: str, message: str) -> None:
     assert streamed == message, "the same text is streamed and stored"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"message": """Hi,\nAda. "So" it is."""}',
+        "{'message': '''Hi,\nAda. \"So\" it is.''', }",
+        '{\\"message\\": \\"Hi,\\\\nAda. \\\\\\"So\\\\\\" it is.\\"}',
+    ],
+    ids=["three quotes", "three single quotes", "escaped twice"],
+)
+def test_odd_quotation_marks(written: str) -> None:
+    assert read_object(written) == {"message": 'Hi,\nAda. "So" it is.'}
+    assert read_object(written[:-5]) is None, "half of it is none"
+
+
 def test_a_repaired_number_stays_whole() -> None:
     assert read_object('{"page": +1, "days": 007, "part": .5,}') == {"page": 1, "days": 7, "part": 0.5}
     found = read_object('{"page": +1,}')

@@ -19,6 +19,7 @@ _CONSTANTS = {"true": True, "false": False, "null": None, "None": None, "True": 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"} | {char: char for char in "/\\\"'`\n"}
 _HEX = re.compile(r"[0-9a-fA-F]{4}")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "`": "`"}
+_ESCAPED = re.compile(r'\{\s*\\"')
 _FOLLOWS_STRING = re.compile(r"\s*(?:[,}\]:]|\Z)")
 
 
@@ -39,7 +40,8 @@ def decode(text: str, start: int = 0) -> tuple[Any, int]:
 def read_object(text: str) -> dict[str, Any] | None:
     """Return the object of a call's arguments, repaired where that is safe; None if there is no complete one.
 
-    Also accepts an object inside a fence or before stop tokens, and one that was written as a JSON string.
+    Also accepts an object inside a fence or before stop tokens, and one that was written as a JSON string, perhaps
+    without its quotation marks.
     """
     begin = text.find("{")
     quoted = text.lstrip()[:1] == '"'
@@ -51,7 +53,7 @@ def read_object(text: str) -> dict[str, Any] | None:
             return read_object(inner) if isinstance(inner, str) and len(inner) < len(text) else None
         value, _ = decode(text, begin)
     except (ValueError, RecursionError):
-        return None
+        return read_object(f'"{text.strip()}"') if _ESCAPED.match(text, begin) else None
     return value if isinstance(value, dict) else None
 
 
@@ -129,15 +131,18 @@ class _Decoder:
 
     def _string(self, place: int) -> tuple[str, int]:
         end_mark = _QUOTES[self._text[place]]
+        if self._text.startswith(end_mark * 3, place):  # as in Python
+            end_mark *= 3
         parts: list[str] = []
-        place += 1
+        place += len(end_mark)
         while place < len(self._text):
             char = self._text[place]
+            end = place + len(end_mark)
             if char == "\\":
                 piece, place = self._escaped(place + 1)
                 parts.append(piece)
-            elif char == end_mark and _FOLLOWS_STRING.match(self._text, place + 1):
-                return "".join(parts), place + 1
+            elif self._text.startswith(end_mark, place) and _FOLLOWS_STRING.match(self._text, end):
+                return "".join(parts), end
             else:
                 # A quotation mark belongs to the text unless what follows it could follow a string.
                 parts.append(char)
