@@ -55,6 +55,7 @@ def read(name: str, text: str | bytes) -> Read:
         ),
         ("<p><i class='fa material-icons' aria-hidden=true>home</i>At home</p>", "At home"),
         ("<div class=modal aria-hidden=true>Closed</div><p>Open</p>", "Open"),
+        ("<p>A <b class=lexicon aria-hidden=true>word</b></p>", "A word"),
         ("<h2>Fees<a href=#fees aria-hidden=true>#</a></h2>", "## Fees"),
         ("<p>A <svg aria-hidden=true><title>Logo</title><text>B</text></svg></p>", "A B"),
         (

@@ -23,7 +23,9 @@ _FOR_SCREEN_READERS = re.compile(
     r"sr-?only|screen-?reader|visually-?hidden|off-?screen|assistive|mathml|a11y", re.IGNORECASE
 )
 """Classes of text in place of what is hidden from screen readers."""
-_NOT_TEXT = re.compile(r"icon|material-symbols|modal|off-?canvas|tooltip|popover", re.IGNORECASE)
+_NOT_TEXT = re.compile(
+    r"(?<![a-z])(?:(?:glyph)?icons?|material-symbols|modal|off-?canvas|tooltip|popover)(?![a-z])", re.IGNORECASE
+)
 """Classes of what is hidden from screen readers and shows no text: names of icons, and windows that are closed."""
 _EMBEDDED = frozenset({"iframe", "object", "embed", "audio", "video"})
 _UNSEEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
