@@ -263,6 +263,10 @@ class _Reader:
             return False
         if tag == "noscript" and not self._is_for_readers(node):
             return False
+        return self._begin(tag, node, attributes)
+
+    def _begin(self, tag: str, node: LexborNode, attributes: Mapping[str, str | None]) -> bool:
+        """Begin an element that is read. Returns whether its content should be read, too."""
         match tag:
             case "sup":
                 self._superscripts.append(len(self._words))

@@ -212,6 +212,10 @@ class _MessageReader:
             return inner
         if part.is_attachment() or kind in ("message/rfc822", "message/global"):
             return _Shown(attached=[part])
+        return self._single(part, kind)
+
+    def _single(self, part: EmailMessage, kind: str) -> _Shown:
+        """Return what a part shows that has no parts of its own."""
         match kind:
             case "text/plain" | "text/html" | "text/enriched" | "text/richtext" if not part.get_filename():
                 return self._inline(part, kind)
