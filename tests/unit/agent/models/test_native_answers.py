@@ -11,7 +11,9 @@ import pytest
 from memgpt.endpoints.refusals import Meaning, error_in, understand
 from memgpt_agent.domain import Usage
 from memgpt_agent.models.answer.answer import Answer
+from memgpt_agent.models.answer.completion import completion
 from memgpt_agent.models.answer.function_names import FunctionNames
+from memgpt_agent.models.answer.lenient_json import read_object
 from memgpt_agent.models.answer.reader import AnswerReader
 from memgpt_agent.models.base import DeltaKind
 from memgpt_runtime import errors
@@ -116,6 +118,39 @@ async def test_a_stream_in_a_vendors_own_form(scripted_llm: Start, vendor: str) 
     assert (answer.text, answer.usage) == ("I greet.", USAGE)
     assert "Secret" not in "".join(sink.text.values())
     assert sink.text[DeltaKind.MESSAGE] in ("Hello.", "")
+
+
+ODD: dict[str, list[Any]] = {
+    "Cohere": [
+        {"type": "message-start", "delta": {"message": {"role": "assistant"}}},
+        {"type": "content-delta", "delta": {"message": {"content": {"text": "I greet."}}}},
+        {"type": "tool-call-start", "delta": {"message": {"tool_calls": {"id": "a", "function": {"name": "send_message", "arguments": ""}}}}},
+        {"type": "tool-call-delta", "delta": {"message": {"tool_calls": {"function": {"arguments": TEXT}}}}},
+        {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL"}},
+    ],
+    "Cohere, the first": [{"text": "I greet.", "tool_calls": [{"name": "send_message", "parameters": ARGUMENTS}]}],
+    "Cloudflare": [{"response": "I greet."}, {"response": "", "tool_calls": [{"name": "send_message", "arguments": ARGUMENTS}]}],
+    "Hugging Face": [[{"generated_text": f"I greet.<tool_call>send_message{TEXT}</tool_call>"}]],
+    "a message beside an empty delta": [
+        {"choices": [{"delta": {"role": "assistant"}, "message": {"content": "I greet.", "tool_calls": [{**ITEM, "arguments": TEXT}]}}]}
+    ],
+    "Responses without their mark": [{"output": RESPONSE["output"]}],
+    "Gemini in an envelope": [{"response": GEMINI_WHOLE}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_other_forms(form: str) -> None:
+    reader = AnswerReader(Sink(), FunctionNames(question().functions), as_json=False)
+    for one in ODD[form]:
+        reader.chunk(one)
+    answer = completion(reader.answer(), question(), as_json=False)
+    assert calls(answer) == HELLO
+    assert answer.text == "I greet."
+
+
+def test_arguments_that_cannot_be_read_do_not_recur() -> None:
+    assert read_object(json.dumps([TEXT[:9], TEXT[9:]])) is None
 
 
 async def test_two_calls_in_a_vendors_own_form(scripted_llm: Start) -> None:

@@ -53,7 +53,7 @@ def read_object(text: str) -> dict[str, Any] | None:
             return read_object(inner) if isinstance(inner, str) and len(inner) < len(text) else None
         value, _ = decode(text, begin)
     except (ValueError, RecursionError):
-        return read_object(f'"{text.strip()}"') if _ESCAPED.match(text, begin) else None
+        return read_object(f'"{text.strip()}"') if not quoted and _ESCAPED.match(text, begin) else None
     return value if isinstance(value, dict) else None
 
 

@@ -1,4 +1,4 @@
-"""Answers in a vendor's own form, which some proxies pass on: Gemini's, OpenAI Responses, and Anthropic's stream."""
+"""Answers as Gemini and Responses write them, and streams of Anthropic and Cohere, which some proxies pass on."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ def as_chat(chunk: dict[str, Any]) -> dict[str, Any]:
     if isinstance(chunk.get("candidates"), list):
         choices = [_gemini(one) for one in chunk["candidates"] if isinstance(one, dict)]
         return {"choices": choices, "usage": chunk.get("usageMetadata")}
-    if chunk.get("object") == "response":
+    if chunk.get("object") == "response" or _objects(chunk.get("output")):
         return _response(chunk)
     kind = chunk.get("type")
     if isinstance(kind, str) and kind.startswith("response."):
         return _response_event(kind, chunk)
     if isinstance(kind, str) and kind.startswith(("message_", "content_block_")):
         return _anthropic_event(chunk)
+    delta = _object(chunk.get("delta"))
+    if isinstance(delta.get("message"), dict):  # Cohere
+        return _delta(**delta["message"])
     return chunk
 
 

@@ -36,6 +36,9 @@ _BLOCKS = ("reasoning_details", "thinking_blocks")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
 _CALLS = ("tool_calls", "function_call", "tool_call", "toolCalls", "functionCall")
+_PLAIN_TEXTS = ("response", "generated_text", "output", "text")
+"""Fields with a text in the forms of Ollama's generation and Cloudflare, Hugging Face, Replicate, and Cohere."""
+
 _REASONS = ("finish_reason", "stop_reason", "stopReason")
 """Names of the reason for the end, in the forms of Cohere, Anthropic, and Bedrock."""
 
@@ -112,7 +115,7 @@ class AnswerReader:
         reason = choice.get("finish_reason") or (delta.get("finish_reason") if isinstance(delta, dict) else None)
         if reason:
             self._finish = finish_of(reason)
-        if isinstance(delta, dict) and any(delta.values()):
+        if isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role"):
             self._delta(delta)
         elif isinstance(message, dict):
             self._message(message)
@@ -127,6 +130,7 @@ class AnswerReader:
             self._delta(message)
         elif any(key in chunk for key in ("tool_calls", "content")):
             self._delta(chunk)
+        self._write(next((text for key in _PLAIN_TEXTS if isinstance(text := chunk.get(key), str)), ""))
         if chunk.get("done") is True:
             self._finish = finish_of(chunk.get("done_reason") or "stop")
         elif reason := next((chunk[key] for key in _REASONS if chunk.get(key)), None):
@@ -248,7 +252,12 @@ def _unwrapped(chunk: dict[str, object]) -> dict[str, object]:
         return chunk
     inside = (chunk[key] for key in _WRAPPERS if isinstance(chunk.get(key), dict))
     found = next(
-        (one for one in inside if isinstance(one, dict) and {"choices", "message", "tool_calls"} & one.keys()), None
+        (
+            one
+            for one in inside
+            if isinstance(one, dict) and {"choices", "candidates", "message", "tool_calls"} & one.keys()
+        ),
+        None,
     )
     return chunk if found is None else {**chunk, **found}
 
