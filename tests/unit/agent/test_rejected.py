@@ -153,6 +153,18 @@ async def test_a_part_of_memory_that_is_left_out_can_be_edited() -> None:
     assert memory.turns["r2"].state is TurnState.COMPLETED
 
 
+async def test_what_one_model_rejects_another_is_shown() -> None:
+    memory, model = memory_with(), Filtered(say("It is Monday."), repeat=True)
+    memory.set_block("human", f"Fears {POISON}.")
+    loop = make_loop(memory, model)
+    await run(loop, request("What day is it?", "r1"))
+    memory.context = replace(memory.context, agent=replace(memory.context.agent, model="another"))
+    before = len(model.requests)
+    await run(loop, request("Really?", "r2"))
+    assert POISON in prompts(model)[before]
+    assert prompt.LEFT_OUT in prompts(model)[-1]
+
+
 async def test_two_parts_of_memory_that_are_rejected_are_left_out() -> None:
     memory, model = memory_with(), Filtered(say("It is Monday."), repeat=True)
     for label in ("persona", "human"):

@@ -50,7 +50,7 @@ class Rejections:
         self._model = model
         self._ask = ask
         self._now = now
-        self._rejected: LRUCache[str, bool] = LRUCache(_REMEMBERED)
+        self._rejected: LRUCache[tuple[str, str], bool] = LRUCache(_REMEMBERED)  # by model and text
 
     async def answer(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Return the answer to a prompt.
@@ -59,9 +59,9 @@ class Rejections:
             FilteredError: The endpoint rejects what the prompt says, and the cause is not in memory.
         """
         try:
-            return await self._asked(turn, _without(view, self._rejected))
+            return await self._asked(turn, _without(view, self._known(view)))
         except FilteredError:
-            suspects = [text for text in _memory(view) if text not in self._rejected]
+            suspects = [text for text in _memory(view) if text not in self._known(view)]
             if not suspects or view.context.recalled:
                 raise
             return await self._without_cause(turn, view, suspects)
@@ -69,17 +69,18 @@ class Rejections:
     async def _without_cause(self, turn: HeldTurn, view: ContextView, suspects: list[str]) -> Completion:
         """Return the answer to a prompt without the part of memory that is rejected."""
         turn.stream.restart("The endpoint rejected the prompt; the agent is asked without its core memory.")
-        found = await self._asked(turn, _without(view, (*self._rejected, *suspects)))
+        known = self._known(view)
+        found = await self._asked(turn, _without(view, known.union(suspects)))
         for text in suspects if len(suspects) > 1 else ():
             turn.stream.restart("The endpoint rejects a part of core memory; the agent is asked without that alone.")
             turn.usage += found.usage
             try:
-                found = await self._asked(turn, _without(view, (*self._rejected, text)))
+                found = await self._asked(turn, _without(view, known | {text}))
             except FilteredError:
                 continue
             suspects = [text]
             break
-        self._rejected.update(dict.fromkeys(suspects, True))
+        self._rejected.update(dict.fromkeys(((view.context.agent.model, text) for text in suspects), True))
         _log.warning(
             "memory_left_out",
             agent_id=turn.agent_id,
@@ -88,6 +89,10 @@ class Rejections:
             fix="edit these parts: the endpoint rejects what they say",
         )
         return found
+
+    def _known(self, view: ContextView) -> frozenset[str]:
+        """Return the texts that are known to be rejected by the endpoint of an agent's model."""
+        return frozenset(text for model, text in self._rejected if model == view.context.agent.model)
 
     async def _asked(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Return the answer to a prompt.
