@@ -445,9 +445,10 @@ async def test_a_load_that_nobody_has_to_do_with_is_let_go(
     one, other = Loader(tmp_path, pool, memory), Loader(tmp_path, pool, memory)
     created = await one.loads.create("", SOURCE, [manifest("a.txt", b"One.")])
     async with asyncio.timeout(60):
+        memory.recorded.clear()
         while (await other.loads.get(created.load_id)).state is not LoadState.INTERRUPTED:
-            memory.recorded.clear()
             await memory.recorded.wait()
+            memory.recorded.clear()
     await one.loads.close()
     monkeypatch.setattr(registry_module, "LEASE_SECONDS", 60.0)  # or the other one, too, lets it go between two calls
     await other.loads.upload(created.load_id, "a.txt", chunks(b"One."))
