@@ -228,8 +228,8 @@ def test_a_file_that_changes_meanwhile_fails_alone(
         assert "Loaded 1 passage and 1 document from changing" in said.out
         assert "Files: 1 loaded, 5 failed" in said.out
         for name in names[1:4]:
-            assert f"Error: {name}: The file changed while it was being loaded. Load it again.\n" in said.err
-        assert "Error: unreadable.txt: The file cannot be read any more: Is a directory.\n" in said.err
-        assert "Error: vanishes.txt: The file cannot be read any more: No such file or directory.\n" in said.err
+            assert f"Error: {name}: the file changed while it was being loaded; load it again\n" in said.err
+        assert "Error: unreadable.txt: the file can no longer be read: Is a directory\n" in said.err
+        assert "Error: vanishes.txt: the file can no longer be read: No such file or directory\n" in said.err
         # What is remembered says so, and withdrawing again is harmless.
         assert memgpt.loads.withdraw(loads[0], "grows.txt", "again").failure_reason == FILE_FAILURE_REASON_NOT_SENT

@@ -124,7 +124,7 @@ def test_regular_expressions_are_left_to_the_tool() -> None:
 @pytest.mark.parametrize(
     ("name", "description", "parameters", "complaint"),
     [
-        ("two words", "x", "", "is not 1 to 64"),
+        ("two words", "x", "", "use 1 to 64"),
         ("send_message", "x", "", "built-in"),
         ("f", " ", "", "f: the description must have"),
         ("f", "x", "{", "f: the parameters are not valid JSON"),

@@ -216,7 +216,7 @@ def test_what_stalls_is_sent_again_and_given_up_alone():
     assert send(Uploads(STALLED, None)) == ["upload a.txt"] * 2
     assert send(Uploads(STALLED, STALLED, STALLED)) == [
         *["upload a.txt"] * 3,
-        "withdraw a.txt: The file could not be sent in time: too slow.",
+        "withdraw a.txt: the file could not be sent in time: too slow",
     ]
 
 

@@ -51,7 +51,7 @@ def describe(
         UnusableToolError: The function cannot be offered to a model.
     """
     if not _NAME.fullmatch(name):
-        raise UnusableToolError(f'the name "{name[:80]}" is not 1 to 64 of A-Z a-z 0-9 _ -')
+        raise UnusableToolError(f'invalid name "{name[:80]}"; use 1 to 64 of A-Z a-z 0-9 _ -')
     if name in BUILT_IN_BY_NAME:
         raise UnusableToolError(f'"{name}" is the name of a built-in function; choose another one')
     if not 0 < len(description.strip()) <= MAX_DESCRIPTION_CHARACTERS:

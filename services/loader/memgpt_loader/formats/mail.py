@@ -194,7 +194,7 @@ class _MessageReader:
             )
         kind = part.get_content_type()
         if depth > _MOST_MULTIPARTS:
-            self._notes.add(NoteKind.TOO_MUCH, "parts nested too deep")
+            self._notes.add(NoteKind.TOO_MUCH, "parts nested too deeply")
             return _Shown()
         if kind == "multipart/encrypted":
             self._notes.add(NoteKind.ATTACHMENT, "encrypted text", reason=_ENCRYPTED)

@@ -225,7 +225,7 @@ def _scalar(value: Any) -> str:
 def _too_deep() -> FileFailure:
     return FileFailure(
         FailureReason.TOO_LARGE,
-        f"the JSON is nested more than {_MOST_DEPTH} deep, as bombs are; flatten it, or load it as text",
+        f"the JSON is nested more than {_MOST_DEPTH} levels deep; flatten it, or load it as text",
     )
 
 

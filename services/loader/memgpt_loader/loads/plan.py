@@ -92,12 +92,12 @@ def reconcile(
                     relabel[name] = held
             else:
                 file.state, file.reason = FileState.EMPTY, FailureReason.EMPTY
-                file.message = "The file held no text when it was loaded before, and has not changed."
+                file.message = "the file held no text when it was loaded before, and has not changed"
         elif manifest.size > max_bytes:
             file.state, file.reason = FileState.FAILED, FailureReason.TOO_LARGE
             file.message = (
-                f"The file has {manifest.size:,} bytes, more than the {max_bytes:,} that the "
-                "Loader accepts. Split it, or raise loader.max_file_bytes."
+                f"the file has {manifest.size:,} bytes, more than the {max_bytes:,} that the "
+                "Loader accepts; split it, or raise loader.max_file_bytes"
             )
     return relabel
 

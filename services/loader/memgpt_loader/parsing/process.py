@@ -105,15 +105,15 @@ class ParserProcess:
         except TimeoutError:
             raise FileFailure(
                 FailureReason.TIMEOUT,
-                f"Reading the file takes longer than {limits.seconds:g} s for {_CHARS_PER_TIME_LIMIT:,} characters. "
-                "Split it, or raise loader.parser_seconds.",
+                f"reading the file takes longer than {limits.seconds:g} s for {_CHARS_PER_TIME_LIMIT:,} characters; "
+                "split it, or raise loader.parser_seconds",
             ) from None
         except (EOFError, ConnectionError) as error:
             # Killed by the kernel, or crashed: out of memory below Python, or a fault in a library.
             raise FileFailure(
                 FailureReason.TOO_LARGE,
-                "The file makes the parser run out of memory or crash. If you trust it, print it to a new PDF or "
-                "split it.",
+                "the file makes the parser run out of memory or crash; if you trust it, print it to a new PDF or "
+                "split it",
                 detail=f"parser exited with {self._process.returncode}: {error!r}",
             ) from error
         except (ValueError, KeyError, TypeError) as error:

@@ -93,8 +93,8 @@ def _serve(job: frames.Frame, output: BinaryIO) -> bool:
 
 
 TOO_COMPLEX = (
-    "The file expands beyond the parser's memory. If it is to be trusted, print it to a new PDF or split it, "
-    "or raise loader.parser_memory_bytes."
+    "the file expands beyond the parser's memory; if you trust it, print it to a new PDF or split it, "
+    "or raise loader.parser_memory_bytes"
 )
 """Return the message for a file that exhausts the parser."""
 

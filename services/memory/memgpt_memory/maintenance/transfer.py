@@ -424,7 +424,7 @@ class _Import:
         came = ExportTotals(blocks, self.messages, self._came, len(self.tools), heartbeats)
         if missing := set(self._labels).difference(self.shared):
             raise reasons.invalid_field(
-                f'no block "{min(missing)}" in the stream, which a shared block is for', field="shared_blocks"
+                f'shared_blocks names block "{min(missing)}", which the stream does not have', field="shared_blocks"
             )
         if self.window is None or self.window.start > self.messages:
             raise reasons.invalid_field(

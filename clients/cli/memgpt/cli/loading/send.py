@@ -83,15 +83,15 @@ def send_file(loads: Loads, load_id: str, name: str, path: Path, stop: Event) ->
         except DeadlineExceeded as error:
             stalls += 1
             if stalls == _STALLS:
-                loads.withdraw(load_id, name, f"The file could not be sent in time: {error.message}.")
+                loads.withdraw(load_id, name, f"the file could not be sent in time: {error.message}")
                 return
         except OSError as error:
-            loads.withdraw(load_id, name, f"The file cannot be read any more: {error.strerror}.")
+            loads.withdraw(load_id, name, f"the file can no longer be read: {error.strerror}")
             return
         except InvalidArgument as error:
             if error.reason != Reason.UPLOAD_MISMATCH:
                 raise
-            loads.withdraw(load_id, name, "The file changed while it was being loaded. Load it again.")
+            loads.withdraw(load_id, name, "the file changed while it was being loaded; load it again")
             return
         except ServiceError as error:
             # The Loader may be restarting, or a proxy cut the connection.

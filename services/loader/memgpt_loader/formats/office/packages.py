@@ -177,8 +177,8 @@ def open_package(file: File, what: str, limits: FileLimits, *, allow_encrypted: 
         ):
             raise FileFailure(
                 FailureReason.TOO_LARGE,
-                f"{what} expands to {unpacked:,} bytes in {len(parts):,} parts, which looks like a decompression bomb. "
-                "If it is to be trusted, split it, or raise loader.max_unpacked_bytes.",
+                f"{what} expands to {unpacked:,} bytes in {len(parts):,} parts, which looks like a decompression bomb; "
+                "if you trust it, split it, or raise loader.max_unpacked_bytes",
             )
         yield Package(archive, what)
 
@@ -238,7 +238,7 @@ def _elements(stream: IO[bytes]) -> Iterator[tuple[str, Element]]:
         if depth > _MOST_DEPTH:
             raise FileFailure(
                 FailureReason.TOO_LARGE,
-                f"The file has elements nested more than {_MOST_DEPTH} deep, as bombs have. "
-                "If it is to be trusted, export it to PDF and load that.",
+                f"the file has elements nested more than {_MOST_DEPTH} levels deep; "
+                "if you trust it, export it to PDF and load that",
             )
         yield event, element
