@@ -57,6 +57,8 @@ def read(name: str, text: str | bytes) -> Read:
         ("<div class=modal aria-hidden=true>Closed</div><p>Open</p>", "Open"),
         ("<p>A <b class=lexicon aria-hidden=true>word</b></p>", "A word"),
         ("<h2>Fees<a href=#fees aria-hidden=true>#</a></h2>", "## Fees"),
+        ("<h2>Fees<a href=#fees aria-hidden=true> <!-- x --> # </a></h2>", "## Fees"),
+        ("<div aria-hidden=true>\n<p>Text</p></div>", "Text"),
         ("<p>A <svg aria-hidden=true><title>Logo</title><text>B</text></svg></p>", "A B"),
         (
             "<svg><text><tspan x=0 y=9>Port</tspan><tspan x=0 dy=1em>open</tspan></text><text>m<tspan dy=-3>2</tspan></text></svg>",
@@ -580,6 +582,16 @@ def test_text_of_a_hidden_style_is_left_out_and_noted() -> None:
     )
     document = read_bytes(docx(paragraph("Hidden", "N") + shown + paragraph("Last"), styles=styles), "a.docx")
     assert (document.text, document.notes) == ("Shown\n\nLast", {NoteKind.HIDDEN: 1})
+
+
+def test_a_style_shows_again_what_the_one_that_it_is_based_on_hides() -> None:
+    styles = (
+        '<w:style w:styleId="N"><w:name w:val="Note"/><w:rPr><w:vanish/></w:rPr></w:style><w:style w:styleId="S">'
+        '<w:name w:val="Said"/><w:basedOn w:val="N"/><w:rPr><w:vanish w:val="0"/></w:rPr></w:style>'
+        '<w:style w:styleId="H"><w:name w:val="Hint"/><w:basedOn w:val="N"/></w:style>'
+    )
+    document = read_bytes(docx(paragraph("Shown", "S") + paragraph("Hidden", "H"), styles=styles), "a.docx")
+    assert (document.text, document.notes) == ("Shown", {NoteKind.HIDDEN: 1})
 
 
 def test_a_table_in_a_footnote_keeps_its_cells_apart() -> None:

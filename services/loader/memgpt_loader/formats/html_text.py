@@ -485,6 +485,8 @@ def _is_shown(node: LexborNode) -> bool:
     if attributes.get("role") == "dialog" or _NOT_TEXT.search(attributes.get("class") or ""):
         return False
     inner = node.child
+    while inner is not None and inner.tag in ("-text", "-comment") and not (inner.text_content or "").strip():
+        inner = inner.next
     if inner is not None and inner.tag == "-text" and not any(map(str.isalnum, inner.text_content or "")):
         return False  # the sign of a link to a heading, an arrow, a cross
     return not any(_is_in_place(each) for each in _siblings(node))

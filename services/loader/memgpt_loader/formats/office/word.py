@@ -45,7 +45,8 @@ class _Style:
     """Level of a heading, from 1; 0 for other text."""
     place: ListPlace | None = None
     listed: bool = False
-    hidden: bool = False
+    hidden: bool | None = None
+    """None if it is as in the style that it is based on."""
 
 
 class WordReader:
@@ -127,7 +128,7 @@ class WordReader:
             if local(each) == "sectPr":
                 self._section(each)
         style = self._style(properties)
-        self._hides = style.hidden
+        self._hides = bool(style.hidden)
         text = self._carried + self._inline(element)
         self._carried, self._hides = "", False
         if _mark_is_deleted(properties):
@@ -175,7 +176,7 @@ class WordReader:
             match local(child):
                 case "p":
                     style = self._style(_properties(child, "pPr"))
-                    self._hides = style.hidden
+                    self._hides = bool(style.hidden)
                     words = one_line(self._inline(child))
                     self._hides = False
                     marker = self._numbering.marker(style.place) if style.place is not None and words else "-"
@@ -472,7 +473,7 @@ def _inherited(style_id: str, own: Mapping[str, _Style], based: Mapping[str, str
             style.level or parent.level,
             style.place or parent.place,
             style.listed or parent.listed,
-            style.hidden or parent.hidden,
+            parent.hidden if style.hidden is None else style.hidden,
         )
     return style
 
