@@ -48,7 +48,7 @@ class LoaderSettings(MemoryClientSection):
         2,
         ge=1,
         le=64,
-        description="Number of files parsed concurrently, each in its own process. A load with no running parser "
+        description="Number of files parsed concurrently, each in its own process. A tenant with no running parser "
         "may start one more.",
     )
     parser_memory_bytes: int = Field(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 
 class FairSemaphore:
-    """Limits concurrent holders to `slots`, plus one extra slot for an owner that holds none.
+    """Limits concurrent holders to `slots`, plus one extra slot for an outermost owner that holds none.
 
     The next slot goes to the waiting owner with the fewest slots; among equals, to the one that was served longest ago.
     An owner may be part of another one, such as a load of a tenant: then tenants share the slots, and loads those of
@@ -84,7 +84,7 @@ class FairSemaphore:
             chosen = min((each[:depth] for each in owners), key=lambda each: self._held[each])  # the first among equals
             owners = [each for each in owners if each[:depth] == chosen]
         owner = owners[0]
-        limit = self._slots if self._held[owner] else self._slots + 1
+        limit = self._slots if self._held[owner[:1]] else self._slots + 1
         return owner if self._total < limit else None
 
 

@@ -68,22 +68,32 @@ async def test_loads_take_turns() -> None:
 async def test_many_loads_of_a_tenant_have_the_share_of_one_tenant() -> None:
     crowd = Crowd(3)
     await crowd.come(*[f"many/{load}" for load in range(9)], "few/load", "few/load", "few/load")
-    assert crowd.entered == [f"many/{load}" for load in range(4)]
+    assert crowd.entered == [*(f"many/{load}" for load in range(3)), "few/load"]
     await crowd.go("many/0")
     await crowd.go("many/1")
     await crowd.go("many/2")
-    assert crowd.entered[4:] == ["few/load", "many/4"]
+    assert crowd.entered[4:] == ["many/3", "few/load"]
     await crowd.go("many/3")
-    assert crowd.entered[6:] == ["few/load", "many/5"]
+    assert crowd.entered[6:] == ["many/4"]
+
+
+async def test_loads_of_a_tenant_leave_the_extra_place_to_another_tenant() -> None:
+    crowd = Crowd(2)
+    await crowd.come("a/1", "a/2", "a/3")
+    assert crowd.entered == ["a/1", "a/2"]
+    await crowd.come("b/1", "b/2", "c/1")
+    assert crowd.entered == ["a/1", "a/2", "b/1"]
+    await crowd.go("a/1")
+    assert crowd.entered[3:] == ["c/1"]
 
 
 async def test_tenants_and_their_loads_take_turns() -> None:
     crowd = Crowd(1)
     await crowd.come("a/1", "a/1", "a/1", "a/2", "b/3", "b/3")
-    assert crowd.entered == ["a/1", "a/2"]
-    for owner in ("a/1", "a/2", "b/3", "a/1"):
+    assert crowd.entered == ["a/1", "b/3"]
+    for owner in ("a/1", "b/3", "a/1", "b/3"):
         await crowd.go(owner)
-    assert crowd.entered == ["a/1", "a/2", "b/3", "a/1", "b/3", "a/1"]
+    assert crowd.entered == ["a/1", "b/3", "a/1", "b/3", "a/2"]
 
 
 async def test_who_gives_up_takes_no_place() -> None:
