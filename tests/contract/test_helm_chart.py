@@ -251,6 +251,14 @@ def test_the_longest_release_has_valid_names(chart: Chart) -> None:
     assert max(len(value) for each in labels for value in each.values()) <= 63
 
 
+def test_a_long_release_keeps_its_names(chart: Chart) -> None:
+    """With another claim, Memory would start empty after an upgrade."""
+    manifests = chart.render(None, release="r" * 53)
+    for kind, services in (("PersistentVolumeClaim", ["memory"]), ("Deployment", ["agent", "loader", "memory"])):
+        names = [each["metadata"]["name"] for each in manifests if each["kind"] == kind]
+        assert sorted(names) == [f"{'r' * 50}-{service}" for service in services]
+
+
 @pytest.mark.parametrize("other", [("memgpt-2", "default"), ("memgpt", "staging")], ids=["release", "namespace"])
 def test_two_releases_have_nothing_in_common(chart: Chart, other: tuple[str, str]) -> None:
     """Also in the namespace of Milvus, which both may use."""

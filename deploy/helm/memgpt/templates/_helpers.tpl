@@ -1,6 +1,11 @@
-{{/* The name of a part: release-agent and so on. Called with a dict of root and service. Names of Services have at most 63
-     characters, also with -headless. */}}
+{{/* The name of a part: release-agent and so on. Called with a dict of root and service. It never changes: Memory would start
+     with an empty claim. */}}
 {{- define "memgpt.name" -}}
+{{- printf "%s-%s" (.root.Release.Name | trunc 50 | trimSuffix "-") .service -}}
+{{- end }}
+
+{{/* The name before -headless and -metrics: names of Services have at most 63 characters. */}}
+{{- define "memgpt.shortName" -}}
 {{- printf "%s-%s" (.root.Release.Name | trunc 47 | trimSuffix "-") .service -}}
 {{- end }}
 
@@ -259,7 +264,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: {{ include "memgpt.name" . }}-metrics
+  name: {{ include "memgpt.shortName" . }}-metrics
   namespace: {{ .root.Release.Namespace }}
   labels: {{- include "memgpt.labels" . | nindent 4 }}
 spec:
@@ -275,7 +280,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: {{ include "memgpt.name" . }}-headless
+  name: {{ include "memgpt.shortName" . }}-headless
   namespace: {{ .root.Release.Namespace }}
   labels: {{- include "memgpt.labels" . | nindent 4 }}
 spec:
