@@ -55,6 +55,9 @@ PATIENCE = 480.0
 RESTART = 300.0
 """Seconds within which a service or Milvus must be back after a restart."""
 
+UNHEALTHY = 60.0
+"""Seconds after which Milvus is restarted that reports to be unhealthy."""
+
 KINDS = ("kill", "term", "stop", "partition")
 
 OPERATION = 2 * PATIENCE
@@ -106,12 +109,13 @@ class Service:
 
 
 class Milvus:
-    """A Milvus server, which Memory reaches by a link; it is restarted when it ends by itself, as by an orchestrator.
+    """A Milvus server, which Memory reaches by a link; it is restarted as by an orchestrator.
 
-    It ends so after a stop, or starvation, that outlasts its session.
+    That is when it ends by itself, as after a stop, or starvation, that outlasts its session, or when it reports for a
+    minute that it is unhealthy: sometimes it hangs at that end.
 
     Attributes:
-        ends: How often it has ended by itself.
+        ends: How often it was restarted so.
     """
 
     name = "milvus"
@@ -127,9 +131,12 @@ class Milvus:
         self._supervisor.start()
 
     def _supervise(self) -> None:
+        healthy = time.monotonic()
         while not self._closed.wait(0.5):
             with self._faulty:
-                if self._server.ended:
+                if self._server.is_healthy():
+                    healthy = time.monotonic()
+                elif self._server.ended or time.monotonic() - healthy > UNHEALTHY:
                     self.ends += 1
                     self._server.restart(RESTART)
 

@@ -133,18 +133,22 @@ class MilvusServer:
         assert self._process is not None, "it does not run"
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._health_port}/healthz", timeout=60) as answer:
-                    if answer.read() == b"OK":
-                        return
-            except OSError:
-                pass
+            if self.is_healthy():
+                return
             try:
                 self._process.wait(0.05)
             except subprocess.TimeoutExpired:
                 continue
             raise RuntimeError(f"Milvus ended with {self._process.returncode}:\n{self.log_end()}")
         raise RuntimeError(f"Milvus was not ready within {timeout} s:\n{self.log_end()}")
+
+    def is_healthy(self) -> bool:
+        """Whether every component reports that it is healthy."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._health_port}/healthz", timeout=60) as answer:
+                return bool(answer.read() == b"OK")
+        except OSError:
+            return False
 
     @property
     def ended(self) -> bool:
