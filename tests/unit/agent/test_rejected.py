@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
-from memgpt_agent.domain import Message, PassageHit, Role, TurnState
+from memgpt_agent.domain import Message, PassageHit, Role, TurnState, Usage
 from memgpt_agent.functions.send_message import SENT
 from memgpt_agent.loop import final_reply
-from memgpt_agent.loop.events import AssistantMessage
+from memgpt_agent.loop.events import AssistantMessage, Done
 from memgpt_agent.loop.turn_request import TurnRequest
 from memgpt_agent.models.base import Completion, FilteredError, ModelRequest, Sink
 from memgpt_agent.models.endpoint import CallMode
@@ -103,6 +103,12 @@ def prompts(model: ScriptedModel) -> list[str]:
     return ["\n".join(message.text for message in request.messages) for request in model.requests]
 
 
+def last_answered(model: ScriptedModel) -> str:
+    """The last prompt that was answered, with its note."""
+    texts = [f"{text}\n{request.note}" for text, request in zip(prompts(model), model.requests, strict=True)]
+    return next(text for text in reversed(texts) if POISON not in text)
+
+
 REFUSALS = {
     "a filter": FilteredError("the content filter rejected the prompt"),
     "unknown words": reasons.model_unusable("the endpoint refuses the request (HTTP 400)", model="m", status=400),
@@ -162,15 +168,42 @@ async def test_what_one_model_rejects_another_is_shown() -> None:
     before = len(model.requests)
     await run(loop, request("Really?", "r2"))
     assert POISON in prompts(model)[before]
-    assert prompt.LEFT_OUT in prompts(model)[-1]
+    assert prompt.LEFT_OUT in last_answered(model)
 
 
-async def test_two_parts_of_memory_that_are_rejected_are_left_out() -> None:
+@pytest.mark.parametrize("parts", [("persona", "human"), ("human", "summary"), ("persona", "human", "summary")])
+async def test_all_parts_of_memory_that_are_rejected_are_left_out_and_no_other(parts: tuple[str, ...]) -> None:
     memory, model = memory_with(), Filtered(say("It is Monday."), repeat=True)
+    texts = {name: f"{name}: {POISON if name in parts else 'tea'}" for name in ("summary", "persona", "human")}
+    memory.context = replace(memory.context, summary=texts["summary"])
     for label in ("persona", "human"):
-        memory.set_block(label, f"{label}: {POISON}")
+        memory.set_block(label, texts[label])
     await run(make_loop(memory, model), request("What day is it?"))
     assert memory.turns["r1"].state is TurnState.COMPLETED
+    assert [name for name, text in texts.items() if text not in last_answered(model)] == [
+        name for name in texts if name in parts
+    ]
+
+
+async def test_the_usage_of_every_answer_counts_once() -> None:
+    memory, model = memory_with(), Filtered(replace(say("It is Monday."), usage=Usage(10, 1)), repeat=True)
+    memory.set_block("human", f"Fears {POISON}.")
+    feed = await run(make_loop(memory, model), request("What day is it?"))
+    answers = sum(POISON not in text for text in prompts(model))
+    (done,) = [event.body async for event in feed.events() if isinstance(event.body, Done)]
+    assert (answers, done.usage.total) == (2, 22)
+
+
+async def test_an_answer_without_memory_stands_if_the_search_for_the_cause_is_refused() -> None:
+    limited = reasons.model_unavailable("too many requests (HTTP 429)", model="m", status=429)
+    memory, model = memory_with(), Filtered(say("It is Monday."), limited, say("Yes."))
+    memory.set_block("human", f"Fears {POISON}.")
+    loop = make_loop(memory, model)
+    await run(loop, request("What day is it?", "r1"))
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+    assert any(
+        "It is Monday." in message.function_call.arguments for message in memory.history if message.function_call
+    )
 
 
 async def test_a_message_that_is_refused_in_unknown_words_ends_its_turn_only(refusal: Exception) -> None:

@@ -1,17 +1,17 @@
 """Answers to prompts that an endpoint refuses to read: for its content filter, in words unknown, or with a crash.
 
-The cause may be a block of core memory or the summary, which are in every prompt of the agent. Then prompts leave that
-part out, until it is edited; the agent keeps it.
+The cause may be a block of core memory or the summary, which are in every prompt of the agent. Then its prompts leave
+that part out for an hour, or until it is edited; the agent keeps it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
-from cachetools import LRUCache
+from cachetools import TTLCache
 from memgpt_runtime import errors
 
 from memgpt_agent.context_window import prompt
@@ -32,6 +32,8 @@ from memgpt_agent.models.base import (
 _log = structlog.get_logger(__name__)
 
 _REMEMBERED = 1024
+_REMEMBERED_SECONDS = 3600.0
+"""Filters change, and what an endpoint refuses in unknown words may have had another cause."""
 
 Ask = Callable[[HeldTurn, ContextView], Awaitable[Completion]]
 
@@ -50,7 +52,8 @@ class Rejections:
         self._model = model
         self._ask = ask
         self._now = now
-        self._rejected: LRUCache[tuple[str, str], bool] = LRUCache(_REMEMBERED)  # by model and text
+        self._rejected: TTLCache[tuple[str, str], frozenset[int]] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
+        """Hashes of the texts, by agent and model."""
 
     async def answer(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Return the answer to a prompt.
@@ -58,41 +61,48 @@ class Rejections:
         Raises:
             FilteredError: The endpoint rejects what the prompt says, and the cause is not in memory.
         """
+        memory = _memory(view)
+        rejected = self._rejected.get((turn.agent_id, view.context.agent.model), frozenset())
+        known = [text for text in memory if hash(text) in rejected]
         try:
-            return await self._asked(turn, _without(view, self._known(view)))
+            return await self._asked(turn, _without(view, known))
         except FilteredError:
-            suspects = [text for text in _memory(view) if text not in self._known(view)]
-            if not suspects or view.context.recalled:
+            if len(known) == len(memory) or view.context.recalled:
                 raise
-            return await self._without_cause(turn, view, suspects)
+        return await self._without_cause(turn, view, [text for text in memory if text not in known], known)
 
-    async def _without_cause(self, turn: HeldTurn, view: ContextView, suspects: list[str]) -> Completion:
-        """Return the answer to a prompt without the part of memory that is rejected."""
+    async def _without_cause(
+        self, turn: HeldTurn, view: ContextView, suspects: Sequence[str], known: Sequence[str]
+    ) -> Completion:
+        """Return the answer to a prompt without the parts of memory that are rejected.
+
+        The suspects are put back by halves: those that are answered stay.
+        """
         turn.stream.restart("The endpoint rejected the prompt; the agent is asked without its core memory.")
-        known = self._known(view)
-        found = await self._asked(turn, _without(view, known.union(suspects)))
-        for text in suspects if len(suspects) > 1 else ():
-            turn.stream.restart("The endpoint rejects a part of core memory; the agent is asked without that alone.")
-            turn.usage += found.usage
+        left_out = {*suspects, *known}
+        found = await self._asked(turn, _without(view, left_out))
+        groups = _halves(suspects)
+        while groups:
+            group = groups.pop()
+            turn.stream.restart("The endpoint rejects a part of core memory; the agent is asked with the others.")
             try:
-                found = await self._asked(turn, _without(view, known | {text}))
+                answered = await self._asked(turn, _without(view, left_out.difference(group)))
             except FilteredError:
-                continue
-            suspects = [text]
-            break
-        self._rejected.update(dict.fromkeys(((view.context.agent.model, text) for text in suspects), True))
+                groups += _halves(group)
+            except (BadAnswerError, ContextOverflowError, errors.ServiceError):  # such as a limit of requests
+                return found
+            else:
+                found = replace(answered, usage=found.usage + answered.usage)
+                left_out.difference_update(group)
+        self._rejected[turn.agent_id, view.context.agent.model] = frozenset(map(hash, left_out))
         _log.warning(
             "memory_left_out",
             agent_id=turn.agent_id,
-            parts=["summary"] * (view.context.summary in suspects)
-            + [block.label for block in view.context.blocks if block.value in suspects],
+            parts=["summary"] * (view.context.summary in left_out)
+            + [block.label for block in view.context.blocks if block.value in left_out],
             fix="edit these parts: the endpoint rejects what they say",
         )
         return found
-
-    def _known(self, view: ContextView) -> frozenset[str]:
-        """Return the texts that are known to be rejected by the endpoint of an agent's model."""
-        return frozenset(text for model, text in self._rejected if model == view.context.agent.model)
 
     async def _asked(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Return the answer to a prompt.
@@ -110,6 +120,8 @@ class Rejections:
             try:
                 return await self._ask(turn, view)
             except errors.Unavailable as again:
+                if not may_be_for_content(again):
+                    raise
                 refused = again
         raise FilteredError(
             f"{refused.message}; it answers other prompts, so use other words, or /undo if it still refuses"
@@ -154,3 +166,9 @@ def _without(view: ContextView, texts: Collection[str]) -> ContextView:
     blocks = tuple(replace(block, value=prompt.LEFT_OUT) if block.value in texts else block for block in context.blocks)
     summary = prompt.LEFT_OUT if context.summary in texts else context.summary
     return replace(view, context=replace(context, blocks=blocks, summary=summary))
+
+
+def _halves(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Return the two halves of some texts; none of a single one."""
+    middle = len(texts) // 2
+    return [texts[:middle], texts[middle:]] if middle else []
