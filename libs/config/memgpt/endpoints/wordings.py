@@ -91,7 +91,7 @@ FILTERED = _any(
     r"moderation|safety (?:system|filter|settings|reasons?|check)",
     r"usage polic(?:y|ies)|acceptable use|guardrail|block[ _]?reason",
     r"(?:considered|deemed) (?:as )?high[ _-]?risk|new_sensitive|(?:disallowed|banned|forbidden) (?:words?|terms?|content)",
-    r"敏感|违规|违禁|违法|不合规|不安全|审核|风险|不適切|有害|부적절|유해",
+    r"敏感|违规|违禁|违法|(?:内容|输入|输出|文本|信息).{0,12}不合规|不安全|审核|风险|不適切|有害|부적절|유해",
 )
 """A content filter on the input or the output of the model."""
 

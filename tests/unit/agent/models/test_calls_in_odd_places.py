@@ -256,6 +256,13 @@ def test_a_text_that_is_too_deep_to_be_read_is_no_answer() -> None:
         is_whole(Answer(text), question(), as_json=True)
 
 
+def test_a_message_may_have_words_that_end_the_reasoning_of_some_models() -> None:
+    written = 'send_message(message="You asked me. Here is my response: fine.")'
+    assert calls(read([delta(content=written), delta("stop")])) == [
+        ("send_message", {"message": "You asked me. Here is my response: fine."})
+    ]
+
+
 def test_a_call_as_in_python_may_have_line_breaks_in_its_strings() -> None:
     written = '[archival_memory_insert(content="One.\n\nTwo.", request_heartbeat=true), send_message(message="Hello.")]'
     inserted = ("archival_memory_insert", {"content": "One.\n\nTwo.", "request_heartbeat": True})

@@ -153,6 +153,10 @@ WORDINGS: dict[Meaning, list[tuple[int, str]]] = {
 }
 
 
+def test_parameters_that_break_a_rule_are_no_matter_of_a_filter() -> None:
+    assert understand(400, {"error": {"message": "参数不合规: tool_choice"}}).meaning is not Meaning.FILTERED
+
+
 @pytest.mark.parametrize(
     ("meaning", "status", "words"), [(m, status, words) for m, given in WORDINGS.items() for status, words in given]
 )

@@ -50,7 +50,8 @@ _FRAMES_AFTER_REASONING = (("<answer>", "</answer>"), ("<response>", "</response
 _BLOCK_TEXTS = ("text", "thinking", "summary")
 _LONGEST = max(len(begin) for begin, _ in (*_MARKS, *_FRAMES))
 _BLOCK = re.compile("|".join(f"{re.escape(a)}.*?{re.escape(b)}" for a, b in _MARKS), re.DOTALL)
-_ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>"))
+_ENDS = re.compile("|".join(re.escape(end) for _, end in _MARKS if end != "<|end|>" and not end[0].isalpha()))
+"""Ends of reasoning whose beginning is missing; words alone may be part of an answer."""
 _ANY_MARK = re.compile("|".join(re.escape(mark) for pair in _MARKS for mark in pair))
 _MENTIONED = re.compile(
     rf"(?P<quote>[`\"'])(?:{_ANY_MARK.pattern})(?P=quote)"
