@@ -7,12 +7,15 @@ import io
 import pytest
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats import NoteKind
+from memgpt_loader.formats.pdf import reader as pdf_reader
 from memgpt_loader.formats.pdf.cleaning import PageCleaner
+from memgpt_loader.formats.pdf.layers import Layers
 from memgpt_loader.formats.pdf.layout import TextRun, row_text
 from memgpt_loader.formats.pdf.links import PageLink, with_addresses
 from memgpt_loader.formats.pdf.running_headers import strip_running_headers
 from pypdf import PdfReader, PdfWriter
 from pypdf.annotations import Link
+from pypdf.generic import DictionaryObject
 
 from tests.support import pdfs
 from tests.unit.loader.kinds import read, read_bytes
@@ -268,6 +271,70 @@ def test_layers_that_are_off_are_left_out_and_noted(state: bytes) -> None:
     assert found.text == "Always\nEnglish\nInside"
     assert found.notes == {NoteKind.HIDDEN: 1}
     assert found.wheres == ["page 1, layer Deutsch"]
+
+
+def two_pages(*more: bytes, resources: bytes, page: bytes = b"") -> bytes:
+    """A file of two pages that draw the form X and the marked content A, and have their own resources."""
+    drawn = b"BT /F1 12 Tf 72 700 Td (Always) Tj ET /X Do /OC /A BDC BT /F1 12 Tf 72 660 Td (Marked) Tj ET EMC"
+    font = b"/Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
+    one = b"<< /Type /Page /Parent 5 0 R /MediaBox [0 0 612 792] /Resources << %b %b >> /Contents 6 0 R %b >>"
+    return pdfs.plain(
+        [
+            b"<< /Type /Catalog /Pages 5 0 R /OCProperties << /OCGs [7 0 R] /D << /OFF [7 0 R] >> >> >>",
+            b"<< /A << /Type /OCMD /OCGs 7 0 R /P /AllOn >> >>",
+            *[one % (font, resources, page)] * 2,
+            b"<< /Type /Pages /Count 2 /Kids [3 0 R 4 0 R] >>",
+            pdfs.stream_object(drawn, b""),
+            b"<< /Type /OCG /Name (Deutsch) >>",
+            b"<< /X 9 0 R >>",
+            *more,
+        ]
+    )
+
+
+_TEXT_FORM = (
+    b"/Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources << /Font << /F1 << /Type /Font /Subtype /Type1 "
+    + (b"/BaseFont /Helvetica >> >> >>")
+)
+
+
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [(b"/XObject 8 0 R", "Always\nMarked"), (b"/Properties 2 0 R", "Always"), (b"/XObject 10 0 R", "Always\nMarked")],
+)
+def test_layers_that_are_off_are_left_out_on_all_pages_that_share_them(resources: bytes, text: str) -> None:
+    form = pdfs.stream_object(b"BT /F1 12 Tf 72 680 Td (Form) Tj ET", _TEXT_FORM + b" /OC 7 0 R")
+    outer = pdfs.stream_object(
+        b"/X Do", b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject 8 0 R >>"
+    )
+    found = read_bytes(two_pages(form, b"<< /X 11 0 R >>", outer, resources=resources), "a.pdf")
+    assert found.pages == [text, text]
+    assert found.wheres == ["pages 1-2, layer Deutsch"]
+
+
+def test_a_page_without_its_hidden_layers_is_copied_without_what_it_leads_to() -> None:
+    form = pdfs.stream_object(b"BT /F1 12 Tf 72 680 Td (Form) Tj ET", _TEXT_FORM + b" /OC 7 0 R")
+    bead = b"<< /Type /Bead /P 4 0 R /N 10 0 R /V 10 0 R >>"
+    page = b"/B [10 0 R] /PieceInfo << /Program << /Private (of the program) >> >>"
+    reader = PdfReader(io.BytesIO(two_pages(form, bead, resources=b"/XObject 8 0 R", page=page)))
+    copy = Layers(reader).page_without_hidden(reader.pages[0])
+    assert copy is not None
+    assert b"Always" in copy
+    assert (copy.count(b"/Contents"), b"of the program" in copy) == (1, False)
+
+
+def test_forms_of_shared_resources_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[DictionaryObject] = []
+    painted = pdf_reader._painted
+
+    def counted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
+        looked.append(page)
+        return painted(page)
+
+    monkeypatch.setattr(pdf_reader, "_painted", counted)
+    inner = pdfs.stream_object(b"", b"/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject 8 0 R >>")
+    read_bytes(two_pages(inner, resources=b"/XObject 8 0 R"), "a.pdf")
+    assert sum(each.get("/Subtype") == "/Form" for each in looked) == 2  # once for its size, once for its pictures
 
 
 MEMBERSHIPS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pypdf import PageObject, PdfReader, PdfWriter
@@ -28,6 +28,7 @@ _MOST_GROUPS = 5_000
 _MOST_NESTED = 20
 """Maximum depth of nested conditions, and of forms in forms."""
 _NAMELESS = "without a name"
+_COPIED = ("/Type", "/MediaBox", "/CropBox", "/Rotate", "/UserUnit", "/Contents")
 _HIDDEN_BY = "HiddenLayer"
 """The key under which a copy of a page names the layers that hide a piece of it."""
 
@@ -39,7 +40,7 @@ class Layers:
         """Read the configuration; if it is damaged, all layers are shown."""
         self._groups: list[DictionaryObject] = []
         self._off: set[int] = set()
-        self._copied: dict[int, bool] = {}
+        self._met: dict[int, tuple[DictionaryObject, bool]] = {}
         try:
             self._read(reader)
         except MemoryError:
@@ -83,7 +84,7 @@ class Layers:
             if not self._off or not self._mark(page, 0):
                 return None
             writer = PdfWriter()
-            writer.add_page(_without_pictures(page), excluded_keys=("/Annots",))
+            writer.add_page(_text_alone(page))
             target = io.BytesIO()
             writer.write(target)
             return target.getvalue()
@@ -97,32 +98,39 @@ class Layers:
         resources = dictionary_of(holder.get("/Resources"))
         if resources is None or depth > _MOST_NESTED:
             return False
-        if id(resources) not in self._copied:
-            self._copied[id(resources)] = False  # forms may contain themselves
-            forms = self._mark_forms(dictionary_of(resources.get("/XObject")), depth)
-            contents = self._mark_contents(dictionary_of(resources.get("/Properties")))
-            self._copied[id(resources)] = forms or contents
-        return self._copied[id(resources)]
+        forms = self._once(resources.get("/XObject"), lambda listed: self._mark_forms(listed, depth))
+        contents = self._once(resources.get("/Properties"), self._mark_contents)
+        return forms or contents
 
-    def _mark_forms(self, listed: DictionaryObject | None, depth: int) -> bool:
+    def _once(self, resource: Any, mark: Callable[[DictionaryObject], bool]) -> bool:
+        """Mark what a resource lists, which pages and forms may share. Returns whether any of it is hidden."""
+        listed = dictionary_of(resource)
+        if listed is None:
+            return False
+        if id(listed) not in self._met:
+            self._met[id(listed)] = listed, False  # forms may contain themselves
+            self._met[id(listed)] = listed, mark(listed)
+        return self._met[id(listed)][1]
+
+    def _mark_forms(self, listed: DictionaryObject, depth: int) -> bool:
         found = False
-        for name, each in [] if listed is None else list(listed.items()):
+        for name, each in list(listed.items()):
             painted = dictionary_of(each)
             if painted is None:
                 continue
             if layers := self._hiding(painted.get("/OC")):
-                listed[NameObject(name)] = _placeholder(layers)  # type: ignore[index]
+                listed[NameObject(name)] = _placeholder(layers)
                 found = True
             elif painted.get("/Subtype") == "/Form":
                 found |= self._mark(painted, depth + 1)
         return found
 
-    def _mark_contents(self, listed: DictionaryObject | None) -> bool:
+    def _mark_contents(self, listed: DictionaryObject) -> bool:
         found = False
-        for name, each in [] if listed is None else list(listed.items()):
+        for name, each in list(listed.items()):
             layers = self._hiding(each)
             if layers and (layers not in self.hidden or "/OCGs" in each.get_object()):
-                listed[NameObject(name)] = _marked(layers)  # type: ignore[index]
+                listed[NameObject(name)] = _marked(layers)
                 found = True
         return found
 
@@ -171,8 +179,8 @@ class Layers:
                 return all(values)
 
 
-def _without_pictures(page: PageObject) -> PageObject:
-    """Return a page whose resources lack pictures, which have no text and would be copied with each page."""
+def _text_alone(page: PageObject) -> PageObject:
+    """Return a page without pictures and what leads to other pages or to data of programs: each copy would have it."""
     resources = DictionaryObject(dictionary_of(page["/Resources"]) or {})
     painted = dictionary_of(resources.get("/XObject")) or DictionaryObject()
     forms = {
@@ -182,7 +190,7 @@ def _without_pictures(page: PageObject) -> PageObject:
     }
     resources[NameObject("/XObject")] = DictionaryObject(forms)
     slim = PageObject()
-    slim.update({key: page.raw_get(key) for key in page if key != "/Annots"})
+    slim.update({key: page.raw_get(key) for key in _COPIED if key in page})
     slim[NameObject("/Resources")] = resources
     return slim
 

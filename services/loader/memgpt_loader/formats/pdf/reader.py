@@ -116,7 +116,7 @@ class _Texts:
         self._titles = titles
         self._cleaner = PageCleaner()
         self._expanded: set[int] = set()
-        self._pictures: set[int] = set()
+        self._painted: set[int] = set()
         self._links: set[str] = set()
         self.beside: dict[int, str] = {}
         """Fields and annotations by page."""
@@ -164,14 +164,11 @@ class _Texts:
 
     def _new_pictures(self, page: PageObject) -> int:
         """Return the number of pictures on a page that were on no page before; lines and ornaments do not count."""
-        found = {
-            number: each
-            for number, each in _painted_within(page, set())
-            if each.get("/Subtype") == "/Image" and number not in self._pictures and not each.get("/ImageMask")
-        }
-        self._pictures |= found.keys()
         return sum(
-            all(_size(each, side) >= _SMALLEST_PICTURE for side in ("/Width", "/Height")) for each in found.values()
+            each.get("/Subtype") == "/Image"
+            and not each.get("/ImageMask")
+            and all(_size(each, side) >= _SMALLEST_PICTURE for side in ("/Width", "/Height"))
+            for _, each in _painted_within(page, self._painted)
         )
 
     def _recognized(self, texts: PdfiumTexts, number: int) -> str:
@@ -250,7 +247,7 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
 
 
 def _painted_within(page: DictionaryObject, met: set[int]) -> Iterator[tuple[int, DictionaryObject]]:
-    """Yield the pictures and forms that a page may paint, and those that the forms may paint."""
+    """Yield the pictures and forms that a page may paint, and those that the forms may paint, except those met."""
     for number, each in _painted(page):
         if number not in met:
             met.add(number)
