@@ -351,7 +351,8 @@ def test_faults_at_random(
             "MEMGPT_AGENT_TOOL_ADDRESSES": tool.address,
         }
         replicas = []
-        for module, settings in (("memgpt_agent", common | model), ("memgpt_loader", common)) * 2:
+        patience = {"MEMGPT_LOADER_STORE_RETRY_SECONDS": f"{PATIENCE:.0f}"}
+        for module, settings in (("memgpt_agent", common | model), ("memgpt_loader", common | patience)) * 2:
             replicas.append(Service(module, tmp_path, memory.address, **settings))
             stack.callback(replicas[-1].close)
         agents, loaders = ([each.address for each in replicas if each.name == name] for name in ("agent", "loader"))
@@ -371,11 +372,10 @@ def test_faults_at_random(
                     victim = milvus
                 elif kind == "partition":
                     victim = luck.choice(replicas)
-                before = amounts_of(workers)
                 victim.fault(kind, luck.uniform(5.0, 20.0 if faults else 6.0))
                 done[f"{kind} {victim.name}"] += 1
                 if victim is milvus:  # it replays its log first, and might never end that under a fault a minute
-                    wait_until(partial(has_moved, workers, before), PATIENCE)
+                    wait_until(partial(has_moved, workers, amounts_of(workers)), PATIENCE)
                 assert problems_of(workers) == [], dict(done)
         amounts = amounts_of(workers)
         print(
