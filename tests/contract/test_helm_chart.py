@@ -242,6 +242,23 @@ def test_uploads_leave_room_on_their_volume(chart: Chart, size: str | None) -> N
     assert 0.85 < quota / (int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) << 30) < 0.95
 
 
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ("loader.spoolSize=256Mi", 241591910),
+        ("loader.env.MEMGPT_LOADER_SPOOL_BYTES=100000000", 100_000_000),
+        ("loader.spoolSize=256Mi,loader.env.MEMGPT_LOADER_MAX_FILE_BYTES=1000000", 1_000_000),
+        ("loader.spoolSize=285Mi", 256 << 20),
+    ],
+)
+def test_no_file_may_be_larger_than_the_spool(chart: Chart, tmp_path: Path, values: str, limit: int) -> None:
+    """The Loader would not start."""
+    loader = deployments(chart.render(None, values))["loader"]
+    environ = {each["name"]: each.get("value", "secret") for each in variables(loader)}
+    config = load_config("loader", LoaderSettings, environ={**environ, "MEMGPT_HOME": str(tmp_path)})
+    assert config.service.max_file_bytes == limit
+
+
 def test_the_longest_release_has_valid_names(chart: Chart) -> None:
     manifests = chart.render(CHART / "ci" / "production-values.yaml", release="r" * 53)
     services = [each["metadata"]["name"] for each in manifests if each["kind"] == "Service"]
@@ -408,6 +425,7 @@ def test_anonymous_callers_only_if_told(chart: Chart) -> None:
         ("embedding.path=../model", "path"),
         ("loader.ocrLanguages=eng deu", "ocrLanguages"),
         ("loader.env.MEMGPT_LOADER_SPOOL_BYTES=5000000000", "more than loader.spoolSize"),
+        ("loader.spoolSize=1Gi,loader.env.MEMGPT_LOADER_MAX_FILE_BYTES=1073741824", "or raise loader.spoolSize"),
         ("loader.spoolSize=5Gi", "raise loader.resources.limits.ephemeral-storage"),
         ("loader.resources.limits.ephemeral-storage=4G", "raise loader.resources.limits.ephemeral-storage"),
     ],
