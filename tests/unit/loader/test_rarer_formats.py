@@ -262,6 +262,14 @@ OPML = (
 )
 
 
+def item(inner: str) -> str:
+    return f"<rss><channel><item>{inner}</item></channel></rss>"
+
+
+def atom(inner: str) -> str:
+    return f'<feed xmlns="http://www.w3.org/2005/Atom"><entry>{inner}</entry></feed>'
+
+
 @pytest.mark.parametrize(
     ("name", "source", "text", "notes"),
     [
@@ -293,6 +301,35 @@ OPML = (
         ),
         ("a.rss", "<rss><channel><title>A & B&nbsp;&eacute;</title></channel></rss>", "# A & B é", {}),
         ("a.rss", "<rss><channel><title>A</channel></rss>", "<rss><channel><title>A</channel></rss>", {}),
+        (
+            "a.rss",
+            item("<description>Hello world</description><encoded>Hello world.</encoded>"),
+            "Hello world.",
+            {},
+        ),
+        (
+            "a.rss",
+            item("<title>News of the <i>Titanic</i> &amp;lt;1912&gt;</title>"),
+            "## News of the Titanic &lt;1912>",
+            {},
+        ),
+        ("a.rss", item("<title>Vec&lt;String&gt; at AT&amp;amp;T</title>"), "## Vec<String> at AT&T", {}),
+        ("a.rss", item("<title>&lt;i&gt;Titanic&lt;/i&gt;</title>"), "## Titanic", {}),
+        (
+            "a.rss",
+            item(
+                '<content url="https://x.org/a.jpg"><title>Pier</title><description>Ships &lt;b&gt;at&lt;/b&gt; the pier'
+                "</description><credit>Bo</credit></content><title>News</title>"
+            ),
+            "## News\n\nLink: https://x.org/a.jpg\nTitle: Pier\nCredit: Bo\n\nShips at the pier",
+            {},
+        ),
+        ("a.atom", atom("<title>Vec&lt;String&gt; &amp;amp;</title>"), "## Vec<String> &amp;", {}),
+        ("a.atom", atom('<title type="text">&lt;b>s&lt;/b></title>'), "## <b>s</b>", {}),
+        ("a.atom", atom('<title type="html">&lt;b>s&lt;/b> &amp;lt;</title>'), "## s <", {}),
+        ("a.atom", atom('<title type="xhtml"><div>A <b>s</b> &lt;</div></title>'), "## A s <", {}),
+        ("a.atom", atom("<content>Vec&lt;String&gt;</content>"), "Vec<String>", {}),
+        ("a.opml", '<opml><body><outline text="Vec&lt;String&gt;"/></body></opml>', "- Vec<String>", {}),
     ],
 )
 def test_feeds_maps_and_outlines(name: str, source: str, text: str, notes: dict[NoteKind, int]) -> None:

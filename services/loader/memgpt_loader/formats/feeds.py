@@ -39,6 +39,11 @@ _NOT_SHOWN = frozenset(
 _PATHS = ("LineString", "LinearRing", "Polygon", "Track", "Model")
 _PLACES = ("Placemark", "NetworkLink", "GroundOverlay", "ScreenOverlay", "PhotoOverlay")
 _PATH = "lines, areas and models of maps are not read"
+_ATOM = "{http://www.w3.org/2005/Atom}"
+_LINES = ("title", "name", "text")
+"""Elements that mostly are plain text, in which `Vec<String>` is no tag."""
+_TAG = re.compile(r"</(?:a|abbr|b|big|cite|code|em|font|i|q|s|small|span|strong|su[bp]|tt|u)>|<br\s*/?>|<img\s", re.I)
+_SIGN = re.compile(r"&#?\w{1,31};")
 _MOST_DEPTH = 50
 _MOST_COMPARED = 20
 """If an entry has no more texts, one that another one contains, as a summary, is left out."""
@@ -106,19 +111,17 @@ class _Entry:
         self._read(children, 0)
         blocks.heading(level, self._title)
         blocks.paragraph("\n".join(dict.fromkeys(self._lines)))
-        texts = list(dict.fromkeys(self._texts))
-        for words in texts:
-            bare = words.rstrip(" .…")
-            if len(texts) > _MOST_COMPARED or not any(bare in other and other != words for other in texts):
-                blocks.paragraph(words)
+        for words in _without_summaries(list(dict.fromkeys(self._texts))):
+            blocks.paragraph(words)
 
     def _read(self, children: Iterable[Element], depth: int) -> None:
         for child in children if depth < _MOST_DEPTH else ():
             name = local(child)
-            if name in ("title", "name") and not self._title:
+            if name in ("title", "name") and not depth and not self._title:
                 self._title = one_line(_words(child, self._notes))
             elif name in ("link", "enclosure", "content") and (target := _target(child)):
                 self._add("Attachment" if name == "enclosure" or _rel(child) == "enclosure" else "Link", target)
+                self._read(child if name == "content" else (), depth + 1)
             elif name in _TEXTS:
                 self._texts += filter(None, [_words(child, self._notes)])
             elif name in _PEOPLE:
@@ -136,6 +139,16 @@ class _Entry:
     def _add(self, label: str, words: str) -> None:
         if words := one_line(words):
             self._lines.append(f"{label}: {words}")
+
+
+def _without_summaries(texts: list[str]) -> list[str]:
+    kept: list[str] = []
+    if len(texts) > _MOST_COMPARED:
+        return texts
+    for words in sorted(texts, key=len, reverse=True):
+        if not any(words.rstrip(" .…") in longer for longer in kept):
+            kept.append(words)
+    return [words for words in texts if words in kept]
 
 
 def _label(element: Element) -> str:
@@ -163,12 +176,27 @@ def _leaves(element: Element, name: str = "") -> list[str]:
 
 def _words(element: Element, notes: Notes) -> str:
     """Return the text of an element, which may be a page in itself."""
-    words = "".join(tostring(child, "unicode") for child in element) or element.text or ""
-    if "<" not in words and "&" not in words:
-        return words.strip()
+    words = (element.text or "").strip()
+    if len(element):
+        words = html.escape(element.text or "") + "".join(tostring(child, "unicode") for child in element)
+    elif not _is_page(element, words):
+        return words if _kind(element) else _SIGN.sub(lambda match: html.unescape(match[0]), words)
     from memgpt_loader.formats.html_text import to_text
 
     return to_text(re.sub(r"(</?)\w+:", r"\1", words) if len(element) else words, title=False, notes=notes)
+
+
+def _is_page(element: Element, words: str) -> bool:
+    """Whether the text of an element is a page of HTML, as descriptions are; titles without a type are so at times."""
+    if "<" not in words and "&" not in words:
+        return False
+    if kind := _kind(element):
+        return "html" in kind or "xml" in kind
+    return local(element) not in _LINES or _TAG.search(words) is not None
+
+
+def _kind(element: Element) -> str:
+    return element.get("type") or ("text" if _ATOM in element.tag else "")
 
 
 def _places(source: str, notes: Notes) -> str:
