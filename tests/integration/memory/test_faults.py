@@ -16,6 +16,7 @@ from memgpt_memory.store.layout import MESSAGES
 from memgpt_memory.store.lite.engine import EngineError
 from memgpt_memory.store.lite.store import LiteStore
 from memgpt_memory.store.rows import Key
+from memgpt_runtime.errors import Aborted, NotFound
 
 from tests.integration.memory.client import NOT_FOUND, UNAVAILABLE, Memory, batch, finish, header, refused, version
 from tests.integration.memory.conftest import Serve
@@ -202,6 +203,19 @@ async def test_deleting_an_agent_goes_on_where_it_failed(local: Memory, collecti
     notes = local.core().agents.passages.collection
     assert [await store.query(table, EVERY_ROW, Key) for table in (MESSAGES, notes)] == [[], []]
     await local.agent("gone")
+
+
+async def test_calls_that_already_have_an_agent_find_its_deletion_although_it_failed(local: Memory) -> None:
+    core, agent_id = local.core(), (await local.agent(user_id="ada")).agent_id
+    (live,) = await core.agents.find_many([agent_id])
+    fails = failing_upserts(core.store, "memgpt_records", "after", only=lambda row: row.kind == "agent")
+    with fails, refused(UNAVAILABLE):
+        await local.agents.DeleteAgent(state.DeleteAgentRequest(agent_id=agent_id))
+    with pytest.raises(Aborted, match="is being deleted"):
+        [piece async for piece in core.transfers.export(live)]
+    found, _ = await core.agents.read_context(live, messages=True)
+    with pytest.raises(NotFound):
+        await core.core_memory.list(found)
 
 
 async def test_deleted_notes_are_gone_though_their_rows_are_not(serve: Serve, milvus_lite_uri: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from memgpt_runtime.context import principal
 
 from memgpt_memory.agents._commands import SetBlock
+from memgpt_memory.agents._errors import unknown_agent
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
 from memgpt_memory.agents._rows import Block
@@ -24,7 +25,13 @@ class CoreMemory:
         self._repository = repository
 
     async def list(self, state: AgentState) -> Sequence[Block]:
-        """Return the agent's blocks: its own in order of creation, then the shared ones in order of attachment."""
+        """Return the agent's blocks: its own in order of creation, then the shared ones in order of attachment.
+
+        Raises:
+            NotFound: The agent has been deleted in the meantime.
+        """
+        if state.row.deleting:  # it may lack its texts
+            raise unknown_agent(state.id)
         own = state.all_blocks()
         if not state.row.shared:
             return own

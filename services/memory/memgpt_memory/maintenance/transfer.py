@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from memgpt_runtime import reasons
-from memgpt_runtime.errors import InvalidArgument
+from memgpt_runtime.errors import Aborted, InvalidArgument
 
 from memgpt_memory.agents import (
     MAX_ATTACHMENTS,
@@ -147,6 +147,8 @@ class Transfers:
             FailedPrecondition: Messages are missing: the store is damaged.
         """
         agent = await self._agents.repository.read_state(live)
+        if agent.row.deleting:
+            raise _is_being_deleted()
         yield agent
         blocks = await self._core_memory.list(agent)
         for block in blocks:
@@ -189,7 +191,7 @@ class Transfers:
                     notes += 1
                     yield passage_of(rows[id_])
         if live.row.deleting:
-            raise reasons.write_conflict("the agent is being deleted and can no longer be exported", resource="agent")
+            raise _is_being_deleted()
         yield ExportTotals(len(blocks), agent.message_count, notes, len(agent.tools), int(bool(agent.heartbeats)))
 
     async def take(
@@ -438,6 +440,10 @@ class _Import:
                 field="piece.end",
                 file=self._agent_id,
             )
+
+
+def _is_being_deleted() -> Aborted:
+    return reasons.write_conflict("the agent is being deleted and can no longer be exported", resource="agent")
 
 
 def _out_of_order(rule: str) -> InvalidArgument:
