@@ -255,6 +255,14 @@ KML = (
     "</coordinates></Point></Placemark><Placemark><name>Route</name><LineString><coordinates>1,2 3,4</coordinates>"
     "</LineString></Placemark></Folder></Document></kml>"
 )
+GPX = (
+    '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1"><metadata><name>Gotland</name>'
+    '<desc>Two days</desc><author><name>Bo</name><link href="https://x.org/bo"/></author></metadata><wpt lat="57.6" lon="18.3"><ele>4</ele><name>Visby</name><cmt>Deep water</cmt>'
+    '<desc>The &lt;b&gt;old&lt;/b&gt; port</desc><link href="https://x.org/v"><text>Guide</text></link></wpt>'
+    '<rte><name>Coast</name><rtept lat="1" lon="2"><name>Turn left</name></rtept><rtept lat="3" lon="4"/></rte>'
+    '<trk><name>Ride</name><cmt>Windy</cmt><trkseg><trkpt lat="1" lon="2"><ele>3</ele></trkpt>'
+    '<trkpt lat="1" lon="3"/></trkseg></trk></gpx>'
+)
 OPML = (
     '<opml version="2.0"><head><title>Mine</title></head><body><outline text="News"><outline text="Harbor" '
     'xmlUrl="https://x.org/rss" htmlUrl="https://x.org/" description="daily"/></outline>'
@@ -292,6 +300,14 @@ def atom(inner: str) -> str:
             KML,
             "# Ports\n\n## North\n\n### Visby\n\nDepth: 9 m\nOwner: Town\nCoordinates: 18.3,57.6\n\nDeep water\n\n### Route",
             {NoteKind.OBJECT: 1},
+        ),
+        (
+            "a.gpx",
+            GPX,
+            "# Gotland\n\nAuthor: Bo\nLink: https://x.org/bo\n\nTwo days\n\n## Visby\n\nLatitude: 57.6\nLongitude: 18.3\nElevation: 4\n"
+            "Link: [Guide](https://x.org/v)\n\nDeep water\n\nThe old port\n\n## Coast\n\n### Turn left\n\n"
+            "Latitude: 1\nLongitude: 2\n\n## Ride\n\nWindy",
+            {NoteKind.OBJECT: 2},
         ),
         (
             "a.opml",

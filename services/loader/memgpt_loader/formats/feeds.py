@@ -1,4 +1,4 @@
-"""News feeds (RSS, Atom), places of maps (KML) and outlines (OPML): entries with their titles, texts and links."""
+"""News feeds (RSS, Atom), places of maps (KML, GPX) and outlines (OPML): entries with their titles, texts and links."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from memgpt_loader.markup import Blocks, link, one_line
 from memgpt_loader.notes import NoteKind, Notes
 
 RSS, ATOM = "application/rss+xml", "application/atom+xml"
-KML, OPML = "application/vnd.google-earth.kml+xml", "text/x-opml"
+KML, GPX, OPML = "application/vnd.google-earth.kml+xml", "application/gpx+xml", "text/x-opml"
 
 _WHAT = "the feed"
-_START = re.compile(rb"<(?:\w+:)?(rss|RDF|feed|kml|opml)[\s>]")
-_KINDS = {b"rss": RSS, b"RDF": RSS, b"feed": ATOM, b"kml": KML, b"opml": OPML}
+_START = re.compile(rb"<(?:\w+:)?(rss|RDF|feed|kml|gpx|opml)[\s>]")
+_KINDS = {b"rss": RSS, b"RDF": RSS, b"feed": ATOM, b"kml": KML, b"gpx": GPX, b"opml": OPML}
 _NAMESPACES = {b"RDF": b"purl.org/rss/1.0", b"feed": b"w3.org/2005/Atom"}
 _DECLARATION = re.compile(r"^\s*<\?xml[^<>]*\?>")
 _NAMED_SIGN = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\w+);)(\w{2,31});")
 _BARE_SIGN = re.compile(r"&(?!#?\w{1,31};)")
-_TEXTS = ("description", "summary", "content", "encoded", "subtitle", "tagline")
+_TEXTS = ("description", "summary", "content", "encoded", "subtitle", "tagline", "desc", "cmt")
 _PEOPLE = ("author", "creator", "contributor", "managingEditor")
-_LABELS = {"pubDate": "Date", "date": "Date", "published": "Date", "issued": "Date", "creator": "Author"}
+_LABELS = {
+    "pubDate": "Date", "date": "Date", "published": "Date", "issued": "Date", "creator": "Author", "lat": "Latitude",
+    "lon": "Longitude", "ele": "Elevation", "sym": "Symbol", "src": "Source",
+}  # fmt: skip
 _NOT_SHOWN = frozenset(
     {"guid", "id", "ttl", "docs", "generator", "cloud", "skipHours", "skipDays", "items", "textInput", "thumbnail"}
     | {"Style", "StyleMap", "styleUrl", "LookAt", "Camera", "Region", "Icon", "visibility", "open", "tessellate"}
@@ -38,6 +41,8 @@ _NOT_SHOWN = frozenset(
 )
 _PATHS = ("LineString", "LinearRing", "Polygon", "Track", "Model")
 _PLACES = ("Placemark", "NetworkLink", "GroundOverlay", "ScreenOverlay", "PhotoOverlay")
+_ENTRIES = ("item", "entry", "wpt", "rte", "trk")
+_POINTS = ("rtept", "trkpt")
 _PATH = "lines, areas and models of maps are not read"
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _LINES = ("title", "name", "text")
@@ -80,11 +85,13 @@ def _feed(source: str, notes: Notes) -> str:
             above.append(name)
             continue
         above.pop()
-        if name in ("item", "entry"):
+        if name in _POINTS and not _is_described(element):
+            element.clear()
+        elif name in _ENTRIES:
             _add_about(blocks, about, notes)
             _Entry(notes).write(blocks, element, 2)
             element.clear()
-        elif above[-1:] in (["channel"], ["feed"]):
+        elif above[-1:] in (["channel"], ["feed"], ["gpx"]):
             about.append(element)
     _add_about(blocks, about, notes)
     return blocks.text()
@@ -105,14 +112,24 @@ class _Entry:
         self._title = ""
         self._lines: list[str] = []
         self._texts: list[str] = []
+        self._points: list[Element] = []
+        """Points of a route or track."""
 
     def write(self, blocks: Blocks, children: Iterable[Element], level: int) -> None:
         """Add the entry with these elements to a text."""
+        if isinstance(children, Element):
+            for name in ("lat", "lon"):
+                self._add(_LABELS[name], children.get(name) or "")
         self._read(children, 0)
         blocks.heading(level, self._title)
         blocks.paragraph("\n".join(dict.fromkeys(self._lines)))
         for words in _without_summaries(list(dict.fromkeys(self._texts))):
             blocks.paragraph(words)
+        described = [point for point in self._points if _is_described(point)]
+        if len(described) < len(self._points):
+            self._notes.add(NoteKind.OBJECT, reason=_PATH)
+        for point in described:
+            _Entry(self._notes).write(blocks, point, level + 1)
 
     def _read(self, children: Iterable[Element], depth: int) -> None:
         for child in children if depth < _MOST_DEPTH else ():
@@ -120,14 +137,19 @@ class _Entry:
             if name in ("title", "name") and not depth and not self._title:
                 self._title = one_line(_words(child, self._notes))
             elif name in ("link", "enclosure", "content") and (target := _target(child)):
-                self._add("Attachment" if name == "enclosure" or _rel(child) == "enclosure" else "Link", target)
+                label = "Attachment" if name == "enclosure" or _rel(child) == "enclosure" else "Link"
+                words = " ".join(_leaves(child, "text"))
+                self._add(label, link(words, target) if words else target)
                 self._read(child if name == "content" else (), depth + 1)
             elif name in _TEXTS:
                 self._texts += filter(None, [_words(child, self._notes)])
             elif name in _PEOPLE:
                 self._add("Author", ", ".join(_leaves(child)))
+                self._read((each for each in child if local(each) == "link"), depth + 1)
             elif name == "category":
                 self._add("Category", child.get("label") or child.get("term") or child.get("text") or child.text or "")
+            elif name in _POINTS:
+                self._points.append(child)
             elif name in _PATHS:
                 self._notes.add(NoteKind.OBJECT, reason=_PATH)
             elif name == "Data":
@@ -154,6 +176,10 @@ def _without_summaries(texts: list[str]) -> list[str]:
 def _label(element: Element) -> str:
     name = attribute(element, "name") or _LABELS.get(local(element)) or local(element)
     return name[:1].upper() + name[1:]
+
+
+def _is_described(point: Element) -> bool:
+    return any(local(each) in ("name", "link", "url", *_TEXTS) for each in point)
 
 
 def _target(element: Element) -> str:
@@ -244,7 +270,7 @@ def _outlined(element: Element, notes: Notes) -> str:
     return " ".join([words, *(f"({address})" for address in addresses[1:]), *map(one_line, more)])
 
 
-_READERS: dict[str, Callable[[str, Notes], str]] = {RSS: _feed, ATOM: _feed, KML: _places, OPML: _outline}
+_READERS: dict[str, Callable[[str, Notes], str]] = {RSS: _feed, ATOM: _feed, KML: _places, GPX: _feed, OPML: _outline}
 
 
 def _signature(inspected: InspectedFile) -> str:
@@ -256,10 +282,10 @@ def _signature(inspected: InspectedFile) -> str:
 
 FORMAT = Format(
     name="feed or outline",
-    media_types={RSS: (".rss",), ATOM: (".atom",), KML: (".kml",), OPML: (".opml",)},
+    media_types={RSS: (".rss",), ATOM: (".atom",), KML: (".kml",), GPX: (".gpx",), OPML: (".opml",)},
     parse=_parse,
-    reads="entries of RSS and Atom feeds, places of KML maps and items of OPML outlines with their titles, texts, "
-    "links, dates, people and further values; a damaged file unchanged",
+    reads="entries of RSS and Atom feeds, places of KML maps, waypoints, routes and tracks of GPX files and items of "
+    "OPML outlines with their titles, texts, links, dates, people and further values; a damaged file unchanged",
     omits="lines, areas and models of maps, pictures without alternative text",
     signature=_signature,
 )

@@ -15,7 +15,7 @@ _CODE = (
     ".py .pyi .r .rb .rs .sass .scala .scm .scss .sh .sol .sql .swift .tcl .tf .ts .tsx .v .vb .vhd .vue .zig .zsh"
 )
 _PROSE = ".adoc .asciidoc .bib .log .nfo .org .po .rst .tex .text .textile .txt .wiki"
-_XML = ".dbk .gpx .tei .xml .xsd .xsl .xslt"
+_XML = ".dbk .tei .xml .xsd .xsl .xslt"
 XML = "application/xml"
 _SETTINGS = ".cfg .conf .env .ini .properties .toml .yaml .yml"
 # Encoding declarations of XML, Python, Emacs and CSS in the first lines.
