@@ -120,9 +120,12 @@ def _western(sample: bytes) -> list[Guess]:
 
     A few bytes in Latin text mislead statistics, which decide only if there are several such encodings.
     """
-    if _is_natural(sample, "cp1252", _WESTERN):
-        return [Guess("cp1252")]
     count = len(_BEYOND_ASCII.findall(sample))
+    if _is_natural(sample, "cp1252", _WESTERN):
+        # "Straße" in cp850 reads "Straáe", which has the neighbors of "más".
+        doubtful = count <= _MOST_OF_SHORT_TEXT and _is_natural(sample, "cp1252", _WESTERN_LETTERS)
+        rivals = _OF_OLD_SYSTEMS.items() if doubtful else ()
+        return [Guess("cp1252", certain=not any(_is_natural(sample, *rival) for rival in rivals))]
     if count < _FEWEST_PAIRS and _is_natural(sample, "cp1252", _FEW_LETTERS):
         return [Guess("cp1252", certain=False)]
     if count > _MOST_OF_SHORT_TEXT:
@@ -247,7 +250,9 @@ def _letters(lower: str, upper: str) -> str:
     )
 
 
-_WESTERN = re.compile(_letters("áâäçéëíîóôöúüßàå", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ") + _SIGNS)
+_LETTERS_OF_WESTERN = _letters("áâäçéëíîóôöúüßàå", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ")
+_WESTERN_LETTERS = re.compile(_LETTERS_OF_WESTERN)
+_WESTERN = re.compile(_LETTERS_OF_WESTERN + _SIGNS)
 _OF_OLD_SYSTEMS = {
     "mac-roman": re.compile(
         _letters("áâäçéëíîóôöúüßàåèêñìòùûïãõøæ", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅÈÊÑÌÒÙÛÏÃÕØÆ")

@@ -374,12 +374,21 @@ def test_short_texts_of_old_macintoshes(words: str) -> None:
     )
 
 
+@pytest.mark.parametrize("words", ["Köln", "Straße", "“Hello”", "voilà"])
+def test_a_word_that_only_one_encoding_gives_is_no_guess(words: str) -> None:
+    came = read_bytes(words.encode("cp1252"), "a.txt")
+    assert (came.text, came.notes) == (words, {})
+
+
 @pytest.mark.parametrize(
     ("encoding", "words", "read_as"),
     [
         ("cp1250", "Gdańsk", "Gdañsk"),
         ("cp1254", "İstanbul", "Ýstanbul"),
         ("mac-roman", "Köln", "Kšln"),
+        ("cp850", "Köln", "Köln"),
+        ("cp850", "Straße", "Straáe"),
+        ("cp850", "Weißer Spieß, 5 Straßen", "Weiáer Spieá, 5 Straáen"),
         ("cp1250", "Łódź", "£Ûdü"),
     ],
 )
