@@ -59,6 +59,17 @@ def test_an_open_workbook_repeats_what_it_says_to_repeat_within_bounds() -> None
     assert read_bytes(flat("spreadsheet", body), "a.fods").pages == ["# T\n\nx | x"]
 
 
+@pytest.mark.parametrize(("repeated", "left_out"), [("rows", 500), ("columns", 476)])
+def test_what_an_open_workbook_repeats_beyond_bounds_is_noted(repeated: str, left_out: int) -> None:
+    rows, columns = (
+        f'table:number-{repeated}-repeated="1500"' if repeated == each else "" for each in ("rows", "columns")
+    )
+    cell = f"<table:table-cell {columns}><text:p>x</text:p></table:table-cell>"
+    body = f'<table:table table:name="T"><table:table-row {rows}>{cell}</table:table-row></table:table>'
+    came = read_bytes(flat("spreadsheet", body), "a.fods")
+    assert (came.notes, came.wheres) == ({NoteKind.TOO_MUCH: left_out}, [f"repeated {repeated} of a table"])
+
+
 def test_rtf() -> None:
     data = rb"{\rtf1\ansi\ansicpg1250{\fonttbl{\f0\fcharset238 Arial;}}\f0 \'e8aj{\footnote a note}\par \u1046?{\pict\pngblip 89504e47}}"
     came = read_bytes(data, "a.txt")

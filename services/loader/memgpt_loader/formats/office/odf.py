@@ -369,6 +369,8 @@ class OpenDocumentReader:
                 for _ in range(min(times, _MOST_REPEATED_COLUMNS)):
                     at = len(cells)
                     down = going_down.get(at)
+                if text and times > _MOST_REPEATED_COLUMNS:
+                    self._leave_out("columns", times - _MOST_REPEATED_COLUMNS)
                     if down is not None and local(cell) == "covered-table-cell":
                         text_here = down[1]
                         going_down[at] = (down[0] - 1, down[1])
@@ -386,9 +388,14 @@ class OpenDocumentReader:
             for _ in range(min(repeated, _MOST_REPEATED_ROWS if cells else 1)):
                 yield TableRow(cells, spans=spans)
 
+            if cells and repeated > _MOST_REPEATED_ROWS:
+                self._leave_out("rows", repeated - _MOST_REPEATED_ROWS)
     def _cell(self, cell: Element, comments: list[str]) -> str:
         pieces = []
         for child in cell:
+    def _leave_out(self, what: str, count: int) -> None:
+        self._notes.add(NoteKind.TOO_MUCH, f"repeated {what} of a table", count=count)
+
             match local(child):
                 case "p" | "h":
                     pieces.append(self._inline(child))
