@@ -123,6 +123,24 @@ def test_parts_of_rtf_that_stand_apart_are_read(body: str, text: str) -> None:
     assert not read.notes
 
 
+@pytest.mark.parametrize(
+    ("form", "shown", "text"),
+    [
+        (r"\fftype1\ffres25\ffdefres0", "", "☐"),
+        (r"\fftype1\ffres25\ffdefres1", "", "☒"),
+        (r"\fftype1\ffres1\ffdefres0{\*\ffname Check1}", r"{\b }", "☒"),
+        (r"\fftype2\ffres1{\*\ffl Red}{\*\ffl Gr\'fcn}{\*\ffl Blue}", "", "Grün"),
+        (r"\fftype2\ffres25\ffdefres0{\*\ffl Red}{\*\ffl Blue}", "", "Red"),
+        (r"\fftype2\ffres7{\*\ffl Red}", "", ""),
+        (r"\fftype0{\*\ffdeftext Name}", "Ann", "Ann"),
+    ],
+)
+def test_choices_in_forms_of_rtf_are_read(form: str, shown: str, text: str) -> None:
+    field = rf"{{\field{{\*\fldinst {{FORM}}{{{{\*\datafield 00}}{{\*\formfield{{{form}}}}}}}}}{{\fldrslt {shown}}}}}"
+    read = read_bytes(rf"{{\rtf1\ansi It is [{field}], {field}.}}".encode(), "a.rtf")
+    assert (read.text, read.notes) == (f"It is [{text}], {text}.", {})
+
+
 def test_pictures_of_a_page_without_alternative_text_are_noted() -> None:
     page = (
         "<html><body><p>Text</p><img src=a.png><img src=b.png alt='A chart'><img src=line.png alt=''>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from memgpt_loader.decoding import writable
 from memgpt_loader.failures import FailureReason, FileFailure
@@ -38,6 +39,13 @@ _LINK = re.compile(
     rb"(\}{1,3}\s*\{\\fldrslt\b ?)"
 )
 _MOST_LINK_BYTES = 5_000
+_FIELD = re.compile(rb"\\field(?![a-z])")
+_FORM_FIELD = re.compile(rb"\{\\\*\s*\\formfield(?![a-z])")
+_FORM_RESULT = re.compile(rb"\\fldrslt(?![a-z]) ?")
+_FORM_VALUE = re.compile(rb"\\(fftype|ffdefres|ffres)(\d{1,3})")
+_FORM_ENTRY = re.compile(rb"\{\\\*\s*\\ffl(?![a-z]) ?")
+_NO_RESULT = 25
+"""Stands for a field that was never changed from its default."""
 _BOTH_WAYS = re.compile(rb"\\upr(?![a-z0-9])\s*\{")
 _IN_UNICODE = re.compile(rb"\}\s*\{\\\*\\ud(?![a-z0-9]) ?")
 
@@ -86,7 +94,7 @@ def rtf_text(data: bytes, notes: Notes) -> str:
     try:
         # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
         body, hidden = (data, 0) if _BINARY.search(data) else _without_hidden(data)
-        source = _with_parts(_with_links(_in_unicode(body))).decode("latin-1")
+        source = _with_parts(_with_links(_with_choices(_in_unicode(body)))).decode("latin-1")
         words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
     except MemoryError:
         raise
@@ -197,6 +205,36 @@ def _with_links(data: bytes) -> bytes:
     return b"".join([*pieces, data[at:]])
 
 
+def _with_choices(data: bytes) -> bytes:
+    """Write the state of check boxes and drop-down lists of forms, which programs show in place of an empty result."""
+    if not _FORM_FIELD.search(data):
+        return data
+    pieces: list[bytes] = []
+    ends = _ends_of_groups(data)
+    at = 0
+    for field in _FORM_FIELD.finditer(data):
+        end = ends.get(field.start() + 1, -1)
+        result = _FORM_RESULT.search(data, end, end + _MOST_LINK_BYTES) if end >= at else None
+        if result is None or _FIELD.search(data, end, result.start()):
+            continue
+        shown_end = _end_of_group(data, result.end())
+        if shown_end >= 0 and not _CONTROL.sub(b"", data[result.end() : shown_end]).strip():
+            pieces += [data[at : result.end()], _chosen(data, field.end(), end, ends)]
+            at = result.end()
+    return b"".join([*pieces, data[at:]])
+
+
+def _chosen(data: bytes, start: int, end: int, ends: Mapping[int, int]) -> bytes:
+    """Return the state of the check box or drop-down list that a range describes; empty for other fields."""
+    values = {name: int(value) for name, value in _FORM_VALUE.findall(data, start, end)}
+    result = values.get(b"ffres", _NO_RESULT)
+    chosen = values.get(b"ffdefres", 0) if result == _NO_RESULT else result
+    if values.get(b"fftype") == 1:
+        return rb"{\uc1\u9746?}" if chosen else rb"{\uc1\u9744?}"
+    entries = [data[each.end() : ends.get(each.start() + 1)] for each in _FORM_ENTRY.finditer(data, start, end)]
+    return b"{%b}" % entries[chosen] if chosen < len(entries) else b""
+
+
 def _end_of_group(data: bytes, start: int) -> int:
     """Return where the group ends that a position is in; -1 if it is too long."""
     depth = 0
@@ -228,7 +266,8 @@ FORMAT = Format(
     name="RTF document",
     media_types={RTF: (".rtf",)},
     parse=_parse,
-    reads="paragraphs, numbered lists, tables, links, text boxes, footnotes, comments, headers and footers",
+    reads="paragraphs, numbered lists, tables, links, text boxes, footnotes, comments, headers and footers, check "
+    "boxes and drop-down lists of forms",
     omits="hidden and deleted text, images and embedded objects",
     signature=_signature,
 )
