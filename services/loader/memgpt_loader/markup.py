@@ -6,7 +6,8 @@ Blocks are separated by blank lines, where passages may be cut; list items and t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 _SPACES = re.compile(r"[^\S\n]+")
 _LINE_EDGES = re.compile(r" ?\n ?")
@@ -79,6 +80,24 @@ def raised(words: str, before: str) -> str:
     stripped = words.strip()
     base = before[-1:]
     return f"^{stripped}" if _EXPONENT.fullmatch(stripped) and (base.isalnum() or base in _CLOSING) else words
+
+
+class Struck(str):
+    """A piece of text that is struck through."""
+
+    __slots__ = ()
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """Join pieces of text; mark those struck through as in Markdown, apart from what replaces them: ~~old~~new."""
+    found = []
+    for struck, group in groupby(filter(None, pieces), lambda piece: isinstance(piece, Struck)):
+        words = "".join(group)
+        core = words.strip()
+        if struck and core:
+            words = words.replace(core, f"~~{core}~~", 1)
+        found.append(words)
+    return "".join(found)
 
 
 def link(words: str, target: str) -> str:

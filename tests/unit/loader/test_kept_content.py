@@ -402,6 +402,12 @@ def test_form_controls_on_a_sheet_are_read_once_with_their_state() -> None:
     assert (damaged.text, damaged.notes) == ("# S\n\nx", {NoteKind.OBJECT: 1})
 
 
+def test_struck_text_in_a_cell_is_told_apart() -> None:
+    rich = "<is><r><rPr><strike/></rPr><t>20</t></r><r><rPr><strike val='0'/></rPr><t>15</t></r></is>"
+    book = read_bytes(workbook(f'<row r="1"><c r="A1" t="inlineStr">{rich}</c></row>'), "a.xlsx")
+    assert book.text.endswith("~~20~~15")
+
+
 def test_links_by_formulas_and_pictures_in_cells() -> None:
     cells = (
         '<c r="A1" t="str"><f>HYPERLINK("https://x.org/a?b=1","Plan")</f><v>Plan</v></c>'

@@ -343,3 +343,68 @@ def test_charts_of_a_legacy_workbook_are_noted() -> None:
 )  # fmt: skip
 def test_rarer_subtitles(name: str, source: str, text: str) -> None:
     assert read_bytes(source.encode(), name).text == text
+
+
+_STRIKE_STYLES = (
+    '<style:style style:name="T1"><style:text-properties style:text-line-through-style="solid"/></style:style>'
+    '<style:style style:name="T2"><style:text-properties style:text-line-through-style="none"/></style:style>'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('<text:p>At <text:span text:style-name="T1">ni</text:span><text:span text:style-name="T1">ne </text:span>ten</text:p>', "At ~~nine~~ ten"),
+        ('<text:p>At <text:span text:style-name="T1"/><text:span text:style-name="T2">ten</text:span></text:p>', "At ten"),
+        ('<text:p text:style-name="T1">At <text:span text:style-name="T1">nine</text:span></text:p>', "~~At nine~~"),
+    ],
+)  # fmt: skip
+def test_struck_text_of_open_documents_is_told_apart(body: str, text: str) -> None:
+    assert read_bytes(flat("text", body, _STRIKE_STYLES), "a.fodt").text == text
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("Only <s>20</s>15 and <del>old <b>price</b> </del><ins>new</ins>", "Only ~~20~~15 and ~~old price~~ new"),
+        ("<p>A<strike> </strike>b <s><a href='https://x.org'>x</a></s></p>", "A b [~~x~~](https://x.org)"),
+        ("<a href='https://x.org'><s>x</s>y</a>, <s>10<sup>6</sup></s>7", "[~~x~~y](https://x.org), ~~10^6~~7"),
+        ("<span style='color:red; text-decoration: line-through'>20</span>15", "~~20~~15"),
+        ("<del><p>one</p><ul><li>two</li></ul></del>three", "~~one~~\n\n- ~~two~~\n\nthree"),
+        ("<table><tr><th>a<th>b<tr><td><s>1</s>2<td>3</table>", "a | b\n~~1~~2 | 3"),
+    ],
+)
+def test_struck_text_of_pages_is_told_apart(page: str, text: str) -> None:
+    assert read_bytes(f"<html>{page}".encode(), "a.html").text == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (r"At {\strike ni{\b ne} }ten", "At ~~nine~~ ten"),
+        (r"At \strike nine\strike0 ten \striked1 x\plain y", "At ~~nine~~ten ~~x~~y"),
+        (r"{\stylesheet{\s15\strike Gone;}}At {\strike {\*\bkmkstart a\plain b}\u8364?9\par nine}ten", "At ~~€9~~\n~~nine~~ten"),
+        (r"\trowd A{\strike 1\cell}2\cell\row", "A~~1~~|2|"),
+        (r"{\strike Gone {\deleted away}}here~~", "~~Gone~~ here~~"),
+    ],
+)  # fmt: skip
+def test_struck_text_of_rtf_is_told_apart(body: str, text: str) -> None:
+    assert read_bytes(rf"{{\rtf1\ansi {body}\par}}".encode(), "a.rtf").text == text
+
+
+def test_struck_text_of_office_files_is_told_apart() -> None:
+    styles = '<w:style w:styleId="S"><w:rPr><w:strike/></w:rPr></w:style><w:style w:styleId="B"><w:basedOn w:val="S"/></w:style>'
+    run = "<w:r><w:rPr>{}</w:rPr><w:t xml:space='preserve'>{}</w:t></w:r>"
+    runs = [
+        ("", "At "), ("<w:strike/>", "ni"), ("<w:dstrike/><w:b/>", "ne "), ('<w:strike w:val="0"/>', "ten "),
+        ('<w:rStyle w:val="B"/>', "x"), ('<w:rStyle w:val="B"/><w:strike w:val="0"/>', "y "),
+        ("<w:strike/>", "10"), ('<w:strike/><w:vertAlign w:val="superscript"/>', "6"), ("", "7"),
+    ]  # fmt: skip
+    body = f"<w:p>{''.join(run.format(*each) for each in runs)}</w:p>"
+    data = documents.docx(body, styles=styles)
+    assert read_bytes(data, "a.docx").text == "At ~~nine~~ ten ~~x~~y ~~10^6~~7"
+    slide = "<a:r><a:rPr strike='sngStrike'/><a:t>20</a:t></a:r><a:r><a:rPr strike='noStrike'/><a:t>15</a:t></a:r>"
+    data = documents.pptx([f"<p:sp><p:txBody><a:p>{slide}</a:p></p:txBody></p:sp>"])
+    assert read_bytes(data, "a.pptx").text == "~~20~~15"
+    book = "<FictionBook><body><section><p>Only <strikethrough>20</strikethrough>15</p></section></body></FictionBook>"
+    assert read_bytes(book.encode(), "a.fb2").text.endswith("Only ~~20~~15")

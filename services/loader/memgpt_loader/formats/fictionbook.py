@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from memgpt_loader.formats.inspected_file import InspectedFile, after_prolog
 from memgpt_loader.formats.office.packages import attribute, local, parse_tree
 from memgpt_loader.formats.spec import MARKDOWN, File, FileLimits, Format, PageText, Parsed, broken, too_many_pages
-from memgpt_loader.markup import Blocks, link, one_line, raised
+from memgpt_loader.markup import Blocks, Struck, joined, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 FB2 = "application/x-fictionbook+xml"
@@ -122,12 +122,15 @@ def _words(element: Element) -> str:
         match local(each):
             case "sup":
                 words = raised(words, "".join(pieces))
+            case "strikethrough":
+                words = Struck(words)
             case "a":
                 words = link(words, attribute(each, "href"))
             case "image":
                 words = ""
         pieces += [words, each.tail or ""]
-    return one_line("".join(pieces)) if local(element) in (*_LINES, "th", "td") else "".join(pieces)
+    words = joined(pieces)
+    return one_line(words) if local(element) in (*_LINES, "th", "td") else words
 
 
 def _signature(inspected: InspectedFile) -> str:

@@ -12,7 +12,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from memgpt_loader.formats.equations import linear
 from memgpt_loader.formats.office.numbering import written
-from memgpt_loader.markup import Blocks, link, raised
+from memgpt_loader.markup import Blocks, Struck, joined, link, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _NOT_READ = frozenset(
@@ -34,6 +34,8 @@ _WRITTEN_IN = frozenset(
 )
 """Types of inputs with a value for readers: no passwords, search terms or labels of buttons."""
 _DRAWN = ("math", "svg")
+_STRUCK = ("s", "del", "strike")
+_LINE_THROUGH = re.compile(r"text-decoration(?:-line)?\s*:[^;]*line-through", re.IGNORECASE)
 _SCRIPTS_WANTED = re.compile(r"java\s?script|enable scripts|your browser", re.IGNORECASE)
 _MOST_NOTICE_CHARS = 300
 _MOST_SPAN = 1000
@@ -207,6 +209,8 @@ class _Reader:
         self._words: list[str] = []
         self._superscripts: list[int] = []
         """Open superscripts of the current text: where each begins."""
+        self._struck: list[int] = []
+        """Ids of the open elements that strike text through."""
         self._links: list[tuple[int, str]] = []
         """Open links: where their text begins, and their targets."""
         self._tables: list[_Table] = []
@@ -227,11 +231,11 @@ class _Reader:
                 if (child := node.child) is not None:
                     node = child
                     continue
-                self._leave(node.tag or "")
+                self._leave(node)
             while node is not None and (node.mem_id == last or node.next is None):
                 node = None if node.mem_id == last else node.parent
                 if node is not None:
-                    self._leave(node.tag or "")
+                    self._leave(node)
             node = None if node is None else node.next
         self._flush()
 
@@ -240,7 +244,8 @@ class _Reader:
         tag = node.tag or ""
         if tag == "-text":
             words = node.text_content or ""
-            self._words.append(words if self._verbatim else _SPACES.sub(" ", words))
+            words = words if self._verbatim else _SPACES.sub(" ", words)
+            self._words.append(Struck(words) if self._struck else words)
             return False
         if not tag[:1].isalpha():  # comments and other non-elements
             return False
@@ -263,7 +268,11 @@ class _Reader:
             return False
         if tag == "noscript" and not self._is_for_readers(node):
             return False
-        return self._begin(tag, node, attributes)
+        if not self._begin(tag, node, attributes):
+            return False
+        if tag in _STRUCK or _LINE_THROUGH.search(attributes.get("style") or ""):
+            self._struck.append(node.mem_id)
+        return True
 
     def _begin(self, tag: str, node: LexborNode, attributes: Mapping[str, str | None]) -> bool:
         """Begin an element that is read. Returns whether its content should be read, too."""
@@ -342,15 +351,17 @@ class _Reader:
             case "pre":
                 self._verbatim += 1
 
-    def _leave(self, tag: str) -> None:
-        match tag:
+    def _leave(self, node: LexborNode) -> None:
+        if self._struck[-1:] == [node.mem_id]:
+            self._struck.pop()
+        match tag := node.tag or "":
             case "q":
                 self._words.append("”")
             case "sup" if self._superscripts:
                 self._raise(self._superscripts.pop())
             case "a" if self._links:
                 begin, target = self._links.pop()
-                self._words[begin:] = _linked("".join(self._words[begin:]), target)
+                self._words[begin:] = _linked(joined(self._words[begin:]), target)
             case "td" | "th" if self._row is not None and self._in_data:
                 self._cell(self._take())
             case "tr" if self._row is not None and self._in_data:
@@ -379,7 +390,8 @@ class _Reader:
     def _raise(self, begin: int) -> None:
         """Mark a superscript, so that a² is not read as a2."""
         before = next((word for word in reversed(self._words[:begin]) if word), "")
-        self._words[begin:] = [raised("".join(self._words[begin:]), before)]
+        words = raised("".join(self._words[begin:]), before)
+        self._words[begin:] = [Struck(words) if self._struck else words]
 
     def _cell(self, words: str) -> None:
         """Add a cell; one that spans several rows is repeated in each of them."""
@@ -422,9 +434,9 @@ class _Reader:
         """Return the text so far; an open link continues after it."""
         if self._links:
             begin, target = self._links[-1]
-            self._words[begin:] = _linked("".join(self._words[begin:]), target)
+            self._words[begin:] = _linked(joined(self._words[begin:]), target)
             self._links = [(0, target) for _, target in self._links]
-        words, self._words = "".join(self._words), []
+        words, self._words = joined(self._words), []
         self._superscripts.clear()
         return words
 

@@ -9,7 +9,7 @@ from memgpt_loader.decoding import writable
 from memgpt_loader.failures import FailureReason, FileFailure
 from memgpt_loader.formats.inspected_file import InspectedFile
 from memgpt_loader.formats.spec import File, FileLimits, Format, Parsed, broken, flowing
-from memgpt_loader.markup import link, tidy
+from memgpt_loader.markup import Struck, joined, link, tidy
 from memgpt_loader.notes import NoteKind, Notes
 
 RTF = "application/rtf"
@@ -39,6 +39,14 @@ _LINK = re.compile(
     rb"(\}{1,3}\s*\{\\fldrslt\b ?)"
 )
 _MOST_LINK_BYTES = 5_000
+_STRIKE = re.compile(rb"\\striked?\d?(?![a-z0-9])")
+_SET_STRUCK = {
+    **dict.fromkeys((rb"\strike", rb"\strike1", rb"\striked", rb"\striked1"), True),
+    **dict.fromkeys((rb"\strike0", rb"\striked0", rb"\plain"), False),
+}
+_STRUCK, _NOT_STRUCK = "\x01", "\x02"
+"""Where text that is struck through begins and ends, until the library has read the document."""
+_STRUCK_PARTS = re.compile(f"([{_STRUCK}{_NOT_STRUCK}\n|])")
 _FIELD = re.compile(rb"\\field(?![a-z])")
 _FORM_FIELD = re.compile(rb"\{\\\*\s*\\formfield(?![a-z])")
 _FORM_RESULT = re.compile(rb"\\fldrslt(?![a-z]) ?")
@@ -94,8 +102,8 @@ def rtf_text(data: bytes, notes: Notes) -> str:
     try:
         # Latin-1 keeps every byte; the library decodes escaped bytes with the document's code page.
         body, hidden = (data, 0) if _BINARY.search(data) else _without_hidden(data)
-        source = _with_parts(_with_links(_with_choices(_in_unicode(body)))).decode("latin-1")
-        words = str(rtf_to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
+        source = _with_strikes(_with_parts(_with_links(_with_choices(_in_unicode(body))))).decode("latin-1")
+        words = _struck(str(rtf_to_text(source, errors="replace")))  # type: ignore[no-untyped-call]
     except MemoryError:
         raise
     except Exception as error:  # on a malformed structure the library raises arbitrary exceptions
@@ -233,6 +241,41 @@ def _chosen(data: bytes, start: int, end: int, ends: Mapping[int, int]) -> bytes
         return rb"{\uc1\u9746?}" if chosen else rb"{\uc1\u9744?}"
     entries = [data[each.end() : ends.get(each.start() + 1)] for each in _FORM_ENTRY.finditer(data, start, end)]
     return b"{%b}" % entries[chosen] if chosen < len(entries) else b""
+
+
+def _with_strikes(data: bytes) -> bytes:
+    """Write marks where text that is struck through begins and ends."""
+    if not _STRIKE.search(data):
+        return data
+    pieces: list[bytes] = []
+    outer: list[bool] = []
+    struck = False
+    at = 0
+    for control in _CONTROL.finditer(data):
+        word = control.group().rstrip()
+        before = struck
+        if word == b"{":
+            outer.append(struck)
+        elif word == b"}":
+            struck = outer.pop() if outer else False
+        else:
+            struck = _SET_STRUCK.get(word, struck)
+        if struck != before:
+            pieces += [data[at : control.end()], (_STRUCK if struck else _NOT_STRUCK).encode()]
+            at = control.end()
+    return b"".join([*pieces, data[at:]])
+
+
+def _struck(text: str) -> str:
+    """Mark what is struck through as in Markdown, within lines and cells."""
+    pieces: list[str] = []
+    struck = False
+    for piece in _STRUCK_PARTS.split(text):
+        if piece in (_STRUCK, _NOT_STRUCK):
+            struck = piece == _STRUCK
+        else:
+            pieces.append(Struck(piece) if struck and piece not in ("\n", "|") else piece)
+    return joined(pieces)
 
 
 def _end_of_group(data: bytes, start: int) -> int:

@@ -12,7 +12,7 @@ from memgpt_loader.formats.office.controls import control_lines
 from memgpt_loader.formats.office.drawings import Drawings, plain_text
 from memgpt_loader.formats.office.number_format import BUILT_IN, displayed, displayed_text
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
-from memgpt_loader.markup import link, one_line, raised
+from memgpt_loader.markup import Struck, joined, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, table_lines
 
@@ -344,17 +344,15 @@ def _rich(element: Element) -> str:
                 pieces.append(child.text or "")
             case "r" | "text":
                 words = _rich(child)
-                pieces.append(raised(words, pieces[-1] if pieces else "") if _is_superscript(child) else words)
-    return "".join(pieces)
+                properties = {local(each): attribute(each, "val") for each in _properties(child)}
+                if properties.get("vertAlign") == "superscript":
+                    words = raised(words, pieces[-1] if pieces else "")
+                pieces.append(Struck(words) if properties.get("strike", "0") not in ("0", "false") else words)
+    return joined(pieces)
 
 
-def _is_superscript(run: Element) -> bool:
-    return any(
-        local(each) == "vertAlign" and attribute(each, "val") == "superscript"
-        for properties in run
-        if local(properties) == "rPr"
-        for each in properties
-    )
+def _properties(run: Element) -> Iterator[Element]:
+    return (each for properties in run if local(properties) == "rPr" for each in properties)
 
 
 def printed_words(header: str) -> str:

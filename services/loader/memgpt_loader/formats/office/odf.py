@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from memgpt_loader.formats.equations import linear
 from memgpt_loader.formats.office.numbering import number, written
 from memgpt_loader.formats.office.packages import Package, attribute, local
-from memgpt_loader.markup import Blocks, link, one_line, raised
+from memgpt_loader.markup import Blocks, Struck, joined, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 from memgpt_loader.tables import TableRow, table_lines
 
@@ -54,6 +54,7 @@ class _Styles:
     hidden: frozenset[str] = frozenset()
     raised: frozenset[str] = frozenset()
     """Styles of superscripts."""
+    struck: frozenset[str] = frozenset()
 
 
 class OpenDocumentReader:
@@ -246,10 +247,12 @@ class OpenDocumentReader:
         pieces = [element.text or ""]
         for child in element:
             words = self._inline_piece(child)
-            if attribute(child, "style-name") in self._styles.raised:
+            style = attribute(child, "style-name")
+            if style in self._styles.raised:
                 words = raised(words, next(filter(None, reversed(pieces)), ""))
-            pieces += [words, child.tail or ""]
-        return "".join(pieces)
+            pieces += [Struck(words) if style in self._styles.struck else words, child.tail or ""]
+        is_struck = local(element) in ("p", "h") and attribute(element, "style-name") in self._styles.struck
+        return joined(map(Struck, pieces) if is_struck else pieces)
 
     def _inline_piece(self, child: Element) -> str:
         match local(child):
@@ -366,11 +369,11 @@ class OpenDocumentReader:
                     continue
                 text = self._cell(cell, comments) or self._uncalculated(cell)
                 times = number(attribute(cell, "number-columns-repeated")) or 1
+                if text and times > _MOST_REPEATED_COLUMNS:
+                    self._leave_out("columns", times - _MOST_REPEATED_COLUMNS)
                 for _ in range(min(times, _MOST_REPEATED_COLUMNS)):
                     at = len(cells)
                     down = going_down.get(at)
-                if text and times > _MOST_REPEATED_COLUMNS:
-                    self._leave_out("columns", times - _MOST_REPEATED_COLUMNS)
                     if down is not None and local(cell) == "covered-table-cell":
                         text_here = down[1]
                         going_down[at] = (down[0] - 1, down[1])
@@ -385,17 +388,17 @@ class OpenDocumentReader:
                     spans[len(cells) - 1] = columns
             while cells and not cells[-1]:
                 cells.pop()
+            if cells and repeated > _MOST_REPEATED_ROWS:
+                self._leave_out("rows", repeated - _MOST_REPEATED_ROWS)
             for _ in range(min(repeated, _MOST_REPEATED_ROWS if cells else 1)):
                 yield TableRow(cells, spans=spans)
 
-            if cells and repeated > _MOST_REPEATED_ROWS:
-                self._leave_out("rows", repeated - _MOST_REPEATED_ROWS)
-    def _cell(self, cell: Element, comments: list[str]) -> str:
-        pieces = []
-        for child in cell:
     def _leave_out(self, what: str, count: int) -> None:
         self._notes.add(NoteKind.TOO_MUCH, f"repeated {what} of a table", count=count)
 
+    def _cell(self, cell: Element, comments: list[str]) -> str:
+        pieces = []
+        for child in cell:
             match local(child):
                 case "p" | "h":
                     pieces.append(self._inline(child))
@@ -471,6 +474,7 @@ def _read_styles(roots: Sequence[Element]) -> _Styles:
     lists: dict[str, dict[int, _Level]] = {}
     hidden: set[str] = set()
     superscripts: set[str] = set()
+    struck: set[str] = set()
     for root in roots:
         for element in root.iter():
             match local(element):
@@ -482,7 +486,9 @@ def _read_styles(roots: Sequence[Element]) -> _Styles:
                             hidden.add(attribute(element, "name"))
                         if _RAISED.match(attribute(each, "text-position")):
                             superscripts.add(attribute(element, "name"))
-    return _Styles(lists, frozenset(hidden), frozenset(superscripts))
+                        if attribute(each, "text-line-through-style") not in ("", "none"):
+                            struck.add(attribute(element, "name"))
+    return _Styles(lists, frozenset(hidden), frozenset(superscripts), frozenset(struck))
 
 
 def _levels(style: Element) -> Iterator[tuple[int, _Level]]:

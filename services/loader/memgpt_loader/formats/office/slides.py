@@ -10,7 +10,7 @@ from memgpt_loader.formats.equations import linear
 from memgpt_loader.formats.office.drawings import Drawings, description, plain_text
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import is_symbol_font, symbol
-from memgpt_loader.markup import Blocks, link, one_line, raised
+from memgpt_loader.markup import Blocks, Struck, joined, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _TITLES = ("title", "ctrTitle")
@@ -291,12 +291,13 @@ class _Shapes:
                 case "r" | "fld":
                     words = self._linked(run, _words(run))
                     before = next(filter(None, reversed(pieces)), "")
-                    pieces.append(raised(words, before) if _is_superscript(run) else words)
+                    words = raised(words, before) if _is_superscript(run) else words
+                    pieces.append(Struck(words) if _is_struck(run) else words)
                 case "br":
                     pieces.append("\n")
                 case "m" | "oMath" | "oMathPara" | "AlternateContent":
                     pieces += [linear(each) for each in (run, *run.iter()) if local(each) == "oMath"][:1]
-        return "".join(pieces)
+        return joined(pieces)
 
 
 def _words(run: Element) -> str:
@@ -309,6 +310,10 @@ def _words(run: Element) -> str:
 
 def _is_superscript(run: Element) -> bool:
     return any(attribute(each, "baseline")[:1] not in ("", "0", "-") for each in run if local(each) == "rPr")
+
+
+def _is_struck(run: Element) -> bool:
+    return any(attribute(each, "strike") in ("sngStrike", "dblStrike") for each in run if local(each) == "rPr")
 
 
 def _marker(paragraph: Element, numbers: dict[int, int]) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
@@ -16,7 +16,7 @@ from memgpt_loader.formats.office.numbering import ListPlace, Numbering, number
 from memgpt_loader.formats.office.packages import Package, Relationship, attribute, local, relationship_id
 from memgpt_loader.formats.office.symbols import symbol
 from memgpt_loader.formats.spec import File, FileLimits
-from memgpt_loader.markup import Blocks, link, one_line, raised
+from memgpt_loader.markup import Blocks, Struck, joined, link, one_line, raised
 from memgpt_loader.notes import NoteKind, Notes
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
@@ -46,7 +46,8 @@ class _Style:
     place: ListPlace | None = None
     listed: bool = False
     hidden: bool | None = None
-    """None if it is as in the style that it is based on."""
+    struck: bool | None = None
+    """None for one of these if it is as in the style that it is based on."""
 
 
 class WordReader:
@@ -194,14 +195,14 @@ class WordReader:
     def _inline(self, element: Element) -> str:
         pieces: list[str] = []
         fields: list[_Field] = []
-        superscript = ""
+        superscript: list[str] = []
         for child in _pieces(element):
             if local(child) == "r" and _is_superscript(child):
-                superscript += self._inline_piece(child)
+                superscript.append(self._inline_piece(child))
                 continue
             if superscript:
-                pieces.append(raised(superscript, next(filter(None, reversed(pieces)), "")))
-                superscript = ""
+                pieces.append(_raised(superscript, pieces))
+                superscript = []
             match local(child), attribute(child, "fldCharType"):
                 case "fldChar", "begin":
                     fields.append(_Field(child, len(pieces)))
@@ -209,14 +210,14 @@ class WordReader:
                     fields[-1].start = len(pieces)
                 case "fldChar", "end" if fields:
                     field = fields.pop()
-                    pieces[field.start :] = [self._field(field, "".join(pieces[field.start :]))]
+                    pieces[field.start :] = [self._field(field, joined(pieces[field.start :]))]
                 case "instrText", _ if fields:
                     fields[-1].code += child.text or ""
                 case _:
                     pieces.append(self._inline_piece(child))
         if superscript:
-            pieces.append(raised(superscript, next(filter(None, reversed(pieces)), "")))
-        return "".join(pieces)
+            pieces.append(_raised(superscript, pieces))
+        return joined(pieces)
 
     def _field(self, field: _Field, result: str) -> str:
         """Return what a field shows; `result` is what Word stored when it was last updated."""
@@ -270,7 +271,13 @@ class WordReader:
                 self._notes.add(NoteKind.HIDDEN, "hidden text")
             return ""
         self._font = next((_font(each) for each in _properties(run, "rPr") if local(each) == "rFonts"), "")
-        return self._inline(run)
+        words = self._inline(run)
+        return Struck(words) if self._is_struck(run) else words
+
+    def _is_struck(self, run: Element) -> bool:
+        properties = {local(each): attribute(each, "val") for each in _properties(run, "rPr")}
+        own = [properties[name] not in _OFF for name in ("strike", "dstrike") if name in properties]
+        return any(own) if own else bool(self._styles.get(properties.get("rStyle", ""), _Style()).struck)
 
     def _is_hidden(self, run: Element) -> bool:
         for each in _properties(run, "rPr"):
@@ -314,6 +321,8 @@ class WordReader:
                         style = _listed(style, each)
                     case "vanish":
                         style = replace(style, hidden=attribute(each, "val") not in _OFF)
+                    case "strike" | "dstrike":
+                        style = replace(style, struck=style.struck or attribute(each, "val") not in _OFF)
             own[style_id] = style
         return {style_id: _inherited(style_id, own, based) for style_id in own}
 
@@ -421,6 +430,11 @@ def _is_superscript(run: Element) -> bool:
     )
 
 
+def _raised(superscript: Sequence[str], before: Sequence[str]) -> str:
+    words = raised("".join(superscript), next(filter(None, reversed(before)), ""))
+    return Struck(words) if isinstance(superscript[0], Struck) else words
+
+
 def _chosen(field: Element) -> str:
     """Return the state of a check box or drop-down list of a form; empty for other fields."""
     for each in field.iter():
@@ -474,6 +488,7 @@ def _inherited(style_id: str, own: Mapping[str, _Style], based: Mapping[str, str
             style.place or parent.place,
             style.listed or parent.listed,
             parent.hidden if style.hidden is None else style.hidden,
+            parent.struck if style.struck is None else style.struck,
         )
     return style
 
