@@ -120,7 +120,7 @@ class _Entry:
         if isinstance(children, Element):
             for name in ("lat", "lon"):
                 self._add(_LABELS[name], children.get(name) or "")
-        self._read(children, 0)
+        self._read(children, 0, titled=True)
         blocks.heading(level, self._title)
         blocks.paragraph("\n".join(dict.fromkeys(self._lines)))
         for words in _without_summaries(list(dict.fromkeys(self._texts))):
@@ -131,10 +131,10 @@ class _Entry:
         for point in described:
             _Entry(self._notes).write(blocks, point, level + 1)
 
-    def _read(self, children: Iterable[Element], depth: int) -> None:
+    def _read(self, children: Iterable[Element], depth: int, *, titled: bool = False) -> None:
         for child in children if depth < _MOST_DEPTH else ():
             name = local(child)
-            if name in ("title", "name") and not depth and not self._title:
+            if name in ("title", "name") and titled and not self._title:
                 self._title = one_line(_words(child, self._notes))
             elif name in ("link", "enclosure", "content") and (target := _target(child)):
                 label = "Attachment" if name == "enclosure" or _rel(child) == "enclosure" else "Link"
@@ -156,7 +156,7 @@ class _Entry:
                 self._add(_label(child), " ".join(_leaves(child, "value")))
             elif name not in _NOT_SHOWN:
                 self._add(_label(child), child.text or "")
-                self._read(child, depth + 1)
+                self._read(child, depth + 1, titled=titled and name == "metadata")
 
     def _add(self, label: str, words: str) -> None:
         if words := one_line(words):
