@@ -24,6 +24,7 @@ from memgpt.memory.v1 import source_service_pb2 as source_pb
 from memgpt.memory.v1.agent_piece_pb2 import AgentPiece, ExportEnd, ExportHeader, ExportWindow
 from memgpt.memory.v1.message_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
+from memgpt.memory.v1.tool_pb2 import ToolFunction, ToolServer
 from memgpt_agent.functions.send_message import SENT
 from memgpt_agent.loop.final_reply import REJECTED
 from memgpt_agent.rpc import agent_names
@@ -116,6 +117,39 @@ def test_the_largest_context_fits_into_a_response(agents: Agents, stub: AgentSer
     assert [block.value for block in context.blocks] == [wide * 20_000] * 32
     assert not context.agent.attachments
     assert len(stub.GetAgent(pb.GetAgentRequest(agent_id=agent_id)).agent.attachments) == 1000
+
+
+def test_more_functions_than_can_be_registered_are_imported_and_fit_into_a_response(stub: AgentServiceStub) -> None:
+    """Earlier versions registered them."""
+    parameters = json.dumps({"type": "object", "properties": {}, "description": "d" * 60_000})
+    servers = [
+        ToolServer(
+            address=f"{host}:1",
+            functions=[
+                ToolFunction(name=f"{host}{number}", description="Do it.", parameters=parameters)
+                for number in range(50)
+            ],
+        )
+        for host in ("a", "b")
+    ]
+    pieces = [
+        AgentPiece(header=ExportHeader(format_version=2)),
+        AgentPiece(agent=agent_pb2.Agent()),
+        *(AgentPiece(tool_server=server) for server in servers),
+        AgentPiece(window=ExportWindow()),
+        AgentPiece(end=ExportEnd(tool_server_count=2)),
+    ]
+    agent_id = stub.ImportAgent(
+        pb.ImportAgentRequest(piece=piece, name="" if number else uuid4().hex) for number, piece in enumerate(pieces)
+    ).agent.agent_id
+    listed = stub.ListTools(pb.ListToolsRequest(agent_id=agent_id))
+    assert listed.ByteSize() <= 3 << 20
+    assert [[one.name for one in each.functions] for each in listed.servers] == [
+        [one.name for one in each.functions] for each in servers
+    ]
+    again = [one.piece for one in stub.ExportAgent(pb.ExportAgentRequest(agent_id=agent_id))]
+    tools = [piece.tool_server.functions for piece in again if piece.HasField("tool_server")]
+    assert [len(function.parameters) > 60_000 for each in tools for function in each] == [True] * 100
 
 
 def test_creating_is_repeatable(stub: AgentServiceStub) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from memgpt.agent.v1 import agent_service_pb2 as pb
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
+from memgpt_runtime.pagination import PAGE_BYTES
 
 from memgpt_agent.memory import memory_protos
 from memgpt_agent.memory.client import call
@@ -25,7 +26,12 @@ class RemoteToolRpcs(ServicerBase):
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
         asked = state_pb.ListToolServersRequest(agent_id=request.agent_id)
-        return pb.ListToolsResponse(servers=(await call(self._memory.agents.ListToolServers(asked))).servers)
+        response = pb.ListToolsResponse(servers=(await call(self._memory.agents.ListToolServers(asked))).servers)
+        if response.ByteSize() > PAGE_BYTES:  # an earlier version registered more
+            for server in response.servers:
+                for function in server.functions:
+                    function.ClearField("parameters")
+        return response
 
     async def UnregisterTools(self, request: pb.UnregisterToolsRequest, context: Any) -> pb.UnregisterToolsResponse:
         # Normal forms are stored; a text that is not an address cannot have been stored.

@@ -47,7 +47,7 @@ from memgpt_memory.agents._rewinds import Rewind
 from memgpt_memory.agents._rows import NoteInsertion, SharedRef, TurnState
 from memgpt_memory.agents._settings import settings_etag
 from memgpt_memory.agents._state import AgentState
-from memgpt_memory.agents._tool_servers import with_server, without_server
+from memgpt_memory.agents._tool_servers import check_size, with_server, without_server
 from memgpt_memory.agents._turn_state import EndedTurn, RunningTurn
 from memgpt_memory.blocks import SharedBlock
 
@@ -261,7 +261,9 @@ def _(command: DetachSource, draft: Draft) -> bool:
 
 @_apply.register
 def _(command: PutToolServer, draft: Draft) -> None:
-    draft.set(tools=with_server(draft.before.tools, command.server))
+    servers = with_server(draft.before.tools, command.server)
+    check_size(servers)
+    draft.set(tools=servers)
 
 
 @_apply.register

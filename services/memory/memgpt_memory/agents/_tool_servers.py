@@ -19,7 +19,7 @@ def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServ
 
     Raises:
         AlreadyExists: Another address has a function of the same name.
-        FailedPrecondition: There would be too many, or they would not fit into a response.
+        FailedPrecondition: There would be too many.
     """
     others = without_server(servers, new.address)
     taken = {function.name: server.address for server in others for function in server.functions}
@@ -28,12 +28,20 @@ def with_server(servers: Sequence[ToolServer], new: ToolServer) -> list[ToolServ
             raise errors.function_name_taken(function.name, taken[function.name])
     if len(others) + 1 > MAX_SERVERS or len(taken) + len(new.functions) > MAX_FUNCTIONS:
         raise errors.too_many_functions(MAX_FUNCTIONS, MAX_SERVERS)
-    if sum(map(_size, [*others, new])) > PAGE_BYTES:
-        raise errors.functions_too_large()
     if len(others) == len(servers):
         return [*servers, new]
     # In the same place, so that a repeated registration does not change the order.
     return [new if server.address == new.address else server for server in servers]
+
+
+def check_size(servers: Sequence[ToolServer]) -> None:
+    """Check that the functions of a registration fit into a response. Exports of earlier versions may have more.
+
+    Raises:
+        FailedPrecondition: They do not.
+    """
+    if sum(map(_size, servers)) > PAGE_BYTES:
+        raise errors.functions_too_large()
 
 
 def without_server(servers: Sequence[ToolServer], address: str) -> list[ToolServer]:

@@ -3867,7 +3867,8 @@ func (x *ListToolsRequest) GetAgentId() string {
 // Response of ListTools.
 type ListToolsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The addresses and their functions.
+	// The addresses and their functions. If they exceed 3 MiB together, as those that an earlier version registered may,
+	// `parameters` is empty in all of them.
 	Servers       []*v1.ToolServer `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

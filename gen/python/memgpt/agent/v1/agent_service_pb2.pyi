@@ -1925,7 +1925,9 @@ class ListToolsResponse(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolServer]:
-        """The addresses and their functions."""
+        """The addresses and their functions. If they exceed 3 MiB together, as those that an earlier version registered may,
+        `parameters` is empty in all of them.
+        """
 
     def __init__(
         self,

@@ -2029,7 +2029,8 @@ export const ListToolsRequestSchema: GenMessage<ListToolsRequest> = /*@__PURE__*
  */
 export type ListToolsResponse = Message<"memgpt.agent.v1.ListToolsResponse"> & {
   /**
-   * The addresses and their functions.
+   * The addresses and their functions. If they exceed 3 MiB together, as those that an earlier version registered may,
+   * `parameters` is empty in all of them.
    *
    * @generated from field: repeated memgpt.memory.v1.ToolServer servers = 1;
    */
