@@ -128,11 +128,15 @@ def _western(sample: bytes) -> list[Guess]:
         return [Guess("cp1252", certain=not any(_is_natural(sample, *rival) for rival in rivals))]
     if count < _FEWEST_PAIRS and _is_natural(sample, "cp1252", _FEW_LETTERS):
         return [Guess("cp1252", certain=False)]
+    likely = _ROMANCE if _ELISION.search(sample) else _LIKELY_WESTERN
+    if _is_natural(sample, "cp1252", likely):  # it is much more common than what else the bytes may be
+        return [Guess("cp1252", certain=count > _MOST_OF_SHORT_TEXT)]
     if count > _MOST_OF_SHORT_TEXT:
         return []
     natural = [name for name, pattern in _OF_OLD_SYSTEMS.items() if _is_natural(sample, name, pattern)]
     if len(natural) == 1 and (count < _FEWEST_PAIRS or natural == ["mac-roman"]):
-        return [Guess(natural[0], certain=count >= _FEWEST_PAIRS)]
+        certain = count >= _FEWEST_PAIRS and not _is_natural(sample, "cp1252", _FEW_LETTERS)
+        return [Guess(natural[0], certain)]
     if natural or count <= _FEWEST_PAIRS:
         found = [each.name for each in _by_statistics(sample) if not natural or each.name in natural]
         return [Guess(name, certain=False) for name in found]
@@ -253,6 +257,18 @@ def _letters(lower: str, upper: str) -> str:
 _LETTERS_OF_WESTERN = _letters("áâäçéëíîóôöúüßàå", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅ")
 _WESTERN_LETTERS = re.compile(_LETTERS_OF_WESTERN)
 _WESTERN = re.compile(_LETTERS_OF_WESTERN + _SIGNS)
+_LIKELY_SIGNS = (
+    f"{_SIGNS}|(?<=\\w)’|’(?=\\w)|(?<!\\w)[‘“‚„‹¿¡]|(?<!\\s)[’”‘“›](?!\\w)|(?<![^\\W\\d_])[†‡‰·](?![^\\W\\d_])"
+    "|(?<![^\\W\\d_])[–—…«»]|[–—…«»](?![^\\W\\d_])|(?<=[A-Za-z]{2})[–—](?=[A-Za-z]{2}|[aAI]\\b)|[Œœ](?=[ui])"
+    "|(?<=[«\\s])\u00a0|\u00a0(?=[»:;!?])"
+)
+"""Further signs, which may be letters of Macintoshes: “ñ” and “ó” of these are dashes, but seldom between words."""
+_LIKELY_WESTERN = re.compile(_LETTERS_OF_WESTERN + _LIKELY_SIGNS)
+_ROMANCE = re.compile(
+    _letters("áâäçéëíîóôöúüßàåèêìïñòùû", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅÈÊÌÏÑÒÙÛ") + _LIKELY_SIGNS + "|(?<!\\w)[àéèòÀÉÈÒ](?!\\w)"
+)
+_ELISION = re.compile(rb"[A-Za-z]\x92[A-Za-z\xc0-\xff]")
+"""As in “l’été”; statistics take the sign for a letter. Languages with other letters at the same bytes have it less."""
 _OF_OLD_SYSTEMS = {
     "mac-roman": re.compile(
         _letters("áâäçéëíîóôöúüßàåèêñìòùûïãõøæ", "ÁÂÄÇÉËÍÎÓÔÖÚÜÀÅÈÊÑÌÒÙÛÏÃÕØÆ")

@@ -381,6 +381,44 @@ def test_a_word_that_only_one_encoding_gives_is_no_guess(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "It’s late—don’t go",
+        "O’Brien",
+        "bœuf, sœur, cœur",
+        "“Don’t go—stay,” he said.",
+        "Tom’s “big” day—and night",
+        "rock ’n’ roll of the ’90s",
+        "He said: “no…”",
+        "the 1970s–1980s",
+        "d’Artagnan’s",
+        "l’œuvre, n’était, l’île",
+        "C’est très bien, où",
+    ],
+)
+def test_short_texts_with_signs_of_windows(words: str) -> None:
+    came = read_bytes(words.encode("cp1252"), "a.txt")
+    assert (came.text, came.notes) == (words, {NoteKind.GUESSED_ENCODING: 1})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "“I can’t,” said O’Hara—the old man—“and I won’t.” It’s late; the ’90s are over…",
+        "C’est très bien, où l’on va ; l’œuvre n’est pas « faite » à l’hôpital – voilà…",
+    ],
+)
+def test_texts_with_signs_of_windows(words: str) -> None:
+    came = read_bytes(words.encode("cp1252"), "a.txt")
+    assert (came.text, came.notes) == (words, {})
+
+
+@pytest.mark.parametrize("words", ["acción, nación, razón", "También comió jamón aquí", "böse Töne hören"])
+def test_letters_of_old_macintoshes_that_are_signs_of_windows(words: str) -> None:
+    assert read_bytes(words.encode("mac-roman"), "a.txt").text == words
+
+
+@pytest.mark.parametrize(
     ("encoding", "words", "read_as"),
     [
         ("cp1250", "Gdańsk", "Gdañsk"),
@@ -390,6 +428,7 @@ def test_a_word_that_only_one_encoding_gives_is_no_guess(words: str) -> None:
         ("cp850", "Straße", "Straáe"),
         ("cp850", "Weißer Spieß, 5 Straßen", "Weiáer Spieá, 5 Straáen"),
         ("cp1250", "Łódź", "£Ûdü"),
+        ("cp1250", "šuma, naša, više", "öuma, naöa, viöe"),
     ],
 )
 def test_a_guess_that_a_few_letters_cannot_settle_is_noted(encoding: str, words: str, read_as: str) -> None:
