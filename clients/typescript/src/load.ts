@@ -116,6 +116,7 @@ class LoadRun {
 
   /** Send one file, or withdraw it when it cannot be read any more, so that the load goes on without it. */
   async #upload(loadId: string, name: string, call: CallOptions): Promise<void> {
+    this.#unreadable.delete(name); // it may be readable again after an interruption
     try {
       await this.loads.uploadFile(this.#pieces(loadId, name), call);
     } catch (error) {

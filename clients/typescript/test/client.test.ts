@@ -258,6 +258,39 @@ void test("a file that cannot be read any more is withdrawn", async () => {
   assert.ok(reason.length <= 1000);
 });
 
+void test("a file that can be read again is sent after an interrupted withdrawal", async () => {
+  let reads = 0;
+  class Unsteady extends Blob {
+    override slice(): Blob {
+      const part = new Blob(["text"]);
+      reads += 1;
+      if (reads === 1) part.arrayBuffer = () => Promise.reject(new Error("busy"));
+      return part;
+    }
+  }
+  const uploads: string[] = [];
+  const load = { loadId: "load_1", files: [{ manifest: { name: "a.txt" }, state: FileState.AWAITING_UPLOAD }] };
+  const transport = createRouterTransport(({ service }) => {
+    service(LoaderService, {
+      createLoad: () => ({ load }),
+      async uploadFile(requests) {
+        for await (const { piece } of requests) {
+          if (piece.case === "header") uploads.push(piece.value.withdrawalReason === "" ? "file" : "withdrawal");
+        }
+        // The withdrawal and the second upload are interrupted.
+        if (uploads.length < 4) throw refusal(Code.Unavailable, "SHUTTING_DOWN");
+        return {};
+      },
+      async *watchLoad() {
+        yield await Promise.resolve({ sequence: 1n, event: { case: "ended" as const, value: load } });
+      },
+    });
+  });
+  const documents = [{ name: "a.txt", content: new Unsteady(["text"]) }];
+  await new MemGPT({ loader: transport, resumeTimeout: RESUME_TIMEOUT }).load({}, documents);
+  assert.deepEqual(uploads, ["file", "withdrawal", "file", "file"]);
+});
+
 void test("a load leaves the caller's request as it is", async () => {
   const ids: string[] = [];
   const transport = createRouterTransport(({ service }) => {
