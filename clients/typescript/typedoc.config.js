@@ -10,6 +10,8 @@ export default {
   blockTags: [...OptionDefaults.blockTags, "@generated"],
   excludeInternal: true,
   excludePrivate: true,
+  // Links to the source would need a git remote.
+  disableSources: true,
   validation: { invalidLink: true, notDocumented: true, notExported: false },
   treatWarningsAsErrors: true,
 };
