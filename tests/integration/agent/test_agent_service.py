@@ -278,8 +278,8 @@ def test_settings_and_blocks(stub: AgentServiceStub) -> None:
 
 def test_what_a_proxy_repeats_gets_the_same_answer(agents: Agents, stub: AgentServiceStub) -> None:
     """Envoy and Istio repeat these if the first answer is lost, though they carry no request id."""
-    agent_id = create(stub).agent_id
-    send(stub, agent_id, request_id="turn-1")
+    agent_id, turn_id = create(stub).agent_id, uuid4().hex
+    send(stub, agent_id, request_id=turn_id)
     heartbeat = Heartbeat(cron="0 9 * * *", heartbeat_id="morning")
     stub.SetHeartbeat(pb.SetHeartbeatRequest(agent_id=agent_id, heartbeat=heartbeat))
     stub.SetBlock(pb.SetBlockRequest(agent_id=agent_id, block=block_pb2.BlockEdit(label="notes", value="x")))
@@ -291,7 +291,7 @@ def test_what_a_proxy_repeats_gets_the_same_answer(agents: Agents, stub: AgentSe
     requests: dict[str, Any] = {
         "AttachSource": pb.AttachSourceRequest(agent_id=agent_id, source_id=source_id),
         "DetachSource": pb.DetachSourceRequest(agent_id=agent_id, source_id=source_id),
-        "CancelTurn": pb.CancelTurnRequest(agent_id=agent_id, request_id="turn-1"),
+        "CancelTurn": pb.CancelTurnRequest(agent_id=agent_id, request_id=turn_id),
         "DeleteBlock": pb.DeleteBlockRequest(agent_id=agent_id, label="notes"),
         "CancelHeartbeat": pb.CancelHeartbeatRequest(agent_id=agent_id, heartbeat_id="morning"),
         "SetHeartbeatLimits": pb.SetHeartbeatLimitsRequest(agent_id=agent_id, limits=limits),
@@ -304,6 +304,7 @@ def test_what_a_proxy_repeats_gets_the_same_answer(agents: Agents, stub: AgentSe
         if method == "PutProfile":
             second.profile.update_time.CopyFrom(first.profile.update_time)
         assert second == first, method
+    stub.DeleteProfile(pb.DeleteProfileRequest(kind=persona, name="twice"))
 
 
 def repeatable_writes() -> set[str]:
