@@ -41,8 +41,8 @@ def samples() -> Iterator[Sample]:
     )
     yield good("letter.odt", lambda: _open_document("text", _PARAGRAPH), "The fossa wrote an open letter.")
     yield good("stock.ods", lambda: _open_document("spreadsheet", _TABLE), "The tarsier counts open stock.", 1)
-    yield skipped("random.bin", lambda: random.Random(1).randbytes(4096), "neither text")
-    yield skipped("song.mp3", lambda: b"ID3\x03\0\0\0\0\0\0" + random.Random(2).randbytes(4096), "neither text")
+    yield skipped("random.bin", lambda: random.Random(1).randbytes(4096), "neither UTF-8 text")
+    yield skipped("song.mp3", lambda: b"ID3\x03\0\0\0\0\0\0" + random.Random(2).randbytes(4096), "neither UTF-8 text")
 
 
 def _tar() -> bytes:
