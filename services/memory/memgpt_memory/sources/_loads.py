@@ -53,9 +53,10 @@ class LoadRecords:
         source = await self._sources.get(tenant, record.source_id)
         key = key_of("load", tenant, record.load_id)
         async with source.writing(), self._rows.lock(key):
-            former = await self._rows.get_held(key, tenant)
-            if record.etag and (former is None or f"v{former[0]['version']}" != record.etag):
-                raise load_changed("" if former is None else f"v{former[0]['version']}")
+            former = await self._records.get(key)
+            etag = "" if former is None else f"v{json.loads(former.body)['version']}"
+            if record.etag and record.etag != etag:
+                raise load_changed(etag)
             body = {"load": record.load_id, "source": record.source_id, "request": record.request_id}
             if record.request_id:
                 pointer = json.dumps({"load": record.load_id})
@@ -109,7 +110,11 @@ class LoadRecords:
                 await stack.enter_async_context(source.gate.read())  # a deletion removes their texts first
             keys = [key for key, id_ in source_ids.items() if id_ in sources and not sources[id_].row.deleting]
             found = await self._rows.get_many(keys, tenant)
-        return [_load_record(body, base64.b64decode(text), sources[body["source"]]) for body, text in found]
+        return [
+            _load_record(body, base64.b64decode(text), sources[body["source"]])
+            for body, text in found
+            if body["source"] in sources  # unless another source has it by now
+        ]
 
     @staticmethod
     def _request_key(tenant: str, request_id: str) -> str:
