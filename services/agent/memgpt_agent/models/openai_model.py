@@ -156,7 +156,7 @@ class OpenAIModel:
         except MalformedError as again:
             short = cut_short(again.answer, as_json=mode is CallMode.JSON_SCHEMA)
             if short is None:
-                # Without a word of an answer, the filter has rejected the prompt.
+                # A filter that stops an answer before its first word has rejected the prompt.
                 kind = FilteredError if again.answer.filtered_at_once else BadAnswerError
                 raise kind(refusal_errors.malformed(name, again)) from again
             answered = short

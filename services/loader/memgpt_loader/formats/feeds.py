@@ -75,16 +75,22 @@ def _elements(source: str) -> Iterator[tuple[str, Element]]:
     return parse_elements(io.BytesIO(source.encode()), _WHAT)
 
 
+def _ended(source: str) -> Iterator[tuple[Element, list[str]]]:
+    """Yield each element when it ends, with the names of those that it is in."""
+    above: list[str] = []
+    for event, element in _elements(source):
+        if event == "start":
+            above.append(local(element))
+        else:
+            above.pop()
+            yield element, above
+
+
 def _feed(source: str, notes: Notes) -> str:
     blocks = Blocks()
-    above: list[str] = []
     about: list[Element] = []
-    for event, element in _elements(source):
+    for element, above in _ended(source):
         name = local(element)
-        if event == "start":
-            above.append(name)
-            continue
-        above.pop()
         if name in _POINTS and not _is_described(element):
             element.clear()
         elif name in _ENTRIES:
@@ -227,13 +233,8 @@ def _kind(element: Element) -> str:
 
 def _places(source: str, notes: Notes) -> str:
     blocks = Blocks()
-    above: list[str] = []
-    for event, element in _elements(source):
+    for element, above in _ended(source):
         name = local(element)
-        if event == "start":
-            above.append(name)
-            continue
-        above.pop()
         level = max(sum(each in ("Document", "Folder") for each in above), 1)
         if name in _PLACES:
             _Entry(notes).write(blocks, element, level + 1)
