@@ -374,6 +374,7 @@ def test_faults_at_random(
                     victim = luck.choice(replicas)
                 victim.fault(kind, luck.uniform(5.0, 20.0 if faults else 6.0))
                 done[f"{kind} {victim.name}"] += 1
+                print(f"fault {number + 1}: {kind} {victim.name}, {amounts_of(workers)}", flush=True)
                 if victim is milvus:  # it replays its log first, and might never end that under a fault a minute
                     wait_until(partial(has_moved, workers, amounts_of(workers)), PATIENCE)
                 assert problems_of(workers) == [], dict(done)
