@@ -71,6 +71,8 @@ def fill(suite: GuardedSuite, tenant: str, metadata: Metadata) -> Contents:
     call, word = _Stubs(suite, metadata), f"vault{secrets.token_hex(8)}"
     known = [*_create(call, f"known-{tenant}", word), ("tenant", tenant)]
     hidden = [value for _, value in _create(call, f"hidden-{secrets.token_hex(8)}", word)]
+    taken = _load(call, f"taken-{tenant}", f"Another document about the {word}.".encode())
+    known += [("load_id of its caller", taken.load_id), ("request_id of its caller", f"load-taken-{tenant}")]
     # The second page follows the thing that others know.
     for stub, method, request in (
         ("agents", "ListAgents", agent_pb.ListAgentsRequest(page_size=1)),

@@ -33,6 +33,7 @@ from uuid import uuid4
 
 import grpc
 import jwt
+import protovalidate
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -70,8 +71,15 @@ _OF_NO_TENANT = "ResolveApiKeys"
 _STRANGE = ("", " ", "a", "\0", "é" * 700, "../../etc/passwd", "' or 1 == 1", "\U0001f98a", "x" * 200)
 _NUMBERS = (0, 0, 1, 1, 2, 50)
 _STRANGE_NUMBERS = (-1, 1001, 2**31 - 1)
+_FRESH_CHANCE = 0.7
+"""For the request_id. One of another request ends most requests before anything is looked for."""
 _STRANGE_CHANCE = 0.05
 """For each value. Of a request with many of them, most would end before anything is looked for."""
+_INVALID_CHANCE = 0.2
+_VALID_ATTEMPTS = 30
+_HEADER_ATTEMPTS = 100
+_BEGINNINGS = {"ImportAgent": ("header", "agent"), "UpsertPassages": ("header",), "UploadFile": ("header",)}
+"""The fields of the first messages of a stream."""
 
 _PLAUSIBLE = {
     "sha256": bytes(32).hex(),
@@ -85,10 +93,16 @@ _PLAUSIBLE = {
     "parameters": "{}",
     "plan": "{}",
     "system": "",
+    "time_placeholder": "",
+    "chunker_version": "1",
     "tenant": "",
 }
 _TRUSTED = ("memgpt.memory.v1.ToolFunction.parameters", "memgpt.memory.v1.Heartbeats.plan")
 """Fields that only the Agent writes, with values that it has checked. Memory stores them, and the Agent reads them."""
+
+_CHOSEN_BY_CALLER = "memgpt.memory.v1.LoadRecord"
+"""Has ids that its caller chooses: an attacker that takes the victim's has an own record of these ids afterwards, so
+that they are not compared with invented ones."""
 
 _DELETIONS = ("DeleteAgent", "DeleteSource", "EraseUser")
 """After one of these, the attacker gets something new, or soon nothing would be left that requests can be about."""
@@ -111,6 +125,8 @@ class _Pool:
     def choose(self, random: Random, name: str, tenant: str) -> str:
         """Return a value of the tenant, of the victim, of anyone, or an invented one."""
         owners = self.values[name]
+        if name == "request_id" and random.random() < _FRESH_CHANCE:
+            return new_id("request")
         owner = random.choice((tenant, tenant, tenant, VICTIM, VICTIM, random.choice(ATTACKERS), ""))
         return random.choice(owners[owner]) if owners.get(owner) else invented(name)
 
@@ -133,6 +149,8 @@ def _server(method: MethodDescriptor) -> str:
 def _pool_name(field: FieldDescriptor) -> str:
     """Return the name under which values of a field are pooled; empty for texts of no tenant."""
     name = "block_id" if field.name == "shared_block_id" else field.name
+    if field.full_name.startswith(f"{_CHOSEN_BY_CALLER}.") and name in ("load_id", "request_id"):
+        return f"{name} of its caller"
     if field.is_repeated and name.endswith("_ids"):
         name = name.removesuffix("s")
     names = {"source_name": "name", "file_names": "name", "tag": "tags", "used_api_key_id": "api_key_id"}
@@ -285,7 +303,7 @@ class Fuzzer:
         return metadata
 
     async def _attack(self, method: MethodDescriptor, tenant: str, metadata: Metadata) -> None:
-        sent = [self._request(method.input_type, tenant) for _ in range(self._length(method))]
+        sent = self._requests(method, tenant)
         ended = await self._call(method, sent, metadata)
         self.outcomes[method.full_name][ended.code] += 1
         wrong = [f"tells {value!r} of {owner}" for owner, value in self._leaks(tenant, sent, ended)]
@@ -390,11 +408,33 @@ class Fuzzer:
                 changed = True
         return changed
 
-    def _length(self, method: MethodDescriptor) -> int:
-        return self._random.randint(1, 4) if method.client_streaming else 1
+    def _requests(self, method: MethodDescriptor, tenant: str) -> list[Message]:
+        """Return one request, or those of a stream, which mostly begins as it should."""
+        if not method.client_streaming:
+            return [self._request(method.input_type, tenant)]
+        begins = _BEGINNINGS[method.name] if self._random.random() > _INVALID_CHANCE else ()
+        sent = [self._with(method.input_type, tenant, field) for field in begins]
+        return sent + [self._request(method.input_type, tenant) for _ in range(self._random.randint(1, 3))]
+
+    def _with(self, kind: Descriptor, tenant: str, field: str) -> Message:
+        """Return a request that has a field, or whose first field has it; some other one if that takes too long."""
+        for _ in range(_HEADER_ATTEMPTS):
+            message = self._request(kind, tenant)
+            value = message.ListFields()[0][1] if message.ListFields() else message
+            if field in {each.name for part in (message, value) for each, _ in _fields(part)}:
+                break
+        return message
 
     def _request(self, kind: Descriptor, tenant: str, depth: int = 0) -> Message:
-        """Return a message whose fields are mostly plausible."""
+        """Return a message whose fields are mostly plausible, and that mostly keeps the constraints of its type."""
+        attempts = 1 if self._random.random() < _INVALID_CHANCE else _VALID_ATTEMPTS
+        for _ in range(attempts):
+            message = self._message(kind, tenant, depth)
+            if not protovalidate.collect_violations(message):
+                break
+        return message
+
+    def _message(self, kind: Descriptor, tenant: str, depth: int) -> Message:
         random, message = self._random, message_factory.GetMessageClass(kind)()
         kept = {oneof.name: random.choice(oneof.fields).name for oneof in kind.oneofs}
         for each in kind.fields:
@@ -428,7 +468,7 @@ class Fuzzer:
             if full_name == "google.protobuf.Duration":
                 return message_factory.GetMessageClass(each.message_type)(seconds=random.choice((0, 1, 3600, 3600, -1)))
             if full_name == "google.protobuf.FieldMask":
-                return FieldMask(paths=random.choice((["name"], ["description"], ["value"], ["tags", "nonsense"])))
+                return FieldMask(paths=random.choice(_MASKS))
             return self._request(each.message_type, tenant, depth + 1)
         if each.enum_type is not None:
             values = each.enum_type.values
@@ -484,6 +524,7 @@ class Fuzzer:
         return _Outcome("OK", "", "", responses, b"".join(each.SerializeToString() for each in responses))
 
 
+_MASKS = (["name"], ["name"], ["description"], ["description", "name"], ["user_id"], ["value"], ["tags", "nonsense"])
 _SHIFTS = (-100_000, -1, 0, 1, 3600)
 _WORDS = ("word", "persona", "human", "UTC", "What did they say?", "memgpt_chat", "{}")
 
@@ -539,6 +580,10 @@ def _without(text: str, sent: Sequence[Message]) -> str:
         if len(value) > 8:  # shorter ones may be words of the error
             text = text.replace(value, "…")
     return text
+
+
+def _fields(value: object) -> Sequence[tuple[FieldDescriptor, Any]]:
+    return value.ListFields() if isinstance(value, Message) else ()
 
 
 def _texts(message: Message) -> Iterable[str]:
