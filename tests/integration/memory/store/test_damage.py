@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import shutil
 from collections.abc import Iterator
@@ -122,3 +123,26 @@ async def test_damage_is_reported_again_at_every_start(tmp_path: Path) -> None:
         with pytest.raises(FailedPrecondition, match="is damaged"):
             await damaged.open([RECORDS, PASSAGES])
         await damaged.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Lite drops a log without closing it
+async def test_a_log_that_a_full_disk_kept_at_the_end_is_still_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "a.db"
+    store = new_store(path)
+    await store.open([RECORDS])
+    await store.upsert(RECORDS, records(0, 5))
+    await store.upsert(RECORDS, records(5, 10))
+    with monkeypatch.context() as full:
+        full.setattr("milvus_lite.engine.flush.write_data_file", full_disk)
+        await store.close()
+    log = next(path.glob(f"collections/{RECORDS.name}/wal/*data*"))
+    log.write_bytes(log.read_bytes()[:-200])
+    store = new_store(path)
+    with pytest.raises(FailedPrecondition, match="is damaged"):
+        await store.open([RECORDS])
+    await store.close()

@@ -47,7 +47,7 @@ class LogChecksums:
                 checksum = zlib.crc32(data, checksum)
         if name not in self._known:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._remove_obsolete()
+            self.remove_obsolete()
         self._known[name] = size, checksum
         with (self._folder / f"{name}{_SUFFIX}").open("a") as notes:
             notes.write(f"{size} {checksum}\n")
@@ -75,7 +75,8 @@ class LogChecksums:
         self._known.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _remove_obsolete(self) -> None:
+    def remove_obsolete(self) -> None:
+        """Remove the checksums of logs that are no longer there."""
         for notes in self._folder.glob("*"):
             if not (self._logs / notes.stem).exists():
                 notes.unlink()

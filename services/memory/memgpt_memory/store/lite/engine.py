@@ -270,10 +270,10 @@ class Engine:
             return files.link(store, into)
 
     def close(self) -> None:
-        """Flush and close the file; no logs are left of what was open."""
+        """Flush and close the file. A log is left only of what could not be flushed, as on a full disk."""
         self._database.close()
-        for name in self._opened:  # the logs of a damaged collection are not open, and keep theirs
-            self._log_checksums(name).remove()
+        for name in self._opened:  # a damaged collection is not open, and its missing logs must be reported again
+            self._log_checksums(name).remove_obsolete()
 
     def abandon(self) -> None:
         """Drop the engine with nothing flushed; the file can then be opened again. Nothing may call it any more."""
