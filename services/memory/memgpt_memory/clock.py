@@ -21,17 +21,22 @@ def now() -> int:
 
 
 class Clock:
-    """Gives out revisions, and tracks which of them are still being written."""
+    """Gives out revisions, and tracks which of them are still being written.
+
+    Attributes:
+        last: The last revision that was given out.
+        limit: Up to where revisions follow the time of day, which may be set forward; beyond it they grow by one.
+    """
 
     def __init__(self, last: int = 0) -> None:
         """Start after a revision that was given out before."""
-        self.last = max(last, now())
+        self.last = self.limit = max(last, now())
         self._writing: dict[str, dict[int, asyncio.Event]] = {}
 
     @contextmanager
     def write(self, owner: str) -> Iterator[int]:
         """Give out a revision for a write of `owner` that lasts until the block ends."""
-        self.last = revision = max(self.last + 1, now())
+        self.last = revision = max(self.last + 1, min(now(), self.limit))
         done = self._writing.setdefault(owner, {})[revision] = asyncio.Event()
         try:
             yield revision

@@ -20,7 +20,7 @@ BEAT_SECONDS = 3.0
 
 _WATCH_SECONDS = 2.5 * BEAT_SECONDS
 _STAMP_MARGIN = 30_000_000
-"""Microseconds that a restart adds to the last stored revision: more than pass between two heartbeats."""
+"""Microseconds that a restart adds to the last stored revision: more than later ones are ahead of it."""
 
 
 class StoreLease:
@@ -113,3 +113,4 @@ class StoreLease:
         body = json.dumps({"holder": holder, "beat": self._beats, "last_stamp": last})
         await self._records.put(Record("holder", "store", "", "", now(), body))
         self._written = last
+        self._clock.limit = last + _STAMP_MARGIN // 2
