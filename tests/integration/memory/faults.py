@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
@@ -13,6 +14,15 @@ from memgpt_runtime.errors import Reason, Unavailable
 
 When = Literal["before", "half", "after"]
 """How much of the failing write happens: nothing, a part, or all."""
+
+
+@dataclass(frozen=True)
+class FakeDisk:
+    """What `os.statvfs` returns for a disk."""
+
+    f_bavail: int
+    f_frsize: int = 1
+    f_flag: int = 0
 
 
 def _failure() -> Unavailable:

@@ -7,7 +7,6 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -17,16 +16,10 @@ from memgpt_memory.store.lite.disk import LAST_ROOM_BYTES
 
 from tests.integration.memory.client import Memory, connected, refused
 from tests.integration.memory.conftest import Serve
+from tests.integration.memory.faults import FakeDisk
 from tests.support.processes import ServiceProcess
 
 LONG = " ".join(["word"] * 150)
-
-
-@dataclass(frozen=True)
-class _Disk:
-    f_bavail: int
-    f_frsize: int
-    f_flag: int
 
 
 @contextmanager
@@ -107,7 +100,7 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
         disk = os.statvfs(tmp_path)
         with monkeypatch.context() as patch:
             free, flags = (1 << 30, disk.f_flag | os.ST_RDONLY) if read_only else (LAST_ROOM_BYTES, 0)
-            patch.setattr(os, "statvfs", lambda _: _Disk(f_bavail=free, f_frsize=1, f_flag=flags))
+            patch.setattr(os, "statvfs", lambda _: FakeDisk(f_bavail=free, f_flag=flags))
             if read_only:
                 with refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
                     await memory.insert(agent_id, "no way to store this")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 from pathlib import Path
 from typing import Literal
@@ -13,9 +15,12 @@ from memgpt_memory.store import new_store
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS, partition_name, passages
 from memgpt_memory.store.lite import store as lite_store
+from memgpt_memory.store.lite.disk import LAST_ROOM_BYTES
 from memgpt_memory.store.lite.store import LiteStore
 from memgpt_memory.store.rows import IndexedPassageRow, Key, RecordRow
+from memgpt_runtime.errors import ResourceExhausted, Unavailable
 
+from tests.integration.memory.faults import FakeDisk
 from tests.support.power_cut import Disk
 
 pytestmark = pytest.mark.linux("reads /proc")
@@ -121,6 +126,46 @@ async def test_at_intervals_what_is_older_is_there(tmp_path: Path, monkeypatch: 
             await synced.wait()
         life.disk.cut(tmp_path / "left")
         assert await found(tmp_path / "left") == ({f"r{n}" for n in range(10)}, {f"n{n}" for n in range(10)})
+        await life.store.close()
+
+
+async def test_what_was_written_before_the_disk_was_full_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Life(tmp_path / "a.db", 1, "interval")
+    life.store._sync_seconds = 1_000
+    with life.disk.watched():
+        await life.store.open([RECORDS, PASSAGES])
+        await life.store.upsert(RECORDS, [record(1)])
+        with monkeypatch.context() as full:
+            full.setattr(os, "statvfs", lambda _: FakeDisk(f_bavail=LAST_ROOM_BYTES - 1))
+            with pytest.raises(ResourceExhausted):
+                await life.store.upsert(RECORDS, [record(2)])
+            await life.store._sync_written()
+        life.disk.cut(tmp_path / "left")
+        assert await found(tmp_path / "left") == ({"r1"}, set())
+        await life.store.close()
+
+
+async def test_a_disk_that_does_not_respond_for_a_moment_stops_no_later_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    life = Life(tmp_path / "a.db", 1, "interval")
+    life.store._sync_seconds = 1_000
+    with life.disk.watched():
+        await life.store.open([RECORDS, PASSAGES])
+        await life.store.upsert(RECORDS, [record(1)])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", stale)
+            with pytest.raises(Unavailable, match="Stale file handle"):
+                await life.store.upsert(RECORDS, [record(2)])
+            await life.store._sync_written()
+        await life.store._sync_written()
+        life.disk.cut(tmp_path / "left")
+        assert await found(tmp_path / "left") == ({"r1"}, set())
         await life.store.close()
 
 

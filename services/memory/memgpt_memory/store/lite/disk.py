@@ -15,6 +15,9 @@ ROOM_BYTES = 32 << 20
 LAST_ROOM_BYTES = 8 << 20
 """Free bytes below which nothing is written; the difference is reserved for deletions, which write as well."""
 
+SYNC_ROOM_BYTES = 64 << 10
+"""Free bytes below which nothing is synced: a sync writes checksums."""
+
 _DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
 """Error numbers that mean damaged files; None is that of errors raised by a library."""
 
@@ -36,23 +39,26 @@ def is_damage(error: Exception) -> bool:
     return not isinstance(error, OSError) or error.errno in _DAMAGE
 
 
-def check_room(path: Path, *, adding: bool, extra: int = 0) -> None:
+def check_room(path: Path, needed: int) -> None:
     """Refuse a write for which the disk has no room, before it reaches the engine.
 
     Args:
         path: The Lite file.
-        adding: Whether it adds data, rather than recording a deletion or the end of a turn.
-        extra: Further bytes that will be written.
+        needed: How many bytes must be free.
 
     Raises:
         ResourceExhausted: The disk is full.
         Unavailable: The disk cannot be written to.
     """
-    disk = os.statvfs(path)
+    try:
+        disk = os.statvfs(path)
+    except OSError as error:
+        raise reasons.store_unavailable(
+            f"the disk of the Milvus Lite file {path} does not respond ({error.strerror}); retry later"
+        ) from error
     if disk.f_flag & os.ST_RDONLY:
         raise reasons.store_unavailable(f"the disk of the Milvus Lite file {path} is mounted read-only; remount it")
     free = disk.f_bavail * disk.f_frsize
-    needed = extra + (ROOM_BYTES if adding else LAST_ROOM_BYTES)
     if free < needed:
         raise reasons.quota_exceeded(
             f"the disk of the Milvus Lite file {path} is full ({free >> 20} MiB free); make room on it, or move the "

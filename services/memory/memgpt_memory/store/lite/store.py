@@ -285,7 +285,7 @@ class LiteStore(ThreadedStore):
         for partition in partitions:
             async with self._reading(collection, Operation.COMPACT):
                 size = self._open_engine.size_of_partition(name, partition)
-                disk.check_room(self._path, adding=False, extra=size)
+                disk.check_room(self._path, disk.LAST_ROOM_BYTES + size)
                 await self._change(
                     lambda partition=partition: self._open_engine.rewrite(name, partition)  # type: ignore[misc]
                 )
@@ -295,7 +295,9 @@ class LiteStore(ThreadedStore):
             await self._change(lambda: self._open_engine.drop_deletions(name, flushed))
 
     async def _upsert_now(self, collection: Collection, rows: Sequence[Row], partition: str | None) -> None:
-        async with self._writing(collection, Operation.UPSERT, adding=collection is not RECORDS):
+        # Records also note deletions and the ends of turns.
+        room = disk.LAST_ROOM_BYTES if collection is RECORDS else disk.ROOM_BYTES
+        async with self._writing(collection, Operation.UPSERT, room=room):
             await self._change(partial(self._write_now, collection, rows, partition))
         self.rows_written[collection.name] += len(rows)
 
@@ -341,7 +343,7 @@ class LiteStore(ThreadedStore):
         """Sync what was written since the last sync."""
         for collection in [self._ready[name] for name in list(self._unsynced) if name in self._ready]:
             try:
-                async with self._writing(collection, Operation.UPSERT):
+                async with self._writing(collection, Operation.UPSERT, room=disk.SYNC_ROOM_BYTES):
                     self._unsynced.discard(collection.name)
                     await self._change(partial(self._open_engine.sync, collection.name))
             except ServiceError as error:
@@ -358,12 +360,12 @@ class LiteStore(ThreadedStore):
 
     @asynccontextmanager
     async def _writing(
-        self, collection: Collection, operation: Operation, *, adding: bool = False
+        self, collection: Collection, operation: Operation, *, room: int = disk.LAST_ROOM_BYTES
     ) -> AsyncIterator[None]:
         self._check_engine()
         async with self._lock(collection).write():
             self._check_engine()
-            disk.check_room(self._path, adding=adding)
+            disk.check_room(self._path, room)
             with self._timed(operation):
                 yield
 
