@@ -210,7 +210,15 @@ def saved(line: str) -> list[Message]:
     return [Message(Role.ASSISTANT, "", function_call=call), Message(Role.TOOL, "{}", call_id="c1")]
 
 
-@pytest.mark.parametrize("line", ["The user lives in Berlin.", "The user lives in Paris."])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The user lives in Berlin.",
+        "the user lives in Berlin",
+        " The user  lives in Berlin!\nThe user lives in Berlin.",
+        "The user lives in Paris.",
+    ],
+)
 @pytest.mark.parametrize("learns", [True, False])
 def test_a_fact_that_was_copied_from_an_earlier_answer_is_not_saved_again(line: str, learns: bool) -> None:
     """Endpoints without schemas let models copy the place of the facts; the fact may have been corrected since."""

@@ -194,6 +194,23 @@ def test_odd_parts_of_a_vendors_own_form_are_skipped(broken: object) -> None:
     assert read(odd).calls == ()
 
 
+def test_a_refusal_is_read_once() -> None:
+    part = {"type": "refusal", "refusal": "I cannot help with that."}
+    item = {"type": "message", "role": "assistant", "content": [part]}
+    responses = [
+        {"type": "response.refusal.delta", "output_index": 0, "delta": "I cannot help "},
+        {"type": "response.refusal.delta", "output_index": 0, "delta": "with that."},
+        {"type": "response.refusal.done", "output_index": 0, "refusal": part["refusal"]},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": {**RESPONSE, "output": [item]}},
+    ]
+    chat = [
+        {"choices": [{"delta": {"refusal": part["refusal"]}}]},
+        {"choices": [{"message": {"content": None, "refusal": part["refusal"]}, "finish_reason": "stop"}]},
+    ]
+    assert {read(chunks).refusal for chunks in (responses, responses[-1:], chat, chat[1:])} == {part["refusal"]}
+
+
 def test_an_error_inside_a_stream_of_responses() -> None:
     event = {
         "type": "response.failed",

@@ -86,13 +86,15 @@ def _without_copies(calls: Sequence[RawCall], answer: Answer, request: ModelRequ
     if request.learns or ABOUT_USER not in answer.text:
         return calls
     earlier = [message.function_call for message in request.messages if message.function_call is not None]
-    known = {_content(call.arguments) for call in earlier if call.name == CORE_MEMORY_APPEND.name}
-    kept = [c for c in calls if c.name != CORE_MEMORY_APPEND.name or _content(c.arguments) not in known]
+    known = {line for call in earlier if call.name == CORE_MEMORY_APPEND.name for line in _facts(call.arguments)}
+    kept = [c for c in calls if c.name != CORE_MEMORY_APPEND.name or not known.issuperset(_facts(c.arguments))]
     return kept or calls[-1:]  # what the model called is its answer, though it says the same again
 
 
-def _content(arguments: str) -> str:
-    return str(envelopes.parse(arguments).get("content", "")).strip()
+def _facts(arguments: str) -> list[str]:
+    """Return the lines to save, without what a model changes in a copy: case, punctuation, and spaces."""
+    lines = str(envelopes.parse(arguments).get("content", "")).casefold().splitlines()
+    return [" ".join(re.findall(r"\w+", line)) or line for line in lines if line.strip()]
 
 
 def _thought(answer: Answer, names: FunctionNames, *, as_json: bool) -> Completion:

@@ -166,6 +166,8 @@ class AnswerReader:
         text = "".join(_texts(message.get("content")))
         if known and text.startswith(known.strip()):
             message = {**message, "content": text[len(known.strip()) :]}
+        if self._refusal:
+            message = {**message, "refusal": None, "content": _without_refusals(message.get("content"))}
         if self._calls.calls():
             message = {key: value for key, value in message.items() if key not in _CALLS}
         self._delta({key: value for key, value in message.items() if key not in self._blocks})
@@ -278,6 +280,13 @@ def _call_in(part: dict[str, object]) -> object:
         if isinstance(inner := part.get(key), dict):
             return {**part, **inner}
     return part if str(part.get("type")) in ("tool_use", "tool_call", "function_call") else None
+
+
+def _without_refusals(content: object) -> object:
+    """Return a content without the parts of a refusal."""
+    if not isinstance(content, list):
+        return content
+    return [part for part in content if not (isinstance(part, dict) and part.get("refusal"))]
 
 
 def _texts(content: object) -> Iterator[str]:
