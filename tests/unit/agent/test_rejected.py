@@ -9,17 +9,19 @@ from dataclasses import replace
 import pytest
 from memgpt_agent import envelopes
 from memgpt_agent.context_window import prompt
+from memgpt_agent.context_window.tokens import TokenCounter
+from memgpt_agent.context_window.window import raw_size
 from memgpt_agent.domain import Message, PassageHit, Role, TurnState, Usage
 from memgpt_agent.functions.send_message import SENT
 from memgpt_agent.loop import final_reply
 from memgpt_agent.loop.events import AssistantMessage, Done
 from memgpt_agent.loop.turn_request import TurnRequest
-from memgpt_agent.models.base import Completion, FilteredError, ModelRequest, Sink
+from memgpt_agent.models.base import NO_STATUS, Completion, FilteredError, ModelRequest, Sink
 from memgpt_agent.models.endpoint import CallMode
 from memgpt_runtime import errors, reasons
 
+from tests.support.scripted_llm import Drop, Request, ScriptedLLM, Status
 from tests.support.scripted_llm import Reply as LLMReply
-from tests.support.scripted_llm import Request, ScriptedLLM, Status
 from tests.support.scripted_llm import call as llm_call
 from tests.support.scripted_llm import say as llm_say
 from tests.unit.agent.fakes import (
@@ -113,6 +115,7 @@ REFUSALS = {
     "a filter": FilteredError("the content filter rejected the prompt"),
     "unknown words": reasons.model_unusable("the endpoint refuses the request (HTTP 400)", model="m", status=400),
     "a crash": reasons.model_unavailable("the endpoint is out of order (HTTP 500)", model="m", status=500),
+    "a closed connection": reasons.model_unavailable("the endpoint closed the connection", model="m", status=NO_STATUS),
 }
 
 
@@ -218,23 +221,23 @@ async def test_a_message_that_is_refused_in_unknown_words_ends_its_turn_only(ref
     assert POISON not in prompts(model)[-1]
 
 
-@pytest.mark.parametrize("name", ["unknown words", "a crash"])
+@pytest.mark.parametrize("name", ["unknown words", "a crash", "a closed connection"])
 async def test_an_endpoint_that_refuses_every_prompt_leaves_the_turn_open(name: str) -> None:
     memory, model = memory_with(), ScriptedModel(REFUSALS[name], repeat=True)
-    with pytest.raises(errors.ServiceError, match=r"HTTP [45]00"):
+    with pytest.raises(errors.ServiceError, match=str(REFUSALS[name].args[0]).split("(")[0]):
         await run(make_loop(memory, model), request("Hello?"))
     assert memory.turns["r1"].state is TurnState.RUNNING
     assert len(model.requests) == 2
 
 
 @pytest.mark.parametrize("mode", CallMode)
-@pytest.mark.parametrize("status", [400, 403, 422, 500])
+@pytest.mark.parametrize("status", [400, 403, 422, 500, 0])
 async def test_a_real_endpoint_with_a_filter_in_its_own_words(
     scripted_llm: Callable[..., ScriptedLLM], mode: CallMode, status: int
 ) -> None:
     def endpoint(request: Request) -> LLMReply:
         if POISON in json.dumps(request.messages):
-            return Status(status, "Nope: E-1234")
+            return Status(status, "Nope: E-1234") if status else Drop()
         if "tools" in request.json:
             return llm_call("send_message", message="It is Monday.")
         return llm_say(json.dumps({"call": {"function": "send_message", "arguments": {"message": "It is Monday."}}}))
@@ -255,6 +258,75 @@ async def test_an_endpoint_that_was_out_of_order_for_a_moment_is_asked_again() -
     await run(make_loop(memory, model), request("Hello?"))
     assert memory.turns["r1"].state is TurnState.COMPLETED
     assert prompt.LEFT_OUT not in prompts(model)[-1]
+
+
+async def test_an_endpoint_that_is_out_of_order_is_asked_for_another_prompt_once(
+    scripted_llm: Callable[..., ScriptedLLM],
+) -> None:
+    llm = scripted_llm(lambda _: Status(500, "Oh no."))
+    async with model_at(llm) as model:
+        with pytest.raises(errors.Unavailable, match="Oh no"):
+            await run(make_loop(memory_with(), model), request("Hello?"))
+    assert len(llm.requests) == 3 + 1
+
+
+class Crashing(Filtered):
+    """A model whose server crashes, and starts again only when told to."""
+
+    runs = True
+
+    async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+        if not self.runs:
+            raise reasons.model_unavailable("the endpoint cannot be reached", model="m")
+        try:
+            return await super().complete(request, sink)
+        except errors.Unavailable:
+            self.runs = False
+            raise
+
+
+@pytest.mark.parametrize("cause", ["the message", "core memory", "what was recalled"])
+async def test_a_turn_that_crashes_a_server_which_starts_slowly_ends(cause: str) -> None:
+    memory = memory_with(f"All about {POISON}." if cause == "what was recalled" else "Nothing.")
+    model = Crashing(say("It is Monday."), repeat=True, refusal=REFUSALS["a closed connection"])
+    if cause == "core memory":
+        memory.set_block("human", f"Fears {POISON}.")
+    loop = make_loop(memory, model, auto_recall=cause == "what was recalled")
+    turn = request(f"What is {POISON}?" if cause == "the message" else "Is it an illness?", "r1")
+    with pytest.raises(errors.Unavailable):
+        await run(loop, turn)
+    with pytest.raises(errors.Unavailable, match="cannot be reached"):
+        await run(loop, turn)
+    model.runs = True
+    await run(loop, turn)
+    assert memory.turns["r1"].state is TurnState.FAILED
+
+
+async def test_a_server_that_was_down_answers_when_it_runs_again() -> None:
+    memory, model = memory_with(), ScriptedModel(*[REFUSALS["a closed connection"]] * 2, say("Hi."), say("Hello."))
+    loop = make_loop(memory, model)
+    with pytest.raises(errors.Unavailable):
+        await run(loop, request("Hello?", "r1"))
+    await run(loop, request("Hello?", "r1"))
+    assert memory.turns["r1"].state is TurnState.COMPLETED
+
+
+@pytest.mark.parametrize("name", ["unknown words", "a crash"])
+async def test_a_prompt_that_is_too_long_in_unknown_words_gets_shorter(name: str) -> None:
+    class Small(ScriptedModel):
+        async def complete(self, request: ModelRequest, sink: Sink) -> Completion:
+            if sum(raw_size(message, count) for message in request.messages) > 5000:
+                self.requests.append(request)
+                raise REFUSALS[name]
+            return await super().complete(request, sink)
+
+    count = TokenCounter()
+    memory, model = memory_with(), Small(say("Yes."), repeat=True)
+    loop = make_loop(memory, model, context_window=32_768)
+    for n in range(30):
+        await run(loop, request("word " * 200, f"r{n}"))
+    assert {turn.state for turn in memory.turns.values()} == {TurnState.COMPLETED}
+    assert memory.context.summary == "I keep it short."
 
 
 async def test_a_heartbeat_that_is_rejected_says_nothing_to_the_user() -> None:

@@ -63,13 +63,17 @@ class Meaning(StrEnum):
     REFUSED = "refused"
     """The request is refused for another reason."""
 
+    BROKEN_OFF = "broken_off"
+    """The endpoint closed the connection without an answer: it may have crashed, also on this prompt."""
+
     UNAVAILABLE = "unavailable"
     """The endpoint is overloaded, broken or unreachable."""
 
 
 PASSING = frozenset(
-    {Meaning.RATE_LIMITED, Meaning.CRASHED, Meaning.LOADING, Meaning.UNAVAILABLE, Meaning.GENERATION_FAILED}
-)
+    {Meaning.RATE_LIMITED, Meaning.CRASHED, Meaning.LOADING, Meaning.BROKEN_OFF, Meaning.UNAVAILABLE,
+     Meaning.GENERATION_FAILED}
+)  # fmt: skip
 """Meanings for which a retry may succeed."""
 
 

@@ -1,5 +1,8 @@
 """Answers to prompts that an endpoint refuses to read: for its content filter, in words unknown, or with a crash.
 
+A refusal in unknown words, or a crash, is due to the prompt if the endpoint answers another one, and due to its length
+if the endpoint refuses another one that is as long.
+
 The cause may be a block of core memory or the summary, which are in every prompt of the agent. Then its prompts leave
 that part out for an hour, or until it is edited; the agent keeps it.
 """
@@ -16,9 +19,11 @@ from memgpt_runtime import errors
 
 from memgpt_agent.context_window import prompt
 from memgpt_agent.context_window.memory_pressure import ContextView
+from memgpt_agent.domain import Message, Role
 from memgpt_agent.loop import boot
 from memgpt_agent.loop.held_turn import HeldTurn
 from memgpt_agent.models.base import (
+    NO_STATUS,
     BadAnswerError,
     ChatModel,
     Completion,
@@ -34,6 +39,11 @@ _log = structlog.get_logger(__name__)
 _REMEMBERED = 1024
 _REMEMBERED_SECONDS = 3600.0
 """Filters change, and what an endpoint refuses in unknown words may have had another cause."""
+
+_FILLER = "The quick brown fox jumps over the lazy dog. "
+"""Repeated for a prompt of any length."""
+
+_MARGIN = 1.25
 
 Ask = Callable[[HeldTurn, ContextView], Awaitable[Completion]]
 
@@ -54,6 +64,8 @@ class Rejections:
         self._now = now
         self._rejected: TTLCache[tuple[str, str], frozenset[int]] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
         """Hashes of the texts, by agent and model."""
+        self._suspects: TTLCache[tuple[str, str], FilteredError | None] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
+        """Turns whose last prompt may have put the endpoint out of order, with its rejection where that is certain."""
 
     async def answer(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Return the answer to a prompt.
@@ -66,7 +78,8 @@ class Rejections:
         known = [text for text in memory if hash(text) in rejected]
         try:
             return await self._asked(turn, _without(view, known))
-        except FilteredError:
+        except FilteredError as error:
+            self._suspects[turn.agent_id, turn.lease.turn_id] = error
             if len(known) == len(memory) or view.context.recalled:
                 raise
         return await self._without_cause(turn, view, [text for text in memory if text not in known], known)
@@ -109,49 +122,79 @@ class Rejections:
 
         Raises:
             FilteredError: The endpoint rejects what the prompt says, perhaps in unknown words: it answers another one.
+            ContextOverflowError: It rejects any prompt of this length, perhaps in unknown words.
         """
+        key = turn.agent_id, turn.lease.turn_id
+        suspect, rejection = key in self._suspects, self._suspects.get(key)
+        # Another prompt comes first: after this one, the endpoint may be starting again.
+        works = suspect and rejection is None and await self._refusal(self._another(view)) is None
         try:
-            return await self._ask(turn, view)
+            answered = await self._ask(turn, view)
         except errors.ServiceError as error:
-            if not may_be_for_content(error) or not await self._answers_another(view):
+            if rejection is not None and isinstance(error, errors.Unavailable):
+                raise rejection from error
+            if not may_be_for_content(error):
                 raise
             refused = error
-        if isinstance(refused, errors.Unavailable):  # it may have been out of order for a moment
-            try:
-                return await self._ask(turn, view)
-            except errors.Unavailable as again:
-                if not may_be_for_content(again):
-                    raise
-                refused = again
+        else:
+            self._suspects.pop(key, None)
+            return answered
+        if not works:
+            if await self._refusal(self._another(view)) is not None:
+                self._suspects[key] = None
+                raise refused
+            if isinstance(refused, errors.Unavailable):  # it may have been out of order for a moment
+                try:
+                    return await self._ask(turn, view)
+                except errors.Unavailable as again:
+                    if not may_be_for_content(again):
+                        raise
+                    refused = again
+        if refused.metadata.get("status") != NO_STATUS and await self._refuses_length(view):
+            raise ContextOverflowError
         raise FilteredError(
             f"{refused.message}; it answers other prompts, so use other words, or /undo if it still refuses"
         ) from refused
 
-    async def _answers_another(self, view: ContextView) -> bool:
-        """Whether the endpoint answers the same request about a conversation that has just begun."""
+    async def _refuses_length(self, view: ContextView) -> bool:
+        """Whether the endpoint refuses another prompt that is as long, with a margin for its way of counting."""
+        other, tokens = self._another(view), view.prompt_tokens
+        tokens = min(int(tokens * _MARGIN), max(tokens, view.window.limit))
+        count = (tokens - other.prompt_tokens) // view.window.text_size(_FILLER)
+        refusal = await self._refusal(other, (Message(Role.USER, _FILLER * count),)) if count > 0 else None
+        return isinstance(refusal, ContextOverflowError) or (
+            isinstance(refusal, errors.ServiceError) and may_be_for_content(refusal)
+        )
+
+    def _another(self, view: ContextView) -> ContextView:
+        """Return the view of a conversation that has just begun."""
         context = replace(
             _without(view, _memory(view)).context,
             summary="",
             messages=tuple(boot.boot_sequence(self._now(), view.context.agent.time_zone)),
             recalled=(),
         )
-        other = replace(view, context=context)
+        return replace(view, context=context)
+
+    async def _refusal(self, view: ContextView, more: Sequence[Message] = ()) -> Exception | None:
+        """Return why the endpoint gives no answer to a prompt with ``more`` messages; None if it has read it."""
         request = ModelRequest(
-            other.messages(),
-            other.functions,
-            context.agent.model,
-            other.window.answer_tokens,
-            other.window.reserve,
-            note=other.note(),
-            guided_note=other.guided_note(),
+            [*view.messages(), *more],
+            view.functions,
+            view.context.agent.model,
+            view.window.answer_tokens,
+            view.window.reserve,
+            note=view.note(),
+            guided_note=view.guided_note(),
+            retried=False,
         )
         try:
             await self._model.complete(request, NullSink())
-        except (errors.ServiceError, ContextOverflowError, FilteredError):
-            return False
+        except (errors.ServiceError, ContextOverflowError, FilteredError) as error:
+            return error
         except BadAnswerError:
             pass  # it has read the prompt
-        return True
+        return None
 
 
 def _memory(view: ContextView) -> list[str]:

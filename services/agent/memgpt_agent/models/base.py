@@ -31,7 +31,10 @@ class FilteredError(BadAnswerError):
     """A content filter, or the model itself, refuses what the prompt says; another prompt may be answered."""
 
 
-_CRASHES = ("500", "502")
+NO_STATUS = "0"
+"""In place of an HTTP status in the error about a connection that closes without an answer."""
+
+_CRASHES = (NO_STATUS, "500", "502")
 _SETTINGS = ("401", "404", "405", "407")
 
 
@@ -90,6 +93,7 @@ class ModelRequest:
         guided_note: The same with advice for small models, which need it in the mode ``json_schema``.
         withheld: Names of functions that an answer in the mode ``json_schema`` may not call now.
         learns: Whether an answer in the mode ``json_schema`` has a place for facts about the user beside its call.
+        retried: Whether it is sent again after a failure of the endpoint.
     """
 
     messages: Sequence[Message]
@@ -101,6 +105,7 @@ class ModelRequest:
     guided_note: str = ""
     withheld: frozenset[str] = frozenset()
     learns: bool = False
+    retried: bool = True
 
 
 @dataclass(frozen=True, slots=True)

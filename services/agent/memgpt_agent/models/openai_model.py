@@ -41,7 +41,7 @@ from memgpt_agent.models.base import (
 from memgpt_agent.models.endpoint import CallMode, ChatEndpointSettings
 from memgpt_agent.models.modes import Modes
 from memgpt_agent.models.request.dialect import Dialect
-from memgpt_agent.models.transport import END, EndpointError, Transport
+from memgpt_agent.models.transport import END, WHOLE, EndpointError, Transport
 
 _log = structlog.get_logger(__name__)
 
@@ -254,7 +254,9 @@ class OpenAIModel:
         """Return one answer, with retries while they may help and the budget lasts."""
         max_retry_wait = self._settings.max_retry_wait
         name = request.model or self._settings.model
-        for attempt in range(self._settings.retries + 1):
+        retries = self._settings.retries if request.retried else 0
+        broke_off = False
+        for attempt in range(retries + 1):
             try:
                 return await self._adapted(request, mode, room, sink)
             except EndpointError as error:
@@ -271,9 +273,13 @@ class OpenAIModel:
             if refusal.meaning not in PASSING:
                 raise _RefusedError(refusal)
             pause = self._backoff(attempt) if refusal.retry_after is None else refusal.retry_after
-            if attempt == self._settings.retries or pause > max_retry_wait:
+            broke_off = broke_off or refusal.meaning is Meaning.BROKEN_OFF
+            if attempt == retries or pause > max_retry_wait:
                 if refusal.meaning is Meaning.GENERATION_FAILED:
                     raise _RefusedError(refusal)
+                if broke_off and not refusal.status:
+                    # What cannot be reached now has crashed at an earlier attempt.
+                    refusal = replace(refusal, meaning=Meaning.BROKEN_OFF)
                 raise self._error(refusal, name)
             max_retry_wait -= pause
             sink.restart(f"The model's endpoint is busy or broke off; it is asked again in {pause:.1f} s.")
@@ -295,7 +301,7 @@ class OpenAIModel:
                 as_json=mode is CallMode.JSON_SCHEMA and bool(request.functions),
             )
             try:
-                answer, marked = await self._read(body, dialect.path, reader)
+                answer, end = await self._read(body, dialect.path, reader)
             except EndpointError as error:
                 changed = dialect.adapt(body, error.refusal, changes)
                 if not changed:
@@ -303,22 +309,22 @@ class OpenAIModel:
                 _log.info("model_request_adapted", model=name, change=changed, quote=error.refusal.quote)
                 continue
             broken_off = answer.finish == BROKEN_OFF
-            marked = (marked or bool(answer.finish)) and not broken_off
-            whole = marked or is_whole(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
-            if (broken_off and not whole) or not dialect.believes(marked=marked, whole=whole):
-                raise EndpointError(Refusal(Meaning.UNAVAILABLE, 200, "", "half of an answer"))
+            finished = bool(answer.finish or end == WHOLE) and not broken_off
+            whole = finished or is_whole(answer, request, as_json=mode is CallMode.JSON_SCHEMA)
+            if (broken_off and not whole) or not dialect.believes(finished=finished, marked=end == END, whole=whole):
+                raise EndpointError(Refusal(Meaning.BROKEN_OFF, 200, "", "half of an answer"))
             return self._counted(request, answer)
         raise EndpointError(Refusal(Meaning.REFUSED, 400, "", "every option of the request"))
 
-    async def _read(self, body: dict[str, object], path: str, reader: AnswerReader) -> tuple[Answer, bool]:
-        """Return one answer, and whether its end was marked; fail if nothing comes for too long."""
-        silence, marked = self._settings.timeout, False
+    async def _read(self, body: dict[str, object], path: str, reader: AnswerReader) -> tuple[Answer, str]:
+        """Return one answer, and `END` or `WHOLE` if its end was marked; fail if nothing comes for too long."""
+        silence, end = self._settings.timeout, ""
         try:
             async with asyncio.timeout(context.remaining(silence)) as limit:
                 async for chunk in self._transport.chunks(body, path):
                     before = reader.size
                     reader.chunk(chunk)
-                    marked = marked or chunk == END
+                    end = chunk if isinstance(chunk, str) else end
                     if reader.size > before:
                         limit.reschedule(asyncio.get_running_loop().time() + (context.remaining(silence) or silence))
         except TimeoutError as error:
@@ -327,7 +333,7 @@ class OpenAIModel:
                 " agent.model_timeout",
                 model=str(body.get("model", self._settings.model)),
             ) from error
-        return reader.answer(), marked
+        return reader.answer(), end
 
     def _counted(self, request: ModelRequest, answer: Answer) -> Answer:
         """Return the answer with its usage, and correct the token counts by it."""

@@ -6,7 +6,7 @@ from memgpt.endpoints.refusals import Meaning, Refusal
 from memgpt_runtime import reasons
 
 from memgpt_agent.models.answer.answer import MalformedError
-from memgpt_agent.models.base import BadAnswerError, FilteredError
+from memgpt_agent.models.base import NO_STATUS, BadAnswerError, FilteredError
 
 _DEFAULT_RETRY_AFTER = 5.0
 
@@ -80,6 +80,13 @@ def error_for(refusal: Refusal, where: str, model: str) -> Exception:
         case Meaning.LOADING:
             return reasons.model_unavailable(
                 f'{endpoint} is still loading the model "{model}"; retry later{said}', model=model
+            )
+        case Meaning.BROKEN_OFF:
+            return reasons.model_unavailable(
+                f"{endpoint} closed the connection before it had answered; retry, and check agent.base_url and its"
+                f" log{said}",
+                model=model,
+                status=NO_STATUS,
             )
         case Meaning.UNAVAILABLE if refusal.status:
             return reasons.model_unavailable(

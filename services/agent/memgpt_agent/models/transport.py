@@ -21,8 +21,14 @@ _MAX_EVENT_LINES = 1000
 _RAW = {"X-Stainless-Raw-Response": "stream"}
 _JSON_BEGINS = ("{", "[", '"')
 
+_BREAKS = ("RemoteProtocolError", "ReadError", "WriteError", "CloseError", "EndOfStream")
+"""Errors of a connection that was made: the endpoint, or a proxy before it, has closed it."""
+
 END = "[DONE]"
-"""Comes after the last chunk of an answer that certainly is whole."""
+"""Comes after the last chunk of a stream that has an end."""
+
+WHOLE = "whole"
+"""Comes after the only chunk of an answer that was not streamed."""
 
 
 class EndpointError(Exception):
@@ -62,7 +68,7 @@ class Transport:
         await self._client.close()
 
     async def chunks(self, body: Mapping[str, object], path: str) -> AsyncIterator[object]:
-        """Send a request, and yield the chunks of its answer as decoded JSON, then `END` if its end was marked.
+        """Send a request, and yield the chunks of its answer as decoded JSON, then `END` or `WHOLE` if it has an end.
 
         An answer that was not streamed is one chunk.
 
@@ -104,7 +110,7 @@ class Transport:
         if not reader.events and not reader.done:
             yield self._whole(reader.rest, status, headers)
         if reader.done or reader.whole:
-            yield END
+            yield WHOLE if reader.whole else END
 
     def _checked(self, data: str, status: int, headers: Mapping[str, str]) -> object:
         """Return the JSON of one event."""
@@ -124,14 +130,14 @@ class Transport:
         """Return the only chunk of an answer that was not streamed."""
         text = body.lstrip("\ufeff \r\n\t")
         if not text:
-            raise EndpointError(Refusal(Meaning.UNAVAILABLE, status, "", "an empty response"))
+            raise EndpointError(Refusal(Meaning.BROKEN_OFF, status, "", "an empty response"))
         if not text.startswith(_JSON_BEGINS):
             quote = understand(status, text, headers, secrets=self._secrets).quote
             raise EndpointError(Refusal(Meaning.NOT_AN_ENDPOINT, status, text[:1000], quote))
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            raise EndpointError(Refusal(Meaning.UNAVAILABLE, status, text[:1000], "half of a response")) from None
+            raise EndpointError(Refusal(Meaning.BROKEN_OFF, status, text[:1000], "half of a response")) from None
         if (problem := error_in(value)) is not None or isinstance(value, str):
             raise EndpointError(self._understood(status, problem or value, headers))
         return value
@@ -163,6 +169,7 @@ class _EventReader:
         self.done = False
         self.rest = ""
         self._buffer = bytearray()
+        self._after_return = False
         self._data: list[str] = []
 
     @property
@@ -174,7 +181,7 @@ class _EventReader:
         """Yield the data of each event, until the end or ``[DONE]``."""
         async for piece in pieces:
             searched = len(self._buffer)
-            self._buffer += piece
+            self._buffer += self._with_newlines(piece)
             while (end := self._buffer.find(b"\n", searched)) >= 0:
                 line = bytes(self._buffer[:end])
                 del self._buffer[: end + 1]
@@ -191,6 +198,14 @@ class _EventReader:
                 self.done = True
                 return
             yield data
+
+    def _with_newlines(self, piece: bytes) -> bytes:
+        """Return the next piece of the body, whose lines may end in any of the ways that events allow."""
+        if piece and self._after_return:
+            piece = piece.removeprefix(b"\n")
+            self._after_return = False
+        self._after_return = self._after_return or piece.endswith(b"\r")
+        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _line(self, line: bytes) -> list[str]:
         """Return the data of the events that a line ends."""
@@ -240,4 +255,6 @@ def _credential(address: Address, api_key: str) -> dict[str, str | openai.Omit]:
 
 
 def _unreachable(error: BaseException) -> Refusal:
-    return Refusal(Meaning.UNAVAILABLE, 0, type(error).__name__)
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
+    broken_off = isinstance(cause, ConnectionError) or type(cause).__name__ in _BREAKS
+    return Refusal(Meaning.BROKEN_OFF if broken_off else Meaning.UNAVAILABLE, 0, type(cause).__name__)

@@ -24,7 +24,7 @@ NOISE = ["", "", ": keep-alive", "event: message", "id: 7", "retry: 10", "data:"
 def streams(draw: st.DrawFn) -> tuple[list[bytes], list[Any], bool]:
     """A stream in pieces, the events in it, and whether it says where it ends."""
     events = draw(EVENTS)
-    ascii_only, newline = draw(st.booleans()), draw(st.sampled_from(["\n", "\r\n"]))
+    ascii_only, newline = draw(st.booleans()), draw(st.sampled_from(["\n", "\r\n", "\r"]))
     as_lines = draw(st.booleans())
     lines: list[str] = []
     for event in events:

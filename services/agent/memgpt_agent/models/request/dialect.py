@@ -49,7 +49,7 @@ class Dialect:
         self._paths = ["/chat/completions"] + ([] if address.versioned else ["/v1/chat/completions"])
         self._dropped: frozenset[str] = frozenset()
         self._unconstrained = 0
-        self._marks_ends: bool | None = None
+        self._finishes = self._marks_ends = self._doubted = False
         self.most_tokens = 0
         self.changes = 0
         self.quirks = Quirks()
@@ -85,21 +85,28 @@ class Dialect:
                 body["parallel_tool_calls"] = False
         return body
 
-    def believes(self, *, marked: bool, whole: bool) -> bool:
-        """Whether to take an answer for whole, or for one whose connection broke off without an error.
+    def believes(self, *, finished: bool, marked: bool, whole: bool) -> bool:
+        """Whether to take an answer for whole, rather than for one that broke off without an error.
 
-        An endpoint that has never marked the end of an answer is believed from its second such answer on.
+        An answer whose end is not marked as well as the others' is doubted once, and the next such answer believed: a
+        gateway may mark the end of what broke off behind it. If ends are marked, one without any mark broke off.
 
         Args:
-            marked: Whether its end was marked.
-            whole: Whether it seems whole without a mark.
+            finished: Whether it says why it ended.
+            marked: Whether its stream has an end.
+            whole: Whether it seems whole in any case.
         """
-        if marked or whole:
-            self._marks_ends = self._marks_ends or marked
+        if finished or whole:
+            self._finishes = self._finishes or finished
+            self._marks_ends = self._marks_ends or marked or finished
+            self._doubted = not finished
             return True
-        believed = self._marks_ends is False
-        if self._marks_ends is None:
-            self._marks_ends = False
+        if marked and not self._finishes:
+            self._marks_ends = True
+            return True
+        if not marked and self._marks_ends:
+            return False
+        believed, self._doubted = self._doubted, True
         return believed
 
     def adapt(self, body: Body, refusal: Refusal, since: int) -> str:
