@@ -307,6 +307,7 @@ def test_metrics_stay_inside_the_cluster(chart: Chart, kind: str) -> None:
     scraped = [each for each in services if wanted <= each["metadata"]["labels"].items()]
     pods = {str(each["spec"]["selector"]) for each in scraped if "metrics" in ports[each["metadata"]["name"]]}
     assert len(pods) == 3
+    assert {each["metadata"]["labels"][monitor["jobLabel"]] for each in scraped} == {"memgpt"}, "the release"
 
 
 def test_a_local_transformer_is_mounted_for_memory_alone(chart: Chart) -> None:
@@ -335,7 +336,9 @@ def test_only_the_services_reach_memory(chart: Chart) -> None:
     grpc_rule = policies["memgpt-memory"]["spec"]["ingress"][0]
     callers = [each["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in grpc_rule["from"]]
     assert callers == ["agent", "loader"]
-    assert grpc_rule["ports"] == [{"port": "grpc"}]
+    assert grpc_rule["ports"] == [{"port": "grpc"}, {"port": 15008}]
+    for service in ("agent", "loader"):
+        assert policies[f"memgpt-{service}"]["spec"]["ingress"][0]["ports"] == grpc_rule["ports"]
 
 
 def test_only_memory_reaches_milvus(chart: Chart) -> None:
