@@ -8,18 +8,19 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from memgpt.memory.v1 import block_pb2, store_service_pb2
+from memgpt.memory.v1 import block_pb2, source_service_pb2, store_service_pb2
 from memgpt_memory.maintenance.restore import restore
 from memgpt_runtime.errors import FailedPrecondition, InvalidArgument
 
-from tests.integration.memory.client import PRECONDITION, Memory, connected, refused
+from tests.integration.memory.client import PRECONDITION, Memory, connected, pieces, refused
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.test_disk import LONG
 from tests.support.processes import ServiceProcess, service_environment
+from tests.support.waiting import until
 
 
 async def backed_up(memory: Memory) -> bytes:
@@ -95,6 +96,41 @@ async def test_a_backup_has_every_step_that_came_before_it_and_none_half(serve: 
             for worker, least, most in zip(workers, before, last, strict=True):
                 assert least <= await Worker.steps(memory, worker.agent_id) <= most
             await memory.insert(workers[0].agent_id, "it goes on")
+
+
+async def test_a_backup_during_a_load_has_the_file_of_before_and_the_load_can_be_repeated(
+    serve: Serve, milvus_lite_uri: str, tmp_path: Path
+) -> None:
+    before, after = [f"before {n}" for n in range(50)], [f"after {n}" for n in range(1_500)]
+    loading, resume = asyncio.Event(), asyncio.Event()
+
+    async def paused(source_id: str) -> AsyncIterator[source_service_pb2.UpsertPassagesRequest]:
+        async for piece in pieces(source_id, "a.txt", after):
+            yield piece
+            if piece.HasField("batch") and not loading.is_set():
+                loading.set()
+                await resume.wait()
+
+    async with serve(milvus_lite_uri) as memory:
+        agent_id, source_id = (await memory.agent()).agent_id, (await memory.source()).source_id
+        await memory.load(source_id, "a.txt", before)
+        await memory.attach(agent_id, source_id)
+        load = memory.sources.UpsertPassages(paused(source_id))
+        await loading.wait()
+        store = memory.core().store
+        await until(lambda: store.rows_written[memory.core().passages.collection.name] >= len(before) + 1_000)
+        backup = await backed_up(memory)
+        resume.set()
+        await load
+        assert sorted(await memory.texts("x", agent_id=agent_id)) == sorted(after)
+    copy = tmp_path / "elsewhere" / "copy.db"
+    restore(io.BytesIO(backup), copy, replace=False)
+    async with serve(str(copy)) as memory:
+        assert sorted(await memory.texts("x", agent_id=agent_id)) == sorted(before)
+        await memory.load(source_id, "a.txt", after)
+        assert sorted(await memory.texts("x", agent_id=agent_id)) == sorted(after)
+        core = memory.core()
+        assert await core.store.count(core.passages.collection) == len(after)
 
 
 @pytest.fixture

@@ -505,6 +505,20 @@ class Lives:
                     await move(memory)
                 assert await asyncio.to_thread(process.wait, 60) == -9
 
+    async def stopped(self) -> None:
+        """A life that is ended by SIGTERM while the move waits for the endpoint: in good order, and soon."""
+        self._llm.hold_embeddings(after=2)
+        with ServiceProcess("memgpt_memory", self._home, **self._settings) as process:
+            async with connected(await asyncio.to_thread(process.wait_ready)) as memory:
+                if not self._agent_id:
+                    await self._fill(memory)
+                moving = asyncio.create_task(move(memory))
+                await asyncio.to_thread(self._llm.wait_for_held)
+                await self._write(memory)
+                await asyncio.to_thread(process.terminate)
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await moving
+
     async def short(self, die_at: str) -> None:
         """A life that ends as soon as it goes on with what was left to do."""
         self._llm.release_embeddings()
@@ -553,6 +567,13 @@ async def test_killed_at_every_turn_of_a_move(tmp_path: Path, llm: ScriptedLLM) 
     await lives.one("before:row:1")  # the switch
     await lives.short("after:row:1")  # all had been copied, so it comes to that at once
     await lives.short("after:drop:1")
+    await lives.last()
+
+
+async def test_stopped_during_a_move(tmp_path: Path, llm: ScriptedLLM) -> None:
+    lives = Lives(tmp_path, llm)
+    await lives.stopped()
+    await lives.stopped()
     await lives.last()
 
 
