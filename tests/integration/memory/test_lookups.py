@@ -12,8 +12,10 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.memory.v1 import agent_state_service_pb2 as state
 from memgpt.memory.v1 import source_service_pb2
+from memgpt.memory.v1.agent_pb2 import Agent
 from memgpt_memory.agents import _agents
 from memgpt_runtime.errors import Reason, Unavailable
 
@@ -192,7 +194,7 @@ async def test_turns_are_listed_by_key_also_those_of_an_older_version(
 async def test_a_list_by_label_holds_up_no_other_call(
     serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads the rows of all agents, which with many takes long."""
+    """It looks at the labels of all agents, which with many takes long; it reads them from the store only once."""
     async with serve(milvus_lite_uri) as memory:
         ids = [(await memory.agent(tags=[tag], user_id=user)).agent_id for tag in "ab" for user in ("u", "v")]
         reading, resumed, read = threading.Event(), threading.Event(), _agents._labeled
@@ -208,3 +210,14 @@ async def test_a_list_by_label_holds_up_no_other_call(
         assert (await memory.agents.GetAgent(state.GetAgentRequest(agent_id=ids[0]))).agent.tags == ["a"]
         resumed.set()
         assert [agent.agent_id for agent in (await listing).agents] == [ids[3]]
+        await memory.agents.UpdateAgent(
+            state.UpdateAgentRequest(
+                agent=Agent(agent_id=ids[1], tags=["c", "b"]), update_mask=FieldMask(paths=["tags"])
+            )
+        )
+        await memory.agents.DeleteAgent(state.DeleteAgentRequest(agent_id=ids[3]))
+        ids.append((await memory.agent(tags=["b"], user_id="v")).agent_id)
+        with monkeypatch.context() as patch:
+            without_queries(memory, patch)
+            listed = await memory.agents.ListAgents(state.ListAgentsRequest(tags=["b"], user_id="v"))
+            assert [agent.agent_id for agent in listed.agents] == [ids[1], ids[4]]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 from memgpt_memory.records import Record
-from memgpt_memory.records._directory import Directory
+from memgpt_memory.records._directory import Directory, labels_of
 
 from tests.support.waiting import until
 
@@ -97,6 +97,20 @@ async def test_a_write_that_may_have_happened_is_looked_for_again() -> None:
     directory.doubt([row("b")])
     assert list(await directory.ids("agent", "t")) == ["a", "b"]
     assert shelf.reads == ["agent", "agent"]
+
+
+async def test_a_change_of_a_body_that_may_have_happened_is_looked_for() -> None:
+    shelf = Shelf(row("p", "profile", body='{"n": 1}'))
+    directory = Directory(shelf.read)
+    assert dict(await directory.bodies("profile", "t")) == {"p": {"n": 1}}
+    shelf.rows = [row("p", "profile", body='{"n": 2}')]
+    directory.doubt(shelf.rows)
+    assert dict(await directory.bodies("profile", "t")) == {"p": {"n": 2}}
+
+
+def test_labels_are_kept_of_agents_that_have_some() -> None:
+    assert labels_of('{"name":"the \\"tags\\" of origin"}') == {}
+    assert labels_of('{"name":"a","tags":["x"],"origin":"af"}') == {"tags": ["x"], "origin": "af"}
 
 
 async def test_a_write_that_may_have_happened_while_a_kind_is_read_is_looked_for_again() -> None:

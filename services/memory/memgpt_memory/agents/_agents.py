@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from memgpt_runtime.agent_rules import check_context_window, check_time_zone, check_ttl
 from memgpt_runtime.context import principal
@@ -20,7 +20,7 @@ from memgpt_memory.agents._heartbeats import HEARTBEAT
 from memgpt_memory.agents._lifetimes import LIFETIME
 from memgpt_memory.agents._live_agent import LiveAgent
 from memgpt_memory.agents._repository import AgentRepository, check_exists
-from memgpt_memory.agents._rows import AgentLabels, AgentRow
+from memgpt_memory.agents._rows import AgentRow
 from memgpt_memory.agents._settings import check_settings
 from memgpt_memory.agents._state import AgentState
 from memgpt_memory.list_pages import Page, list_page
@@ -171,8 +171,8 @@ class Agents:
 
     async def _matching(self, tenant: str, tags: set[str], origin: str, user_id: str) -> Sequence[str]:
         """Return the ids of agents with all of the tags, the origin and the user, in order."""
-        rows = await self._records.find("agent", tenant=tenant)
-        return await asyncio.to_thread(_labeled, rows, tags, origin, user_id)  # many take long
+        labels = await self._records.labels(tenant)
+        return await asyncio.to_thread(_labeled, list(labels.items()), tags, origin, user_id)  # many take long
 
     async def with_heartbeats(self, tenant: str | None, size: int, after: str) -> Page[LiveAgent]:
         """Return a page of the agents that have timed heartbeats, in order of creation, after the id `after`.
@@ -399,12 +399,13 @@ async def _nothing(_: Sequence[LiveAgent]) -> None:
     pass
 
 
-def _labeled(rows: Sequence[Record], tags: set[str], origin: str, user_id: str) -> Sequence[str]:
-    found = ((record.id, AgentLabels.model_validate_json(record.body)) for record in rows)
+def _labeled(
+    agents: Sequence[tuple[str, Mapping[str, Any]]], tags: set[str], origin: str, user_id: str
+) -> Sequence[str]:
     return sorted(
         id_
-        for id_, labels in found
-        if tags <= set(labels.tags)
-        and labels.origin == (origin or labels.origin)
-        and labels.user_id == (user_id or labels.user_id)
+        for id_, labels in agents
+        if tags <= set(labels.get("tags", ()))
+        and origin in ("", labels.get("origin"))
+        and user_id in ("", labels.get("user_id"))
     )

@@ -88,15 +88,7 @@ class NoteInsertion(StoredModel):
     count: int
 
 
-class AgentLabels(StoredModel):
-    """What agents are listed by, of an agent's row: it takes a third of the time to read."""
-
-    user_id: str = ""
-    tags: list[str] = Field(default=[])
-    origin: str = ""
-
-
-class AgentRow(AgentLabels):
+class AgentRow(StoredModel):
     """An agent. Writing this row is the commit: rows beyond its counters and versions are ignored.
 
     An agent that is being imported is marked as deleted until it is complete. Texts of any length have rows of their
@@ -112,6 +104,9 @@ class AgentRow(AgentLabels):
     preset: str = ""
     persona: str = ""
     human: str = ""
+    user_id: str = ""
+    tags: list[str] = Field(default=[])
+    origin: str = ""
     model: str = ""
     context_window: int = 0
     time_zone: str = "UTC"

@@ -14,10 +14,22 @@ from memgpt_memory.store.rows import RecordOwner
 Body: TypeAlias = Mapping[str, Any]
 """The body of a row, which is JSON."""
 
-_WITH_BODIES = ("profile", "load", "tenant")
-"""Kinds whose bodies are kept too: they are small, and hold what the rows are listed by."""
+_LABELS = ("tags", "origin", "user_id")
+"""What agents are found by; missing in the row of one that has none."""
 
 _NO_BODY: Body = {}
+
+
+def labels_of(body: str) -> Body:
+    """Return the labels in the body of an agent's row."""
+    if not any(f'"{name}"' in body for name in _LABELS):  # faster than to parse it
+        return _NO_BODY
+    row = json.loads(body)
+    return {name: row[name] for name in _LABELS if name in row}
+
+
+BODIES: Mapping[str, Callable[[str], Body]] = dict.fromkeys(("profile", "load", "tenant"), json.loads)
+"""Kinds whose bodies are kept too: they are small, and hold what the rows are listed by."""
 
 
 class _Listing:
@@ -68,13 +80,19 @@ class Directory:
     writes to the store. Writes that come while a kind is read are noted after the read.
     """
 
-    def __init__(self, read: Callable[[str, bool], Awaitable[Iterable[Record | RecordOwner]]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[str, bool], Awaitable[Sequence[Record | RecordOwner]]],
+        bodies: Mapping[str, Callable[[str], Body]] = BODIES,
+    ) -> None:
         """Create an empty directory.
 
         Args:
             read: Reads the rows of a kind from the store; its second argument says whether their bodies are needed.
+            bodies: For each kind whose bodies are kept, what is kept of one.
         """
         self._read = read
+        self._bodies = bodies
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._where: dict[str, tuple[str, str]] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
@@ -86,7 +104,7 @@ class Directory:
         return (await self._listing(kind, tenant)).ids
 
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
-        """Return the bodies of a tenant's rows of a kind by their keys: of a kind in `_WITH_BODIES`."""
+        """Return the bodies of a tenant's rows by their keys: of a kind whose bodies are kept."""
         return (await self._listing(kind, tenant)).bodies
 
     async def in_order(self, kind: str, tenant: str, by: str) -> tuple[Sequence[str], Mapping[str, Body]]:
@@ -129,7 +147,7 @@ class Directory:
 
     def doubt(self, records: Iterable[Record]) -> None:
         """Read the kinds of these rows again: their write failed, and may have taken effect."""
-        for kind in {record.kind for record in records if record.id not in self._where}:
+        for kind in {one.kind for one in records if one.id not in self._where or one.kind in self._bodies}:
             task = self._loads.get(kind)
             if task is not None and task.done():
                 del self._loads[kind]
@@ -158,9 +176,9 @@ class Directory:
                 del self._where[id_]
         # What was noted during a read that failed is older than this one.
         self._written = {id_: one for id_, one in self._written.items() if one is None or one.kind != kind}
-        with_bodies = kind in _WITH_BODIES
-        for row in await self._read(kind, with_bodies):
-            body = json.loads(row.body) if with_bodies and isinstance(row, Record) else _NO_BODY
+        rows = await self._read(kind, kind in self._bodies)
+        bodies = await asyncio.to_thread(lambda: list(map(self._body, rows)))  # many take long
+        for row, body in zip(rows, bodies, strict=True):
             self._put(kind, row.tenant, row.id, body)
         for id_, written in list(self._written.items()):
             if written is None:
@@ -175,8 +193,12 @@ class Directory:
             del self._loads[kind]  # it is read again when it is next needed
 
     def _note(self, record: Record) -> None:
-        body = json.loads(record.body) if record.kind in _WITH_BODIES else _NO_BODY
-        self._put(record.kind, record.tenant, record.id, body)
+        self._put(record.kind, record.tenant, record.id, self._body(record))
+
+    def _body(self, row: Record | RecordOwner) -> Body:
+        if not isinstance(row, Record) or row.kind not in self._bodies:
+            return _NO_BODY
+        return self._bodies[row.kind](row.body)
 
     def _put(self, kind: str, tenant: str, id_: str, body: Body) -> None:
         self._where[id_] = kind, tenant

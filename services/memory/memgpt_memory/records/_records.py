@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from memgpt_memory.records._directory import Body, Directory
+from memgpt_memory.records._directory import Body, Directory, labels_of
 from memgpt_memory.records._model import MissingTextError, Record, TextRef
 from memgpt_memory.store import Store
 from memgpt_memory.store.filters import Between, Equals, OneOf, all_of
@@ -57,6 +57,8 @@ class Records:
         """Keep rows in `store`."""
         self._store = store
         self._directory = Directory(self._read_listed)
+        self._labels = Directory(self._read_listed, {"agent": labels_of})  # apart: lists do not wait for the bodies
+        self._directories = (self._directory, self._labels)
 
     async def get(self, id: str) -> Record | None:  # noqa: A002 - the field's own name
         """Read a row; None if there is none."""
@@ -71,14 +73,17 @@ class Records:
         try:
             await self._store.upsert(RECORDS, records)
         except BaseException:
-            self._directory.doubt(records)
+            for directory in self._directories:
+                directory.doubt(records)
             raise
-        self._directory.put(records)
+        for directory in self._directories:
+            directory.put(records)
 
     async def delete(self, ids: Sequence[str], *, unread: bool = False) -> None:
         """Delete rows; missing ones are not an error. See `Store.delete`."""
         await self._store.delete(RECORDS, ids, unread=unread)
-        self._directory.delete(ids)
+        for directory in self._directories:
+            directory.delete(ids)
 
     async def ids(self, kind: str, tenant: str) -> Sequence[str]:
         """Return the keys of a tenant's rows of a kind that is listed, in order, without reading them."""
@@ -119,6 +124,10 @@ class Records:
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
         """Return the bodies of a tenant's profiles or loads by their keys, without reading them."""
         return await self._directory.bodies(kind, tenant)
+
+    async def labels(self, tenant: str) -> Mapping[str, Body]:
+        """Return the tags, origins and users of a tenant's agents by their ids, as far as they have any."""
+        return await self._labels.bodies("agent", tenant)
 
     async def in_order(self, kind: str, tenant: str, by: str) -> tuple[Sequence[str], Mapping[str, Body]]:
         """Return the keys of the same rows in order of a field that is unique and never changes, and their bodies."""
