@@ -259,7 +259,7 @@ class ListAgentsRequest(_message.Message):
     """Only agents of this user; empty for all."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents."""
+        """Only agents with all of these tags."""
 
     def __init__(
         self,

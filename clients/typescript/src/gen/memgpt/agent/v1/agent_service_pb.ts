@@ -267,7 +267,7 @@ export type ListAgentsRequest = Message<"memgpt.agent.v1.ListAgentsRequest"> & {
   pageToken: string;
 
   /**
-   * Only agents with all of these tags. With this filter or the next, each page reads the settings of all agents.
+   * Only agents with all of these tags.
    *
    * @generated from field: repeated string tags = 3;
    */
