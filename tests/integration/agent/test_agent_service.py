@@ -253,6 +253,10 @@ def test_summarize(stub: AgentServiceStub) -> None:
     assert context.messages[1].message.role == ROLE_USER
     assert done.summary in context.messages[1].message.text
     assert spoken(send(stub, agent.agent_id, "Hello again!"))
+    stub.DeleteAgent(pb.DeleteAgentRequest(agent_id=agent.agent_id))
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Summarize(pb.SummarizeRequest(agent_id=agent.agent_id, request_id="sum-1"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_nothing_to_summarize(stub: AgentServiceStub) -> None:

@@ -17,6 +17,7 @@ from memgpt_runtime import errors
 
 from tests.support.waiting import until
 from tests.unit.agent.fakes import FakeMemory, ScriptedModel, answered, make_loop, request, say
+from tests.unit.agent.test_loop import long_talk
 
 
 def settings(**environ: str) -> AgentSettings:
@@ -127,3 +128,15 @@ async def test_stopping_fails_the_readers_with_a_way_out() -> None:
     with pytest.raises(errors.Unavailable, match="same request again"):
         await events(feed)
     assert not memory.turns["r1"].held
+
+
+async def test_a_summary_is_not_kept_beside_the_memory() -> None:
+    """A repeated request must not return what has been deleted with its agent, or replaced, since."""
+    memory = FakeMemory(answered())
+    memory._store(long_talk(10))
+    sessions = TurnRegistry(make_loop(memory, ScriptedModel()))
+    count, text = await sessions.summarize("agent_1", "s1")
+    assert count > 0
+    assert await sessions.summarize("agent_1", "s1") == (count, text)
+    memory.context = replace(memory.context, summary="")
+    assert await sessions.summarize("agent_1", "s1") == (count, "")

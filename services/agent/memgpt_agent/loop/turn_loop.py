@@ -164,6 +164,10 @@ class TurnLoop:
                 await turn.release()
                 raise
 
+    async def current_summary(self, agent_id: str) -> str:
+        """Return the summary in an agent's window."""
+        return (await self._memory.load_context(agent_id)).summary
+
     async def _summarize(self, turn: HeldTurn) -> tuple[int, str]:
         view = self.view(await turn.context())
         if (count := view.evictable) == 0:

@@ -16,7 +16,7 @@ from memgpt_agent.loop.turn_request import TurnRequest
 _log = structlog.get_logger(__name__)
 
 _REMEMBERED_SUMMARIES = 256
-"""Results of Summarize that are kept for repeated calls, the latest ones."""
+"""Calls of Summarize whose counts are kept for repeated calls, the latest ones."""
 
 
 class TurnRegistry:
@@ -27,6 +27,7 @@ class TurnRegistry:
         self._observer = observer or Observer()
         self._running: dict[tuple[str, str, str], tuple[TurnRequest, EventStream, asyncio.Task[None]]] = {}
         self._summaries: dict[tuple[str, str, str], asyncio.Task[tuple[int, str]]] = {}
+        self._evicted: dict[tuple[str, str, str], int] = {}
         self._closing = False
 
     def __len__(self) -> int:
@@ -67,13 +68,17 @@ class TurnRegistry:
     async def summarize(self, agent_id: str, request_id: str) -> tuple[int, str]:
         """Summarize as ``TurnLoop.summarize`` does, in a task that continues when its caller disconnects.
 
-        A model may take longer than a proxy waits: the same request again joins the task, or gets its result.
+        A model may take longer than a proxy waits: the same request again joins the task, or gets its result. The text
+        of a summary is not kept here: it may be replaced, or be deleted with its agent.
 
         Raises:
+            NotFound: The agent was deleted since.
             Unavailable: The service is stopping.
         """
         self._refuse_if_closing()
         key = (context.tenant(), agent_id, request_id)
+        if key in self._evicted:
+            return self._evicted[key], await self._loop.current_summary(agent_id)
         task = self._summaries.get(key)
         if task is None:
             task = asyncio.create_task(self._summarize(agent_id, request_id), name=f"summarize:{request_id}")
@@ -104,11 +109,11 @@ class TurnRegistry:
                 raise reasons.shutting_down("the Agent is shutting down; send the same request again") from None
 
     def _summary_ended(self, key: tuple[str, str, str], task: asyncio.Task[tuple[int, str]]) -> None:
-        if task.cancelled() or task.exception():
-            del self._summaries[key]
-        ended = [each for each, running in self._summaries.items() if running.done()]
-        for each in ended[:-_REMEMBERED_SUMMARIES]:
-            del self._summaries[each]
+        del self._summaries[key]
+        if not task.cancelled() and task.exception() is None:
+            self._evicted[key], _ = task.result()
+            if len(self._evicted) > _REMEMBERED_SUMMARIES:
+                del self._evicted[next(iter(self._evicted))]
 
     async def _run(self, request: TurnRequest, stream: EventStream) -> None:
         attributes: tracing.Attributes = {
