@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,10 +15,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from memgpt.memory.v1 import agent_pb2
 from memgpt.memory.v1 import agent_state_service_pb2 as state_pb
 from memgpt.memory.v1 import user_data_service_pb2 as pb
-from memgpt_memory.records import Record
+from memgpt_memory.records import RETENTION, Record
 from memgpt_memory.store.filters import Equals
 from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.rows import Key
+from memgpt_runtime import clock as runtime_clock
 from memgpt_runtime import reasons
 
 from tests.integration.memory.client import UNAVAILABLE, Memory, connected, refused
@@ -93,6 +95,20 @@ async def test_an_erasure_deletes_the_users_own_only_and_counts_it(memory: Memor
     assert await labels(memory, bob) == ["human"]
     again = await erase(memory, "ada")
     assert (again.agent_count, again.shared_block_count) == (0, 0)
+
+
+async def test_a_receipt_does_not_outlive_the_memory_of_its_request(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same id names another request then, which must not get a receipt of what it has not erased."""
+    async with serve(str(tmp_path / "a.db")) as memory:
+        await populated(memory)
+        assert (await erase(memory, "ada", "r1")).agent_count == 2
+        monkeypatch.setattr(runtime_clock, "_stopped", runtime_clock.now() + timedelta(microseconds=RETENTION + 1))
+        await memory.core().idempotency.forget_old()
+        await populated(memory)
+        assert (await erase(memory, "ada", "r1")).agent_count == 2
+        assert await of_user(memory, "ada") == []
 
 
 @pytest.mark.parametrize("kind", ["agent", "shared_block"])

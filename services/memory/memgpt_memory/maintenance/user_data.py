@@ -101,7 +101,7 @@ class UserData:
                     async with self._lock(record.tenant):
                         await self._erase(record.id, record.tenant, receipt.user_id)
                     _log.info("erasure_resumed", erasure=record.id)
-                elif receipt.ended < now() - RETENTION:
+                elif _is_outdated(receipt):
                     await self._records.delete([record.id])
         except ServiceError as error:  # the next start, or the same request, continues it
             _log.warning("erasure_resume_failed", error=str(error))
@@ -113,6 +113,8 @@ class UserData:
     async def _erase(self, key: str, tenant: str, user_id: str) -> UserReceipt:
         record = await self._records.get(key)
         receipt = UserReceipt(user_id=user_id) if record is None else UserReceipt.model_validate_json(record.body)
+        if _is_outdated(receipt):
+            receipt = UserReceipt(user_id=user_id)
         if receipt.ended:
             return receipt
         # A deletion that failed halfway is hidden from the lists below.
@@ -151,3 +153,8 @@ class UserData:
         receipt = receipt.model_copy(update=changes)
         await self._records.put(Record(key, KIND, tenant, "", now(), receipt.model_dump_json()))
         return receipt
+
+
+def _is_outdated(receipt: UserReceipt) -> bool:
+    """Whether an erasure ended so long ago that its request is not remembered: the same id names another one now."""
+    return 0 < receipt.ended < now() - RETENTION
