@@ -197,6 +197,18 @@ def test_ids_are_found_in_nested_messages_and_the_first_response_that_has_some()
     assert ids.found["turn_id"] == "turn_9"
 
 
+def test_an_import_names_the_new_agent_and_not_the_exported_one() -> None:
+    for module in (agent_pb, agent_state_service_pb2):
+        ids = IdCollector()
+        for piece in (
+            {"agent": {"agent_id": "agent_elsewhere", "user_id": "ada"}},
+            {"message": {"agent_id": "agent_elsewhere", "turn_id": "turn_elsewhere", "message_id": "m_elsewhere"}},
+        ):
+            ids(module.ImportAgentRequest(piece=piece, request_id="r-1"))
+        ids(module.ImportAgentResponse(agent={"agent_id": "agent_7", "user_id": "ada"}))
+        assert ids.found == {"request_id": "r-1", "agent_id": "agent_7", "user_id": "ada"}
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -21,7 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """Ids of the suite, and the request ids of callers. Anything else in such a field was refused, and may be a text."""
 
 _DEPTH = 3
-"""How many messages deep ids are looked for, such as ``piece.agent.agent_id``."""
+"""How many messages deep ids are looked for, such as ``granted.turn.turn_id``."""
 
 _MOST_LISTED = 16
 """Maximum number of ids of one field in a line; a request may have a thousand."""
@@ -33,6 +33,9 @@ _TENANTS = frozenset(
     f"memgpt.memory.v1.{name}" for name in ("CreateTenantRequest", "DeleteTenantRequest", "GetTenantRequest", "Tenant")
 )
 """Messages whose field ``name`` is the name of a tenant."""
+
+_EXPORTED = frozenset(f"memgpt.{service}.v1.ImportAgentRequest.piece" for service in ("agent", "memory"))
+"""Fields with the ids of an agent as it was exported, perhaps elsewhere; the imported one gets others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def _fields(message: Descriptor, depth: int = _DEPTH) -> Sequence[_Field]:
                 found.append(_Field((field.name,), field.is_repeated, field.name))
             elif field.name == "name" and message.full_name in _TENANTS:
                 found.append(_Field((field.name,), listed=False, key="tenant"))
+        elif field.full_name in _EXPORTED:
+            continue
         elif field.message_type is not None and not field.is_repeated and depth > 1:
             found += [
                 _Field((field.name, *inner.path), inner.listed, inner.key)
