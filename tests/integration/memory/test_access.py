@@ -364,6 +364,30 @@ async def test_a_request_about_another_tenants_agent_does_not_tell_that_it_is_de
         assert await outcome() == before
 
 
+async def test_a_restricted_key_learns_nothing_from_the_requests_of_others(serve: Serve, tmp_path: Path) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        own = memory.of("own")
+        restricted = memory.of("own;role=user;agents=agent_1;sources=source_1")
+        await own.agent("agent", request_id="r")
+        await own.source("source", request_id="r")
+
+        async def outcome(request_id: str) -> list[str | None]:
+            details = []
+            for call in (
+                restricted.agent("agent", request_id=request_id),
+                restricted.source("source", request_id=request_id),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+                details.append(caught.value.details())
+            return details
+
+        before = await memory.core().store.query(RECORDS, Equals("tenant", "own"), RecordKind)
+        assert await outcome("r") == await outcome("of nobody")
+        assert await memory.core().store.query(RECORDS, Equals("tenant", "own"), RecordKind) == before
+
+
 class Oracle:
     """What one tenant should see: names of agents and sources by id, and notes by agent."""
 

@@ -554,3 +554,13 @@ async def test_a_file_that_is_deleted_while_all_are_read_stays_deleted(
         resumed.set()
         assert [file.version.name for file in await listing] == ["b.txt"]
         assert [file.version.name for file in await files(memory, source_id)] == ["b.txt"]
+
+
+async def test_a_repeated_creation_returns_what_the_source_is_now(memory: Memory) -> None:
+    """What its description was before has been replaced, and may be erased: no response keeps it."""
+    source = await memory.source("source", description="before", request_id="r")
+    changed = source_pb2.Source(source_id=source.source_id, description="after")
+    request = pb.UpdateSourceRequest(source=changed, update_mask=FieldMask(paths=["description"]))
+    await memory.sources.UpdateSource(request)
+    again = await memory.source("source", description="before", request_id="r")
+    assert (again.source_id, again.description) == (source.source_id, "after")

@@ -27,7 +27,7 @@ from memgpt_memory.list_pages import Page, list_page
 from memgpt_memory.messages import Message
 from memgpt_memory.quotas import Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records, ids_of
-from memgpt_memory.restrictions import check_may_create, permitted_ids
+from memgpt_memory.restrictions import permitted_ids
 from memgpt_memory.tasks import all_to_end, run_to_end
 
 _TEXTS = ("system", "description")
@@ -85,7 +85,6 @@ class Agents:
             InvalidArgument: A block's value is over its limit, or the time zone is unknown.
             ResourceExhausted: The tenant has as many agents as it may have.
         """
-        check_may_create("agents", principal().agents)
         check_settings(settings)
         existing = await self._cache.find(agent_id)
         if existing is not None and not existing.row.deleting:
@@ -285,9 +284,7 @@ class Agents:
 
         Raises:
             AlreadyExists: Another agent has the name.
-            PermissionDenied: The caller's key is restricted to some agents.
         """
-        check_may_create("agents", principal().agents)
         existing = await self._cache.find(agent_id)
         if existing is not None and not existing.row.deleting:
             yield existing

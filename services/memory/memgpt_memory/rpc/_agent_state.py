@@ -28,6 +28,7 @@ from memgpt_memory.agents import (
 from memgpt_memory.archival import Scope
 from memgpt_memory.clock import now
 from memgpt_memory.maintenance.transfer import FORMAT_VERSION
+from memgpt_memory.restrictions import check_may_create
 from memgpt_memory.rpc import _agent_pieces as pieces
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
@@ -47,6 +48,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     """Agents, their turns, and what fills their context windows."""
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.CreateAgentResponse:
+        check_may_create("agents", principal().agents)
         core, owner = self._core, tenant()
 
         async def create(seed: str, _: str) -> bytes:
@@ -333,6 +335,7 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
     async def ImportAgent(
         self, request_iterator: AsyncIterator[pb.ImportAgentRequest], context: Context
     ) -> pb.ImportAgentResponse:
+        check_may_create("agents", principal().agents)
         core, owner = self._core, tenant()
         requests = aiter(request_iterator)
         first = await anext(requests, None)

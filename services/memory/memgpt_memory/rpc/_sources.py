@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from memgpt.memory.v1 import source_pb2, source_service_pb2_grpc
 from memgpt.memory.v1 import source_service_pb2 as pb
-from memgpt.memory.v1 import source_service_pb2_grpc
 from memgpt_runtime import reasons
-from memgpt_runtime.context import tenant
+from memgpt_runtime.context import principal, tenant
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.passages import NewPassage
+from memgpt_memory.restrictions import check_may_create
 from memgpt_memory.rpc import _conversion as convert
 from memgpt_memory.rpc._base import Context, Servicer
 from memgpt_memory.sources import FileVersion, LoadRecord
@@ -20,16 +21,19 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
     """Documents for any number of agents to search."""
 
     async def CreateSource(self, request: pb.CreateSourceRequest, context: Context) -> pb.CreateSourceResponse:
+        check_may_create("sources", principal().sources)
         core, owner = self._core, tenant()
 
         async def create(seed: str, _: str) -> bytes:
             live = await core.sources.create(owner, seed, request.name, request.description)
-            return pb.CreateSourceResponse(source=convert.source(core, live)).SerializeToString()
+            # The stored response has only the source's id: everything else may be replaced and erased.
+            return pb.CreateSourceResponse(source=source_pb2.Source(source_id=live.id)).SerializeToString()
 
         answer = await core.idempotency.run(
             owner, "CreateSource", request.request_id, convert.fingerprint(request), lambda: new_id("source"), create
         )
-        return pb.CreateSourceResponse.FromString(answer)
+        live = await core.sources.get(owner, pb.CreateSourceResponse.FromString(answer).source.source_id)
+        return pb.CreateSourceResponse(source=convert.source(core, live))
 
     async def GetSource(self, request: pb.GetSourceRequest, context: Context) -> pb.GetSourceResponse:
         core = self._core

@@ -15,7 +15,7 @@ from memgpt_memory.object_cache import ObjectCache
 from memgpt_memory.passages import Passages
 from memgpt_memory.quotas import Amounts, Quotas
 from memgpt_memory.records import IdempotencyStore, Journal, Names, Record, Records
-from memgpt_memory.restrictions import check_may_create, permitted_ids
+from memgpt_memory.restrictions import permitted_ids
 from memgpt_memory.shared_reads import SharedReads
 from memgpt_memory.sources._errors import source_changed, unknown_source, unknown_source_name
 from memgpt_memory.sources._files import SourceFiles, summary_record
@@ -70,7 +70,6 @@ class Sources:
             AlreadyExists: Another source has the name.
             ResourceExhausted: The tenant has as many sources as it may have.
         """
-        check_may_create("sources", principal().sources)
         existing = (await self._load([source_id])).get(source_id)
         if existing is not None:
             return existing

@@ -40,7 +40,8 @@ const (
 //
 // Stores data sources: documents that agents can search.
 type SourceServiceClient interface {
-	// Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
+	// Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+	// ALREADY_EXISTS if the name is taken.
 	CreateSource(ctx context.Context, in *CreateSourceRequest, opts ...grpc.CallOption) (*CreateSourceResponse, error)
 	// Reads a source by id or by name. NOT_FOUND if it does not exist.
 	GetSource(ctx context.Context, in *GetSourceRequest, opts ...grpc.CallOption) (*GetSourceResponse, error)
@@ -225,7 +226,8 @@ func (c *sourceServiceClient) ListLoadRecords(ctx context.Context, in *ListLoadR
 //
 // Stores data sources: documents that agents can search.
 type SourceServiceServer interface {
-	// Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
+	// Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+	// ALREADY_EXISTS if the name is taken.
 	CreateSource(context.Context, *CreateSourceRequest) (*CreateSourceResponse, error)
 	// Reads a source by id or by name. NOT_FOUND if it does not exist.
 	GetSource(context.Context, *GetSourceRequest) (*GetSourceResponse, error)

@@ -87,7 +87,8 @@ class SourceServiceServicer:
     """
 
     def CreateSource(self, request, context):
-        """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
+        """Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+        ALREADY_EXISTS if the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

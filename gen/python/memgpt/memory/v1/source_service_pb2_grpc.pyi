@@ -34,7 +34,9 @@ class SourceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SourceServiceAsyncStub: ...
     CreateSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.CreateSourceRequest, _source_service_pb2.CreateSourceResponse]
-    """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken."""
+    """Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+    ALREADY_EXISTS if the name is taken.
+    """
     GetSource: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceRequest, _source_service_pb2.GetSourceResponse]
     """Reads a source by id or by name. NOT_FOUND if it does not exist."""
     ListSources: _grpc.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
@@ -80,7 +82,9 @@ class SourceServiceAsyncStub(SourceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.CreateSourceRequest, _source_service_pb2.CreateSourceResponse]  # type: ignore[assignment]
-    """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken."""
+    """Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+    ALREADY_EXISTS if the name is taken.
+    """
     GetSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceRequest, _source_service_pb2.GetSourceResponse]  # type: ignore[assignment]
     """Reads a source by id or by name. NOT_FOUND if it does not exist."""
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
@@ -129,7 +133,9 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.CreateSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_service_pb2.CreateSourceResponse, _abc.Awaitable[_source_service_pb2.CreateSourceResponse]]:
-        """Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken."""
+        """Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+        ALREADY_EXISTS if the name is taken.
+        """
 
     @_abc_1.abstractmethod
     def GetSource(

@@ -903,7 +903,8 @@ export const ListLoadRecordsResponseSchema: GenMessage<ListLoadRecordsResponse> 
  */
 export const SourceService: GenService<{
   /**
-   * Creates an empty source. Idempotent by `request_id`. ALREADY_EXISTS if the name is taken.
+   * Creates an empty source. Idempotent by `request_id`: a repetition returns the current state of the source.
+   * ALREADY_EXISTS if the name is taken.
    *
    * @generated from rpc memgpt.memory.v1.SourceService.CreateSource
    */
