@@ -27,6 +27,7 @@ from memgpt_runtime.errors import Reason, Unavailable
 from tests.integration.memory.client import EXHAUSTED, UNAVAILABLE, Memory, connected, reason_of, refused, thought, user
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
+from tests.integration.memory.test_edits import edit, undo
 from tests.support.processes import ServiceProcess
 from tests.support.scripted_llm import Request, ScriptedLLM
 
@@ -320,6 +321,18 @@ async def test_no_turn_begins_without_bytes_left(memory: Memory) -> None:
     await memory.end(agent, grant.lease)
     async with exceeds("passages"):
         await memory.begin(agent, "r-4", "hello")
+
+
+async def test_no_message_is_edited_without_bytes_left(memory: Memory) -> None:
+    agent = (await memory.agent()).agent_id
+    await memory.turn(agent, "hello", "a thought")
+    await edit(memory, agent, agent_state_service_pb2.MESSAGE_PART_THOUGHT, "another", "r-1")
+    await limit(memory, bytes=8)
+    async with exceeds("bytes"):
+        await edit(memory, agent, agent_state_service_pb2.MESSAGE_PART_THOUGHT, "a third")
+    again = await edit(memory, agent, agent_state_service_pb2.MESSAGE_PART_THOUGHT, "another", "r-1")
+    assert again.text == "another"  # a repeated request
+    assert await undo(memory, agent)  # adds nothing
 
 
 async def test_an_import_counts_and_is_refused_as_a_whole(memory: Memory) -> None:

@@ -265,16 +265,24 @@ class Quotas:
         known = await self._get(tenant)
         usage, limits, time = known.usage, known.limits, now()
         # Notes of turns are not refused, so the passages may exceed their limit by those of the last turns.
-        for name, value in (("bytes", usage.bytes + 1), ("passages", usage.passages)):
-            limit = limits.of(name)
-            if limit and value > limit:
-                raise quota_exceeded(tenant, name, limit, value, _AMOUNT_RETRY_SECONDS)
+        _check_amount(known, "bytes", usage.bytes + 1)
+        _check_amount(known, "passages", usage.passages)
         limit, used = limits.of("model_tokens_per_day"), usage.tokens(utc_day(time))
         if limit and used >= limit:
             wait = seconds_left_of_day(time)
             raise quota_exceeded(tenant, "model_tokens_per_day", limit, used, wait, _DAY_SECONDS)
         self._take(known, "turns_per_minute", 1)
         return partial(_give_back, known, "turns_per_minute", 1)
+
+    async def admit_edit(self, tenant: str) -> Callable[[], None]:
+        """Check that an edit of messages, which calls no model, may begin. Return a function as `admit_turn` does.
+
+        Raises:
+            ResourceExhausted: The tenant has no bytes left for one.
+        """
+        known = await self._get(tenant)
+        _check_amount(known, "bytes", known.usage.bytes + 1)
+        return lambda: None
 
     async def admit_search(self, tenant: str) -> None:
         """Count a search.
@@ -437,6 +445,13 @@ class Quotas:
 def _may_use(caller: Principal, owner: str, amounts: Amounts) -> bool:
     """Whether the caller may use an agent or a source."""
     return caller.may_use_agent(owner) if amounts.agents else caller.may_use_source(owner)
+
+
+def _check_amount(known: _Tenant, name: str, value: int) -> None:
+    """Reject work that would lead to an amount over its limit."""
+    limit = known.limits.of(name)
+    if limit and value > limit:
+        raise quota_exceeded(known.name, name, limit, value, _AMOUNT_RETRY_SECONDS)
 
 
 def _give_back(known: _Tenant, name: str, tokens: int) -> None:

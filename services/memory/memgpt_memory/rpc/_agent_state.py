@@ -306,8 +306,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
         return pb.RewindMessagesResponse(rewound_count=live.state.rewinds.by_turn(turn.turn_id))
 
     async def EditMessage(self, request: pb.EditMessageRequest, context: Context) -> pb.EditMessageResponse:
-        core = self._core
-        live = await core.agents.get(tenant(), request.agent_id)
+        core, owner = self._core, tenant()
+        live = await core.agents.get(owner, request.agent_id)
         # The result contains the time, which differs when the request is repeated.
         digest = convert.fingerprint(request, "call_result", "time_placeholder")
         part = Part.THOUGHT if request.part == pb.MESSAGE_PART_THOUGHT else Part.SPOKEN
@@ -316,7 +316,10 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
             return await core.edits.edit(state, part, request.text)
 
         result = write_time(request.call_result, request.time_placeholder, now(), live.row.time_zone)
-        turn = await core.turns.edit(live, TurnRequest(request.request_id, Edit(edit, result), digest))
+        asked = TurnRequest(
+            request.request_id, Edit(edit, result), digest, admit=partial(core.quotas.admit_edit, owner)
+        )
+        turn = await core.turns.edit(live, asked)
         edited = await core.agents.messages.read(live.id, [turn.first_sequence])
         if not edited:
             raise reasons.message_not_found("the edited message has been forgotten", sequence=turn.first_sequence)

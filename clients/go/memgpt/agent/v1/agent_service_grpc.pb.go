@@ -145,7 +145,8 @@ type AgentServiceClient interface {
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RetryResponse], error)
 	// Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
 	// the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
-	// like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
+	// like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent;
+	// RESOURCE_EXHAUSTED if the tenant has no bytes left.
 	Rethink(ctx context.Context, in *RethinkRequest, opts ...grpc.CallOption) (*RethinkResponse, error)
 	// Replaces what the agent last said to the user. Otherwise like Rethink.
 	Rewrite(ctx context.Context, in *RewriteRequest, opts ...grpc.CallOption) (*RewriteResponse, error)
@@ -677,7 +678,8 @@ type AgentServiceServer interface {
 	Retry(*RetryRequest, grpc.ServerStreamingServer[RetryResponse]) error
 	// Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
 	// the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
-	// like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
+	// like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent;
+	// RESOURCE_EXHAUSTED if the tenant has no bytes left.
 	Rethink(context.Context, *RethinkRequest) (*RethinkResponse, error)
 	// Replaces what the agent last said to the user. Otherwise like Rethink.
 	Rewrite(context.Context, *RewriteRequest) (*RewriteResponse, error)

@@ -134,7 +134,7 @@ type AgentStateServiceClient interface {
 	// and added again as copies, the first one edited, each with a reference to the message that it replaces.
 	//
 	// The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-	// FAILED_PRECONDITION if the window has no such message.
+	// FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
 	EditMessage(ctx context.Context, in *EditMessageRequest, opts ...grpc.CallOption) (*EditMessageResponse, error)
 	// Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
 	// notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.
@@ -507,7 +507,7 @@ type AgentStateServiceServer interface {
 	// and added again as copies, the first one edited, each with a reference to the message that it replaces.
 	//
 	// The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-	// FAILED_PRECONDITION if the window has no such message.
+	// FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
 	EditMessage(context.Context, *EditMessageRequest) (*EditMessageResponse, error)
 	// Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
 	// notes, and attachments by name. Includes the committed steps of a running turn. ABORTED if the agent is deleted during the export.

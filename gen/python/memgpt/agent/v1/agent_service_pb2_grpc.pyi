@@ -128,7 +128,8 @@ class AgentServiceStub:
     Rethink: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RethinkRequest, _agent_service_pb2.RethinkResponse]
     """Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
     the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
-    like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
+    like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent;
+    RESOURCE_EXHAUSTED if the tenant has no bytes left.
     """
     Rewrite: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.RewriteRequest, _agent_service_pb2.RewriteResponse]
     """Replaces what the agent last said to the user. Otherwise like Rethink."""
@@ -268,7 +269,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
     Rethink: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RethinkRequest, _agent_service_pb2.RethinkResponse]  # type: ignore[assignment]
     """Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
     the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
-    like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
+    like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent;
+    RESOURCE_EXHAUSTED if the tenant has no bytes left.
     """
     Rewrite: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.RewriteRequest, _agent_service_pb2.RewriteResponse]  # type: ignore[assignment]
     """Replaces what the agent last said to the user. Otherwise like Rethink."""
@@ -543,7 +545,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_service_pb2.RethinkResponse, _abc.Awaitable[_agent_service_pb2.RethinkResponse]]:
         """Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
         the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
-        like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
+        like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent;
+        RESOURCE_EXHAUSTED if the tenant has no bytes left.
         """
 
     @_abc_1.abstractmethod

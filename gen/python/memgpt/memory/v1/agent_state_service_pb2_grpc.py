@@ -324,7 +324,7 @@ class AgentStateServiceServicer:
         and added again as copies, the first one edited, each with a reference to the message that it replaces.
 
         The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-        FAILED_PRECONDITION if the window has no such message.
+        FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

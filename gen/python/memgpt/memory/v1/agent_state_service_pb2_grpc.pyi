@@ -130,7 +130,7 @@ class AgentStateServiceStub:
     and added again as copies, the first one edited, each with a reference to the message that it replaces.
 
     The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-    FAILED_PRECONDITION if the window has no such message.
+    FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
     """
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]
     """Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
@@ -248,7 +248,7 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     and added again as copies, the first one edited, each with a reference to the message that it replaces.
 
     The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-    FAILED_PRECONDITION if the window has no such message.
+    FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
     """
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_state_service_pb2.ExportAgentRequest, _agent_state_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
     """Streams a whole agent, as of one instant: settings, blocks, tools, timed heartbeats, window and summary, messages,
@@ -489,7 +489,7 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         and added again as copies, the first one edited, each with a reference to the message that it replaces.
 
         The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-        FAILED_PRECONDITION if the window has no such message.
+        FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
         """
 
     @_abc_1.abstractmethod

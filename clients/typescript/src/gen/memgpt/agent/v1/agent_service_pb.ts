@@ -2597,7 +2597,8 @@ export const AgentService: GenService<{
   /**
    * Replaces the inner thought of the agent's last message, as if the agent had thought it itself. Recall memory keeps
    * the original message, marked as taken back; the edited one refers to it in `replaces`. Waits in the agent's queue,
-   * like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent.
+   * like Undo. Idempotent by `request_id`. FAILED_PRECONDITION if the window has no message of the agent;
+   * RESOURCE_EXHAUSTED if the tenant has no bytes left.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.Rethink
    */

@@ -2054,7 +2054,7 @@ export const AgentStateService: GenService<{
    * and added again as copies, the first one edited, each with a reference to the message that it replaces.
    *
    * The call is a turn of its own, like RewindMessages. Idempotent by `request_id`, which is required.
-   * FAILED_PRECONDITION if the window has no such message.
+   * FAILED_PRECONDITION if the window has no such message; RESOURCE_EXHAUSTED if the tenant has no bytes left.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.EditMessage
    */
