@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from memgpt.memory.v1 import block_pb2, store_service_pb2
 
-from tests.integration.memory.client import PRECONDITION, Memory, refused
+from tests.integration.memory.client import PRECONDITION, Memory, batch, finish, header, refused, version
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_deletes
+from tests.integration.memory.test_concurrent_creation import Gate
 from tests.integration.memory.test_deletion import delete_agent, delete_source, full_agent, full_source
 from tests.integration.memory.test_disk import LONG
 from tests.integration.memory.test_state import update
+from tests.support.waiting import until
 
 
 def files_with(store: Path, *marks: str) -> list[str]:
@@ -109,6 +111,37 @@ async def test_a_compaction_deletes_former_versions_and_keeps_no_files_in_memory
         await compact(memory)
         assert len(await core.passages.ids(memory.tenant, source_id)) == 2
         assert (live.complete, list(live.files)) == (False, ["a.txt"])
+
+
+async def test_a_compaction_deletes_what_uploads_left_that_were_not_completed(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(milvus_lite_uri) as memory:
+        source_id = (await memory.source()).source_id
+        await memory.load(source_id, "a.txt", ["old"])
+        files = memory.core().sources.files
+        uploads = []
+        for name in ("a.txt", "b.txt", "c.txt"):
+            stored = Gate(files.write_passages)
+            stored.opened.set()
+            monkeypatch.setattr(files, "write_passages", stored)
+            uploads.append(memory.sources.UpsertPassages())
+            await uploads[-1].write(header(source_id, version(name, [f"new {name}"])))
+            await uploads[-1].write(batch([f"new {name}"]))
+            await stored.reached.wait()
+        for upload in uploads[:2]:
+            upload.cancel()
+        live = await memory.core().sources.find(source_id)
+        assert live is not None
+        locks = [live.locks[name] for name in ("a.txt", "b.txt")]
+        await until(lambda: not any(lock.locked() for lock in locks))
+        await compact(memory)
+        assert len(await memory.core().passages.ids(memory.tenant, source_id)) == 2  # the visible one, and c.txt's
+        await uploads[2].write(finish(1))
+        await uploads[2].done_writing()
+        await uploads[2]
+        await memory.load(source_id, "b.txt", ["new b.txt"])
+        assert sorted(await memory.texts("x", source_id=source_id)) == ["new b.txt", "new c.txt", "old"]
 
 
 async def test_everything_goes_on_while_a_store_is_compacted(serve: Serve, milvus_uri: str) -> None:

@@ -24,7 +24,20 @@ from memgpt_memory.quotas import Amounts, Quotas, TenantUsage, _quotas, utc_day
 from memgpt_memory.quotas._usage import UsageRow
 from memgpt_runtime.errors import Reason, Unavailable
 
-from tests.integration.memory.client import EXHAUSTED, UNAVAILABLE, Memory, connected, reason_of, refused, thought, user
+from tests.integration.memory.client import (
+    EXHAUSTED,
+    UNAVAILABLE,
+    Memory,
+    batch,
+    connected,
+    finish,
+    header,
+    reason_of,
+    refused,
+    thought,
+    user,
+    version,
+)
 from tests.integration.memory.conftest import Serve
 from tests.integration.memory.faults import failing_upserts
 from tests.integration.memory.test_edits import edit, undo
@@ -174,6 +187,27 @@ async def test_passages_and_bytes_of_files(memory: Memory) -> None:
     await memory.sources.DeleteFile(source_service_pb2.DeleteFileRequest(source_id=source, name="a.txt"))
     found = await usage(memory)
     assert (found.passages, found.bytes) == (0, 0)
+
+
+async def test_nothing_of_a_refused_file_stays(serve: Serve, milvus_lite_uri: str) -> None:
+    """It would not count, so files of any number could be stored beyond the quota."""
+    async with serve(milvus_lite_uri) as memory:
+        source = (await memory.source()).source_id
+        await limit(memory, passages=4)
+
+        async def refused_upload(name: str) -> None:
+            texts = [f"{name} {number}" for number in range(6)]
+            pieces = [header(source, version(name, texts)), batch(texts[:3]), batch(texts[3:], 3), finish(6)]
+            async with exceeds("passages"):
+                await memory.sources.UpsertPassages(iter(pieces))
+
+        await refused_upload("a.txt")
+        stored = memory.core().passages
+        assert not await stored.ids(memory.tenant, source)
+        await memory.load(source, "a.txt", ["first", "second"])
+        await refused_upload("a.txt")
+        assert len(await stored.ids(memory.tenant, source)) == 2
+        assert sorted(await memory.texts("x", source_id=source)) == ["first", "second"]
 
 
 async def test_loaded_bytes_per_minute_hold_back_the_next_file(memory: Memory) -> None:

@@ -8,6 +8,7 @@ from memgpt.memory.v1 import source_pb2, source_service_pb2_grpc
 from memgpt.memory.v1 import source_service_pb2 as pb
 from memgpt_runtime import reasons
 from memgpt_runtime.context import principal, tenant
+from memgpt_runtime.errors import ResourceExhausted
 from memgpt_runtime.ids import new_id
 
 from memgpt_memory.passages import NewPassage
@@ -111,7 +112,11 @@ class SourceServicer(Servicer, source_service_pb2_grpc.SourceServiceServicer):
                             NewPassage(one.index, one.text, one.page, one.start, one.end)
                             for one in piece.batch.passages
                         ]
-                        admit(len(passages), sum(len(passage.text.encode()) for passage in passages))
+                        try:
+                            admit(len(passages), sum(len(passage.text.encode()) for passage in passages))
+                        except ResourceExhausted:  # what is stored of the file counts only once it is visible
+                            await upload.discard()
+                            raise
                         await upload.add(passages)
                     elif piece.HasField("finish"):
                         notes = convert.stored_notes(piece.finish.notes)

@@ -133,8 +133,19 @@ class SourceFiles:
             await self._collect(live, name)
             await self._forget(live, name)
 
+    async def discard(self, live: LiveSource, name: str) -> None:
+        """Delete what is stored of other versions than the visible one. Hold the file's lock."""
+        row = live.files.get(name)
+        if row is None:
+            return
+        if row.staged:
+            await self._put(live, row.model_copy(update={"staged": "", "garbage": [*row.garbage, row.staged]}))
+        await self._collect(live, name)
+        if row.visible is None:
+            await self._forget(live, name)
+
     async def sweep(self, live: LiveSource) -> None:
-        """Delete what a failure or a crash left behind of versions, and of deleted files.
+        """Delete what a failure or a crash left behind of versions, and of deleted files; not uploads in progress.
 
         The files are not kept in memory, since this is done for those of all sources.
         """
@@ -142,11 +153,10 @@ class SourceFiles:
             FileRow.model_validate_json(record.body) for record in await self._records.find("file", parent=live.id)
         ]
         for name in [row.name for row in stored if not _is_clean(row)]:
-            async with self._locked(live, name) as row:
-                if row is not None:
-                    await self._collect(live, name)
-                    if row.visible is None and not row.staged:
-                        await self._forget(live, name)
+            lock = live.locks.get(name)
+            if lock is None or not lock.locked():
+                async with self._locked(live, name):
+                    await self.discard(live, name)
 
     async def settle(self, live: LiveSource) -> None:
         """After failed writes, find out whether they took effect. Uploads hold `live`, so it is changed in place."""
@@ -349,6 +359,10 @@ class Upload:
         self._count += len(passages)
         self._bytes += sum(len(passage.text.encode()) for passage in passages)
 
+    async def discard(self) -> None:
+        """Delete what was stored of the version, which is not to be completed."""
+        await self._files.discard(self._live, self._version.name)
+
     async def finish(self, documents: int, passages: int, notes: Sequence[StoredNote] = ()) -> VisibleVersion:
         """Make the version visible.
 
@@ -368,8 +382,8 @@ class Upload:
 
 
 def _is_clean(row: FileRow) -> bool:
-    """Whether nothing is left of former versions of a file, or of the file itself if it was deleted."""
-    return not row.garbage and (row.visible is not None or bool(row.staged))
+    """Whether nothing is left of other versions of a file than the visible one, or of the file if it was deleted."""
+    return not row.garbage and not row.staged and row.visible is not None
 
 
 def _file_key(source_id: str, name: str) -> str:
