@@ -20,7 +20,8 @@ class LoaderSettings(MemoryClientSection):
     spool_bytes: int = Field(
         2048 * _MIB,
         ge=_MIB,
-        description="Maximum total size in bytes of uploads that wait to be parsed; one load may use half of it.",
+        description="Maximum total size in bytes of uploads that wait to be parsed; one load may use half of it, one "
+        "tenant three quarters.",
     )
     max_file_bytes: int = Field(256 * _MIB, ge=1, description="Maximum size of a file in bytes.")
     max_pages: int = Field(10_000, ge=1, description="Maximum number of pages, slides, sheets or chapters in a file.")

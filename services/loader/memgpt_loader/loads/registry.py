@@ -180,7 +180,7 @@ class LoadRegistry:
         file = plan.get_file(live.load, name)
         if not live.needs_upload(file):
             return file
-        with live.uploading(), await self._spool.reserve(file.manifest, load_id) as spooled:
+        with live.uploading(), await self._spool.reserve(file.manifest, tenant(), load_id) as spooled:
             # In the meantime, the file may have been cancelled, or uploaded by another call: look again.
             if live.needs_upload(file):
                 await uploads.receive(chunks, spooled, self._limits.seconds_per_mib, live.touch)

@@ -75,7 +75,7 @@ class RemoteLoads:
             return file
         task = self._in_progress.get((load_id, name))
         if task is None:
-            with await self._spool.reserve(file.manifest, load_id) as spooled:
+            with await self._spool.reserve(file.manifest, tenant(), load_id) as spooled:
                 await uploads.receive(chunks, spooled, self._seconds_per_mib, lambda: None)
                 task = self._start(load, file, spooled)
         await asyncio.shield(task)

@@ -27,15 +27,17 @@ _LOCK = "lock"
 class _Waiter:
     """A reservation that waits for room."""
 
-    owner: str
+    tenant: str
+    load_id: str
     size: int
     granted: asyncio.Future[None]
 
 
 class Spool:
-    """A folder with a quota. An owner gets at most half of it, or a single file that is larger.
+    """A folder with a quota. A load gets at most half of it, a tenant three quarters, or a single file that is larger.
 
-    Room is granted in the order of requests, except that an owner that would exceed half is passed over.
+    Room is granted in the order of requests, except that a load or a tenant that would exceed its share is passed over:
+    its uploads may be slow, and others would wait for them.
     """
 
     def __init__(self, parent: Path, quota_bytes: int) -> None:
@@ -49,7 +51,8 @@ class Spool:
             OSError: The folder is not writable.
         """
         self._quota = quota_bytes
-        self._used: Counter[str] = Counter()
+        self._used: Counter[tuple[str, str]] = Counter()
+        """Bytes by tenant and load."""
         self._waiters: list[_Waiter] = []
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._dead = {old.name for old in parent.glob(f"{_PREFIX}*") if _remove_if_dead(old)}
@@ -77,20 +80,22 @@ class Spool:
             self._dead.update(each.name for each in siblings if _remove_if_dead(each))
         return name in self._dead
 
-    async def reserve(self, manifest: Manifest, owner: str) -> SpooledFile:
+    async def reserve(self, manifest: Manifest, tenant: str, load_id: str) -> SpooledFile:
         """Reserve room for a file, waiting in turn as long as needed.
 
         Args:
             manifest: The file.
-            owner: The load that it belongs to.
+            tenant: The tenant that it belongs to.
+            load_id: The load that it belongs to.
 
         Raises:
             ResourceExhausted: The disk refuses more files.
         """
-        await self._acquire(owner, manifest.size)
+        waiter = _Waiter(tenant, load_id, manifest.size, asyncio.get_running_loop().create_future())
+        await self._acquire(waiter)
 
         def release() -> None:
-            self._release(owner, manifest.size)
+            self._release(waiter)
 
         try:
             descriptor, path = tempfile.mkstemp(dir=self._folder)
@@ -104,37 +109,46 @@ class Spool:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.close()
 
-    async def _acquire(self, owner: str, size: int) -> None:
-        waiter = _Waiter(owner, size, asyncio.get_running_loop().create_future())
+    async def _acquire(self, waiter: _Waiter) -> None:
         self._waiters.append(waiter)
         self._grant()
         try:
             await waiter.granted
         except BaseException:
             if waiter.granted.done() and not waiter.granted.cancelled():
-                self._release(owner, size)
+                self._release(waiter)
             else:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
                 self._grant()
             raise
 
-    def _release(self, owner: str, size: int) -> None:
-        self._used[owner] -= size
-        self._used += Counter()  # drop owners without files
+    def _release(self, waiter: _Waiter) -> None:
+        self._used[waiter.tenant, waiter.load_id] -= waiter.size
+        self._used += Counter()  # drop loads without files
         self._grant()
 
     def _grant(self) -> None:
+        passed_over: set[str] = set()
         for waiter in list(self._waiters):
-            owned = self._used[waiter.owner]
-            if owned and owned + waiter.size > self._quota // 2:
+            of_load = self._used[waiter.tenant, waiter.load_id]
+            of_tenant = sum(used for (tenant, _), used in self._used.items() if tenant == waiter.tenant)
+            if waiter.tenant in passed_over or _exceeds(of_load, waiter.size, self._quota // 2):
+                continue
+            if _exceeds(of_tenant, waiter.size, self._quota * 3 // 4):
+                passed_over.add(waiter.tenant)  # with its later files, for the reason below
                 continue
             if self.used_bytes + waiter.size > self._quota:
                 return  # otherwise small files could make a large one wait indefinitely
             self._waiters.remove(waiter)
             if not waiter.granted.done():  # otherwise it was cancelled
-                self._used[waiter.owner] += waiter.size
+                self._used[waiter.tenant, waiter.load_id] += waiter.size
                 waiter.granted.set_result(None)
+
+
+def _exceeds(owned: int, size: int, share: int) -> bool:
+    """Whether a load or a tenant that has `owned` bytes would get more than its share; a single file may be larger."""
+    return owned > 0 and owned + size > share
 
 
 def _remove_if_dead(folder: Path) -> bool:

@@ -27,7 +27,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 async def test_a_file_arrives_in_pieces(spool: Spool) -> None:
-    file = await spool.reserve(manifest(b"abcdef", "../../etc/passwd"), "load")
+    file = await spool.reserve(manifest(b"abcdef", "../../etc/passwd"), "acme", "load")
     await file.write(b"abc")
     await file.write(b"def")
     await file.finish()
@@ -40,7 +40,7 @@ async def test_a_file_arrives_in_pieces(spool: Spool) -> None:
 
 @pytest.mark.parametrize(("sent", "says"), [(b"abc", "3 bytes"), (b"abcdex", "SHA-256"), (b"abcdefg", "more than")])
 async def test_other_bytes_than_announced(spool: Spool, sent: bytes, says: str) -> None:
-    file = await spool.reserve(manifest(b"abcdef"), "load")
+    file = await spool.reserve(manifest(b"abcdef"), "acme", "load")
 
     async def upload() -> None:
         await file.write(sent)
@@ -53,11 +53,12 @@ async def test_other_bytes_than_announced(spool: Spool, sent: bytes, says: str) 
     file.discard()
 
 
-async def test_room_is_given_in_turn(spool: Spool) -> None:
-    big, small = manifest(b"x" * 80), manifest(b"x" * 10)
-    first = await spool.reserve(big, "one")
-    second = asyncio.create_task(spool.reserve(big, "two"))
-    third = asyncio.create_task(spool.reserve(small, "three"))  # would fit, but waits behind the second
+@pytest.mark.parametrize("tenants", [("acme", "acme", "acme"), ("acme", "other", "third")])
+async def test_room_is_given_in_turn(spool: Spool, tenants: tuple[str, str, str]) -> None:
+    big, small = manifest(b"x" * 60), manifest(b"x" * 10)
+    first = await spool.reserve(big, tenants[0], "one")
+    second = asyncio.create_task(spool.reserve(big, tenants[1], "two"))
+    third = asyncio.create_task(spool.reserve(small, tenants[2], "three"))  # would fit, but waits behind the second
     done, _ = await asyncio.wait({second, third}, timeout=0.01)
     assert not done
     first.discard()
@@ -68,16 +69,31 @@ async def test_room_is_given_in_turn(spool: Spool) -> None:
 
 async def test_one_load_leaves_half_of_the_room_to_others(spool: Spool) -> None:
     file = manifest(b"x" * 20)
-    mine = [await spool.reserve(file, "mine") for _ in range(2)]
-    waiting = asyncio.create_task(spool.reserve(file, "mine"))  # the third would be more than half
+    mine = [await spool.reserve(file, "acme", "mine") for _ in range(2)]
+    waiting = asyncio.create_task(spool.reserve(file, "acme", "mine"))  # the third would be more than half
     done, _ = await asyncio.wait({waiting}, timeout=0.01)
     assert not done
-    yours = await spool.reserve(file, "yours")  # who waits for its own files holds nobody up
+    yours = await spool.reserve(file, "acme", "yours")  # who waits for its own files holds nobody up
     mine.pop().discard()
     mine.append(await waiting)
     for one in (*mine, yours):
         one.discard()
-    (await spool.reserve(manifest(b"x" * 100), "mine")).discard()  # alone it may be as large as all
+    (await spool.reserve(manifest(b"x" * 100), "acme", "mine")).discard()  # alone it may be as large as all
+    assert spool.used_bytes == 0
+
+
+async def test_one_tenant_leaves_a_quarter_of_the_room_to_others(spool: Spool) -> None:
+    """However many loads it has: it may send their files slowly."""
+    file = manifest(b"x" * 25)
+    mine = [await spool.reserve(file, "acme", f"load {number}") for number in range(3)]
+    waiting = asyncio.create_task(spool.reserve(file, "acme", "load 3"))
+    done, _ = await asyncio.wait({waiting}, timeout=0.01)
+    assert not done
+    theirs = await spool.reserve(file, "other", "load")
+    mine.pop().discard()
+    mine.append(await waiting)
+    for one in (*mine, theirs):
+        one.discard()
     assert spool.used_bytes == 0
 
 
@@ -88,14 +104,14 @@ async def test_a_disk_that_takes_no_files_costs_no_room(spool: Spool, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr("memgpt_loader.loads.spool.tempfile.mkstemp", refuse)
         with pytest.raises(ResourceExhausted):
-            await spool.reserve(manifest(b"x" * 80), "load")
+            await spool.reserve(manifest(b"x" * 80), "acme", "load")
     assert spool.used_bytes == 0
-    (await spool.reserve(manifest(b"x" * 80), "load")).discard()
+    (await spool.reserve(manifest(b"x" * 80), "acme", "load")).discard()
 
 
 async def test_who_gives_up_waiting_takes_no_room(spool: Spool) -> None:
-    first = await spool.reserve(manifest(b"x" * 80), "load")
-    waiting = [asyncio.create_task(spool.reserve(manifest(b"x" * 80), f"load {n}")) for n in range(2)]
+    first = await spool.reserve(manifest(b"x" * 80), "acme", "load")
+    waiting = [asyncio.create_task(spool.reserve(manifest(b"x" * 80), "acme", f"load {n}")) for n in range(2)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     first.discard()
