@@ -16,6 +16,7 @@ from memgpt.memory.v1 import agent_state_service_pb2 as agents_pb
 from memgpt.memory.v1 import api_key_service_pb2 as keys_pb
 from memgpt.memory.v1 import archival_memory_service_pb2 as archival_pb
 from memgpt.memory.v1 import quota_service_pb2 as quota_pb
+from memgpt.memory.v1 import recall_memory_service_pb2 as recall_pb
 from memgpt.memory.v1 import shared_block_service_pb2 as blocks_pb
 from memgpt.memory.v1 import source_service_pb2 as sources_pb
 from memgpt.memory.v1 import tenant_pb2
@@ -258,6 +259,19 @@ async def _state_of(own: Memory) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await own.agents.ListAgents(agents_pb.ListAgentsRequest())
     return str(from_rpc_error(caught.value).metadata["state"])
+
+
+async def test_a_receipt_does_not_count_what_was_forgotten_before(serve: Serve, tmp_path: Path) -> None:
+    async with serve(str(tmp_path / "store.db")) as memory:
+        tenants: Any = TenantServiceStub(memory.channel)
+        own = memory.of("doomed")
+        agent_id = (await own.agent()).agent_id
+        await own.turn(agent_id, "hello", "a thought")
+        notes = await own.insert(agent_id, "one", "two")
+        await own.recall.ForgetMessages(recall_pb.ForgetMessagesRequest(agent_id=agent_id, sequences=[0]))
+        await own.delete(agent_id, notes[0])
+        receipt = (await tenants.DeleteTenant(tenants_pb.DeleteTenantRequest(name="doomed"))).tenant.receipt
+        assert (receipt.message_count, receipt.passage_count) == (1, 1)
 
 
 async def test_a_tenant_that_only_tokens_name_can_be_seen_and_deleted(serve: Serve, tmp_path: Path) -> None:

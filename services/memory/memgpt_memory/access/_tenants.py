@@ -226,7 +226,7 @@ class Tenants:
                 live = None
             receipt.agents += 1
             if live is not None:
-                receipt.messages += live.row.message_count
+                receipt.messages += live.state.message_count
                 receipt.passages += live.state.note_count
             receipt.counted = agent_id
             await self._records.put(_record(row))
