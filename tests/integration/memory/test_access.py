@@ -25,7 +25,7 @@ from memgpt.memory.v1.tenant_service_pb2_grpc import TenantServiceStub
 from memgpt_memory.access import FirstKey, NewApiKey, Tenants, _api_keys, _tenants
 from memgpt_memory.agents import Agents
 from memgpt_memory.store.filters import Equals
-from memgpt_memory.store.layout import RECORDS
+from memgpt_memory.store.layout import RECORDS, Collection
 from memgpt_memory.store.rows import RecordKind
 from memgpt_runtime import reasons
 from memgpt_runtime.errors import Unavailable
@@ -358,6 +358,34 @@ async def test_what_another_tenant_has_takes_no_other_time_than_what_does_not_ex
                 assert not reads, one
         await theirs.agents.ListTurns(agents_pb.ListTurnsRequest(agent_id=agent))
         assert reads, "reads are counted"
+
+
+async def test_what_a_restricted_key_may_not_use_takes_no_other_time_than_what_does_not_exist(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "store.db")
+    async with serve(uri) as memory:
+        await memory.of("own").agent("hidden")
+        await memory.of("own").source("hidden")
+    async with serve(uri) as memory:
+        restricted = memory.of("own;role=user;agents=agent_1;sources=source_1")
+        store = memory.core().store
+        reads = list[str]()
+
+        async def get(target: Collection, *arguments: Any, get: Any = store.get, **options: Any) -> Any:
+            reads.extend([target.name] if target is RECORDS else ())  # others are those of health checks
+            return await get(target, *arguments, **options)
+
+        monkeypatch.setattr(store, "get", get)
+
+        async def count(call: Any) -> int:
+            reads.clear()
+            await _not_found(call)
+            return len(reads)
+
+        for name in ("hidden", "unknown"):
+            assert await count(restricted.agents.GetAgent(agents_pb.GetAgentRequest(name=name))) == 1, name
+            assert await count(restricted.sources.GetSource(sources_pb.GetSourceRequest(name=name))) == 1, name
 
 
 async def test_a_request_about_another_tenants_agent_does_not_tell_that_it_is_deleted(

@@ -135,8 +135,9 @@ class Agents:
             NotFound: There is no such agent.
         """
         agent_id = await self._names.find(tenant, "agent", name)
-        live = await self._cache.find(agent_id) if agent_id else None
-        if live is None or not await self._called(name)(agent_id) or not principal().may_use_agent(agent_id):
+        # What the caller may not use is not read: the duration of a call would tell that it exists.
+        live = await self._cache.find(agent_id) if agent_id and principal().may_use_agent(agent_id) else None
+        if live is None or not await self._called(name)(agent_id):
             raise unknown_agent_name(name)
         await self.before_read([live])
         return live
