@@ -113,6 +113,19 @@ def test_a_plan_that_is_unreadable_stops_no_other_agent(agents: Agents) -> None:
         beat = Heartbeat(at=timestamp(time.time() + 0.1), reason="reason-one now.")
         stub.SetHeartbeat(pb.SetHeartbeatRequest(agent_id=woken_id, heartbeat=beat))
         wait_until(lambda: woken(agents, woken_id) == {"one": 1})
+        requests = {
+            "ListHeartbeats": pb.ListHeartbeatsRequest(agent_id=broken),
+            "CancelHeartbeat": pb.CancelHeartbeatRequest(agent_id=broken, heartbeat_id="one"),
+            "GetContext": pb.GetContextRequest(agent_id=broken),
+            "Summarize": pb.SummarizeRequest(agent_id=broken),
+        }
+        for method, request in requests.items():
+            with pytest.raises(grpc.RpcError) as caught:
+                getattr(stub, method)(request)
+            assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION, method
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stub.SendMessage(pb.SendMessageRequest(agent_id=broken, text="Hello")))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def test_set_list_limit_and_cancel(stub: AgentServiceStub) -> None:

@@ -23,6 +23,7 @@ from memgpt.memory.v1.profile_service_pb2_grpc import ProfileServiceStub
 from memgpt.memory.v1.recall_memory_service_pb2_grpc import RecallMemoryServiceStub
 from memgpt.memory.v1.source_service_pb2_grpc import SourceServiceStub
 from memgpt.memory.v1.store_service_pb2_grpc import StoreServiceStub
+from memgpt_runtime import errors
 from memgpt_runtime.status import from_rpc_error
 
 from memgpt_agent.domain import (
@@ -252,7 +253,7 @@ class MemoryClient:
             for agent in page.agents:
                 try:
                     stored = memory_protos.stored_plan(agent)
-                except ValueError:  # such as one of a later release: those of other agents still matter
+                except errors.FailedPrecondition:  # those of other agents still matter
                     _log.warning("heartbeat_plan_unreadable", agent_id=agent.agent_id)
                     continue
                 yield stored

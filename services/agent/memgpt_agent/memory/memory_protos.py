@@ -18,6 +18,7 @@ from memgpt.memory.v1 import (
     tool_pb2,
     turn_pb2,
 )
+from memgpt_runtime import reasons
 from memgpt_runtime.principal import DEFAULT_TENANT
 
 from memgpt_agent.domain import (
@@ -152,16 +153,31 @@ def context(proto: context_pb2.AgentContext, messages: tuple[Message, ...] | Non
         recall_count=proto.agent.message_count - proto.agent.rewound_count,
         archival_count=proto.archival_count,
         tools=tuple(tool for server in proto.tool_servers for tool in tools(server)),
-        plan=HeartbeatPlan.parse(proto.heartbeats.plan),
+        plan=_plan(proto.heartbeats.plan),
         plan_etag=proto.heartbeats.etag,
     )
 
 
 def stored_plan(proto: agent_state_service_pb2.AgentHeartbeats) -> StoredPlan:
-    """Convert the timed heartbeats of an agent."""
-    plan = HeartbeatPlan.parse(proto.heartbeats.plan)
-    tenant = proto.tenant or DEFAULT_TENANT
+    """Convert the timed heartbeats of an agent.
+
+    Raises:
+        FailedPrecondition: They cannot be read.
+    """
+    tenant, plan = proto.tenant or DEFAULT_TENANT, _plan(proto.heartbeats.plan)
     return StoredPlan(proto.agent_id, proto.time_zone or "UTC", plan, proto.heartbeats.etag, tenant)
+
+
+def _plan(text: str) -> HeartbeatPlan:
+    try:
+        return HeartbeatPlan.parse(text)
+    except ValueError as error:
+        raise reasons.wrong_state(
+            "the agent's timed heartbeats cannot be read: a later version wrote them, or they are damaged; use that "
+            "version, or export the agent and import it with --no-heartbeats",
+            resource="heartbeats",
+            state="UNREADABLE",
+        ) from error
 
 
 def tools(proto: tool_pb2.ToolServer) -> tuple[Tool, ...]:
