@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -63,6 +64,7 @@ class Life:
         self.disk = Disk(path)
         self.random = random.Random(seed)
         self.records: set[str] = set()
+        self.deleted: set[str] = set()
         self.notes: set[str] = set()
         store = new_store(str(path), sync=sync, sync_seconds=0.02)
         assert isinstance(store, LiteStore)
@@ -74,6 +76,7 @@ class Life:
                 gone = self.random.sample(sorted(self.records), min(3, len(self.records)))
                 await self.store.delete(RECORDS, gone)
                 self.records -= set(gone)
+                self.deleted |= set(gone)
             case 1:
                 await asyncio.to_thread(self.store._open_engine.flush, RECORDS.name)
             case 2:
@@ -88,6 +91,7 @@ class Life:
                 self.notes |= {row.id for row in notes}
 
 
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("seed", range(3))
 async def test_nothing_acknowledged_is_lost(
     tmp_path: Path, kills: int, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -101,6 +105,7 @@ async def test_nothing_acknowledged_is_lost(
             left = tmp_path / f"left-{number}"
             life.disk.cut(left)
             assert await found(left) == (life.records, life.notes)
+            shutil.rmtree(left)
         await life.store.close()
 
 
@@ -127,6 +132,41 @@ async def test_at_intervals_what_is_older_is_there(tmp_path: Path, monkeypatch: 
         life.disk.cut(tmp_path / "left")
         assert await found(tmp_path / "left") == ({f"r{n}" for n in range(10)}, {f"n{n}" for n in range(10)})
         await life.store.close()
+
+
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("seed", range(3))
+async def test_at_intervals_only_what_follows_the_last_sync_is_lost(
+    tmp_path: Path, kills: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = Life(tmp_path / "a.db", seed, "interval")
+    sync = life.store._sync_written
+    kept: tuple[set[str], set[str]] = set(), set()
+    gone: set[str] = set()
+    syncs = 0
+
+    async def note_and_sync() -> None:
+        nonlocal kept, gone, syncs
+        records, notes, deleted = set(life.records), set(life.notes), set(life.deleted)
+        await sync()
+        kept, gone, syncs = (records, notes), deleted, syncs + 1
+
+    monkeypatch.setattr(life.store, "_sync_written", note_and_sync)
+    with life.disk.watched():
+        await life.store.open([RECORDS, PASSAGES])
+        for number in range(kills or 12):
+            await life.change(number)
+            await asyncio.sleep(life.random.uniform(0, 0.05))
+            left = tmp_path / f"left-{number}"
+            life.disk.cut(left)
+            must, forbidden = (kept[0] & life.records, kept[1]), set(gone)
+            records, notes = await found(left)
+            assert must[0] <= records <= life.records | life.deleted
+            assert must[1] <= notes <= life.notes
+            assert not records & forbidden
+            shutil.rmtree(left)
+        await life.store.close()
+    assert syncs
 
 
 async def test_what_was_written_before_the_disk_was_full_is_synced(
