@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS, partition_name, passages
+from memgpt_memory.store.lite.repair import mend
 from memgpt_memory.store.lite.store import LiteStore
 from memgpt_memory.store.rows import IndexedPassageRow, PassageRow, RecordRow, RowOwner
 from memgpt_runtime.errors import FailedPrecondition
@@ -123,6 +124,50 @@ async def test_damage_is_reported_again_at_every_start(tmp_path: Path) -> None:
         with pytest.raises(FailedPrecondition, match="is damaged"):
             await damaged.open([RECORDS, PASSAGES])
         await damaged.close()
+
+
+def altered_footers(folder: Path, old: bytes, new: bytes) -> int:
+    """Alter the footers of all files of rows below a folder; return how many were altered."""
+    altered = 0
+    for file in folder.rglob("data_*.parquet"):
+        pages, found, footer = file.read_bytes().rpartition(b"MGFT")
+        assert found
+        file.write_bytes(pages + found + footer.replace(old, new))
+        altered += old in footer
+    return altered
+
+
+async def flushed(path: Path) -> None:
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    await store.upsert(RECORDS, records(0, 5))
+    await store.close()
+
+
+async def test_an_altered_column_name_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    await flushed(path)
+    assert altered_footers(path, b"body", b"bodx") == 1
+    damaged = new_store(path)
+    with pytest.raises(FailedPrecondition, match=r"is damaged.*the footer of .* has been altered"):
+        await damaged.open([RECORDS, PASSAGES])
+    await damaged.close()
+
+
+@pytest.mark.parametrize(("old", "new", "left"), [(b"body", b"bodx", 0), (b"parquet-cpp", b"parquet-cpq", 5)])
+async def test_a_repair_keeps_a_file_with_an_altered_footer_if_its_columns_are_right(
+    tmp_path: Path, old: bytes, new: bytes, left: int
+) -> None:
+    path = tmp_path / "a.db"
+    await flushed(path)
+    assert altered_footers(path, old, new) == 1
+    (loss,) = mend(path)
+    assert ("its footer, which was written again; 5 rows are kept" if left else "all of its rows") in loss
+    assert mend(path) == []
+    store = new_store(path)
+    await store.open([RECORDS, PASSAGES])
+    assert await store.count(RECORDS) == left
+    await store.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Lite drops a log without closing it

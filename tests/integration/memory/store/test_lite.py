@@ -20,6 +20,7 @@ from memgpt_memory.store import layout
 from memgpt_memory.store.filters import EVERY_ROW
 from memgpt_memory.store.layout import RECORDS
 from memgpt_memory.store.lite import store as lite_store
+from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.engine import Engine
 from memgpt_memory.store.lite.files import INDEXES
 from memgpt_memory.store.lite.index.search_index import SearchIndex
@@ -156,10 +157,18 @@ def claim_more(path: Path) -> None:
     """The index of a later state than that of the rows, as after a power cut."""
     for file in (path / INDEXES).rglob("manifest.json"):
         manifest = json.loads(file.read_text())
-        file.write_text(json.dumps(manifest | {"covered": manifest["covered"] + 1_000}))
+        manifest["covered"] += 1_000
+        manifest[CHECKSUM] = manifest_checksum(manifest)
+        file.write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("harm", [remove_index, damage_index, garble_manifest, claim_more])
+def alter_manifest(path: Path) -> None:
+    """Name another partition in it, as one flipped bit may."""
+    for file in (path / INDEXES).rglob("manifest.json"):
+        file.write_text(file.read_text().replace(PARTITION, layout.partition_name(1)))
+
+
+@pytest.mark.parametrize("harm", [remove_index, damage_index, garble_manifest, alter_manifest, claim_more])
 async def test_an_index_that_cannot_be_used_is_made_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     path = tmp_path / "a.db"
     async with opened(path) as store:

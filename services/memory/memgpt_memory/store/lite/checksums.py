@@ -2,20 +2,31 @@
 
 Lite reads a damaged log up to the damage, falls back to an older manifest, skips missing files, and then removes those
 that its manifest does not name. Each of these loses rows silently. Files of rows carry the checksums of Parquet's
-pages, and a manifest has a checksum of its own (see `private`). For logs, a separate file records the length of each at
-its last sync, and its checksum up to there.
+pages, to which one of their footers is added, and a manifest has a checksum of its own (see `private`). For logs, a
+separate file records the length of each at its last sync, and its checksum up to there.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 CHECKSUM = "memgpt_checksum"
 """The key of a manifest's own checksum."""
+
+_FOOTER_MARK = b"MGFT"
+"""Precedes the checksum of a footer."""
+
+_PARQUET_END = struct.Struct("<I4s")
+"""The last bytes of a Parquet file: the length of its footer, which comes before them, and a fixed mark."""
+
+_FOOTER_CHECKSUM = struct.Struct("<4sI")
 
 _VERSION = "version"
 _READ_BYTES = 1 << 20
@@ -26,6 +37,40 @@ def manifest_checksum(manifest: Mapping[str, object]) -> int:
     """Return the checksum of a manifest, without itself and the version that Lite adds later."""
     kept = {key: value for key, value in manifest.items() if key not in (CHECKSUM, _VERSION)}
     return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
+
+
+def add_footer_checksum(path: Path) -> None:
+    """Write the checksum of a Parquet file's footer before it, where readers see nothing: Parquet has none of its own.
+
+    The footer says what the columns are called and where their pages are.
+    """
+    with path.open("r+b") as file:
+        start, footer = _footer(file)
+        file.seek(start)
+        file.write(_FOOTER_CHECKSUM.pack(_FOOTER_MARK, zlib.crc32(footer)) + footer)
+
+
+def is_footer_altered(path: Path) -> bool:
+    """Return whether a Parquet file's footer is not what was written; False if it has no checksum."""
+    with path.open("rb") as file:
+        start, footer = _footer(file)
+        file.seek(max(start - _FOOTER_CHECKSUM.size, 0))
+        noted = file.read(_FOOTER_CHECKSUM.size)
+    if len(noted) < _FOOTER_CHECKSUM.size:
+        return False  # too short for a Parquet file
+    mark, checksum = _FOOTER_CHECKSUM.unpack(noted)
+    return bool(mark == _FOOTER_MARK and checksum != zlib.crc32(footer))
+
+
+def _footer(file: BinaryIO) -> tuple[int, bytes]:
+    """Return where the footer of a Parquet file starts, and the footer with all that follows it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _PARQUET_END.size, 0))
+    end = file.read()
+    length = _PARQUET_END.unpack(end)[0] if len(end) == _PARQUET_END.size else 0
+    start = max(size - _PARQUET_END.size - length, 0)
+    file.seek(start)
+    return start, file.read()
 
 
 class LogChecksums:
@@ -131,5 +176,9 @@ def find_damage(folder: Path) -> str:
         return "its manifest cannot be read"
     if CHECKSUM in manifest and manifest[CHECKSUM] != manifest_checksum(manifest):
         return "its manifest has been altered"
-    missing = [file.name for file in named if not file.exists()]
-    return f"{missing[0]} is missing" if missing else ""
+    for file in named:
+        if not file.exists():
+            return f"{file.name} is missing"
+        if is_footer_altered(file):
+            return f"the footer of {file.name} has been altered"
+    return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -26,7 +26,9 @@ from milvus_lite.engine import collection as engine_module
 from milvus_lite.engine import compaction as compaction_module
 from milvus_lite.engine import flush as flush_module
 from milvus_lite.engine.collection import Collection
-from milvus_lite.schema.arrow_builder import build_delta_schema
+from milvus_lite.exceptions import SchemaValidationError
+from milvus_lite.schema.arrow_builder import build_data_schema, build_delta_schema
+from milvus_lite.schema.persistence import load_schema
 from milvus_lite.search.filter import evaluate_mask
 from milvus_lite.storage import data_file as data_file_module
 from milvus_lite.storage import delta_file as delta_file_module
@@ -36,7 +38,7 @@ from milvus_lite.storage.segment import Segment
 
 from memgpt_memory.store.layout import WORDS
 from memgpt_memory.store.lite import scan
-from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
+from memgpt_memory.store.lite.checksums import CHECKSUM, add_footer_checksum, is_footer_altered, manifest_checksum
 from memgpt_memory.store.lite.index.search_index import ColumnChunk
 from memgpt_memory.store.lite.scan import CollectionView, FileRows, Holds, LogRows
 from memgpt_memory.store.mapping import Columns
@@ -323,13 +325,22 @@ def last_write_in(file: str) -> int:
     return int(parse_seq_range(Path(file).name)[1])
 
 
+def file_schemas(path: Path) -> Mapping[str, pa.Schema]:
+    """Return the schemas of a collection's files by their kind; none if the collection's own, in `path`, is damaged."""
+    try:
+        _, schema = load_schema(str(path))
+    except (FileNotFoundError, SchemaValidationError):
+        return {}
+    return {"data_files": build_data_schema(schema), "delta_files": build_delta_schema(schema)}
+
+
 def write_rows(table: pa.Table, path: Path) -> None:
     """Write a file of rows in the place of another one."""
     _CheckedParquet.write_table(table, str(path))
 
 
 class _CheckedParquet:
-    """The functions of pyarrow.parquet that Lite uses, with checksums of every page and whole files or none."""
+    """The functions of pyarrow.parquet that Lite uses: with checksums of pages and footers, and whole files or none."""
 
     @staticmethod
     def write_table(table: pa.Table, path: str) -> None:
@@ -337,6 +348,7 @@ class _CheckedParquet:
         try:
             # Small row groups: a damaged page makes only the rows of its own group unreadable.
             pq.write_table(table, str(draft), write_page_checksum=True, row_group_size=_GROUP_ROWS)
+            add_footer_checksum(draft)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
             draft.replace(path)
@@ -346,6 +358,8 @@ class _CheckedParquet:
 
     @staticmethod
     def read_table(path: str) -> pa.Table:
+        if is_footer_altered(Path(path)):
+            raise pa.ArrowInvalid(f"the footer of {path} has been altered")
         return pq.read_table(path, page_checksum_verification=True)
 
 

@@ -1,7 +1,8 @@
 """Repair of a Lite store's files: what is damaged is dropped, as little of it as possible, so that Lite opens the rest.
 
 It works on a copy of the store. A file of rows keeps the row groups, or their first pages, whose checksums are right. A
-manifest is made again from the files that are there, and a log is cut to the last length whose checksum is right.
+file whose footer has been altered is kept if its columns are right. A manifest is made again from the files that are
+there, and a log is cut to the last length whose checksum is right.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ import pyarrow.parquet as pq
 
 from memgpt_memory.store.layout import MESSAGES, RECORDS, Collection, message_index, passages
 from memgpt_memory.store.lite import disk, files, private
-from memgpt_memory.store.lite.checksums import CHECKSUM, find_damage, is_due, manifest_checksum, parse_note
+from memgpt_memory.store.lite.checksums import (
+    CHECKSUM,
+    find_damage,
+    is_due,
+    is_footer_altered,
+    manifest_checksum,
+    parse_note,
+)
 from memgpt_memory.store.lite.engine import write_schema
 
 _BATCH_ROWS = 1_024
@@ -146,14 +154,19 @@ def _mend_files(folder: Path) -> Iterator[str]:
     if not path.exists():
         return
     manifest = json.loads(path.read_text())
+    schemas = private.file_schemas(folder / _SCHEMA)
     changed = False
     for partition, listed in manifest["partitions"].items():
         for kind in ("data_files", "delta_files"):
             for name in list(listed[kind]):
-                kept, rows = _mend_file(folder / "partitions" / partition / name)
+                file = folder / "partitions" / partition / name
+                altered = file.exists() and is_footer_altered(file)
+                kept, rows = _mend_file(file, schemas.get(kind) if altered else None, altered=altered)
                 if kept == 0:
                     listed[kind].remove(name)
                     changed = True
+                if altered and 0 < kept == rows:
+                    yield f"{partition}/{name}: its footer, which was written again; {rows} rows are kept"
                 if kept < rows or not kept:
                     what = "rows" if kind == "data_files" else "deletions, whose rows may come back"
                     yield f"{partition}/{name}: {rows - kept or 'all'} of {rows or 'its'} {what}"
@@ -161,10 +174,21 @@ def _mend_files(folder: Path) -> Iterator[str]:
         _write_manifest(folder, {key: value for key, value in manifest.items() if key != CHECKSUM})
 
 
-def _mend_file(path: Path) -> tuple[int, int]:
-    """Rewrite a file without its damaged rows; return how many there are, and how many there were if that is known."""
+def _mend_file(path: Path, schema: pa.Schema | None, *, altered: bool) -> tuple[int, int]:
+    """Rewrite a file without its damaged rows.
+
+    Args:
+        path: The file.
+        schema: Its schema as it must be, if it is known.
+        altered: Whether its footer has been altered: then the file is kept only if it has that schema.
+
+    Returns:
+        How many rows there are, and how many there were if that is known.
+    """
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
+        if altered and (schema is None or not file.schema_arrow.equals(schema)):
+            raise pa.ArrowInvalid("the footer names other columns")
     except Exception as error:  # Arrow raises errors of any kind
         if not disk.is_damage(error):
             raise
@@ -174,7 +198,7 @@ def _mend_file(path: Path) -> tuple[int, int]:
         rows = int(file.metadata.num_rows)
         batches = [batch for group in range(file.num_row_groups) for batch in _intact(file, group)]
         kept = sum(batch.num_rows for batch in batches)
-        if 0 < kept < rows:
+        if kept and (altered or kept < rows):
             private.write_rows(pa.Table.from_batches(batches), path)
     if not kept:
         path.unlink()

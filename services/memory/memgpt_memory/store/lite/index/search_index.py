@@ -25,6 +25,7 @@ import structlog
 
 from memgpt_memory.store.filters import Condition
 from memgpt_memory.store.layout import WORDS, Collection
+from memgpt_memory.store.lite.checksums import CHECKSUM, manifest_checksum
 from memgpt_memory.store.lite.index.arrays import DamagedFileError, is_intact, read_arrays, write_arrays
 from memgpt_memory.store.lite.index.bm25 import Flags, bm25_scores
 from memgpt_memory.store.lite.index.hits import Hits, Scored, best, candidates, exact, margin, products
@@ -395,6 +396,8 @@ class SearchIndex:
         manifest = json.loads(text)
         if manifest["format"] != FORMAT:
             raise DamagedFileError("another format")
+        if CHECKSUM in manifest and manifest[CHECKSUM] != manifest_checksum(manifest):
+            raise DamagedFileError("its manifest has been altered")
         for partition, listed in manifest["parts"].items():
             self._parts[partition] = [self._read_part(file, flags_file) for file, flags_file in listed]
         self._file_numbers = count(int(manifest["next_file"]))
@@ -430,7 +433,7 @@ class SearchIndex:
         }
         draft = self._folder / f"{_MANIFEST}.tmp"
         with draft.open("w") as file:
-            json.dump(manifest, file)
+            json.dump({**manifest, CHECKSUM: manifest_checksum(manifest)}, file)
             file.flush()
             os.fsync(file.fileno())
         draft.rename(self._folder / _MANIFEST)
