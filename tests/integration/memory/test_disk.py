@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 from memgpt.memory.v1 import agent_state_service_pb2 as pb
+from memgpt.memory.v1 import block_pb2, block_service_pb2, profile_service_pb2, store_service_pb2
+from memgpt.memory.v1.profile_pb2 import PROFILE_KIND_PERSONA
+from memgpt.memory.v1.recall_memory_service_pb2 import ForgetMessagesRequest
+from memgpt.memory.v1.turn_pb2 import Lease
 from memgpt_memory.store.lite.disk import LAST_ROOM_BYTES
 
 from tests.integration.memory.client import Memory, connected, refused
@@ -20,6 +26,8 @@ from tests.integration.memory.faults import FakeDisk
 from tests.support.processes import ServiceProcess
 
 LONG = " ".join(["word"] * 150)
+FULL = grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"
+READ_ONLY = grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"
 
 
 @contextmanager
@@ -113,3 +121,161 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
             assert await memory.texts("x", agent_id=agent_id) == ["before"]
         await memory.insert(agent_id, "after")
         assert sorted(await memory.texts("x", agent_id=agent_id)) == ["after", "before"]
+
+
+@dataclass
+class Stored:
+    """What was stored before the disk was full.
+
+    Attributes:
+        memory: The client.
+        agent_id: An agent with a block, a note and a turn of its own.
+        lease: The lease of a turn of that agent.
+        note_id: The note.
+        other_id: Another agent.
+        source_id: A source with a file.
+    """
+
+    memory: Memory
+    agent_id: str
+    lease: Lease
+    note_id: str
+    other_id: str
+    source_id: str
+
+    async def texts(self) -> list[str]:
+        """Return all that a kind of write may change, by reading."""
+        memory = self.memory
+        context = await memory.context(self.agent_id)
+        return [
+            *(agent.name for agent in await memory.listed()),
+            *(message.text for message in await memory.history(self.agent_id)),
+            *(block.value for block in context.blocks),
+            *sorted(await memory.texts("a", agent_id=self.agent_id)),
+            *sorted(await memory.texts("a", source_id=self.source_id)),
+        ]
+
+
+@asynccontextmanager
+async def stored(serve: Serve, uri: str) -> AsyncIterator[Stored]:
+    async with serve(uri, lease_seconds=600.0) as memory:
+        blocks = [block_pb2.BlockEdit(label="human", value="Ada")]
+        agent_id = (await memory.agent("an agent", blocks=blocks)).agent_id
+        other_id = (await memory.agent("another")).agent_id
+        source_id = (await memory.source()).source_id
+        await memory.load(source_id, "a.txt", ["a text", "another text"])
+        (note_id,) = await memory.insert(agent_id, "a note")
+        grant = await memory.begin(agent_id, "a turn", "hello")
+        yield Stored(memory, agent_id, grant.lease, note_id, other_id, source_id)
+
+
+async def begin_turn(on: Stored) -> None:
+    await on.memory.begin(on.other_id, "another turn", "hello")
+
+
+async def commit_step(on: Stored) -> None:
+    await on.memory.commit(on.agent_id, on.lease, 1, "a thought", notes=["a further note"])
+
+
+async def end_turn(on: Stored) -> None:
+    await on.memory.end(on.agent_id, on.lease)
+
+
+async def insert_note(on: Stored) -> None:
+    await on.memory.insert(on.agent_id, "one more note", request_id="one more note")
+
+
+async def delete_note(on: Stored) -> None:
+    await on.memory.delete(on.agent_id, on.note_id)
+
+
+async def set_block(on: Stored) -> None:
+    edit = block_pb2.BlockEdit(label="human", value="Bob")
+    await on.memory.blocks.SetBlock(block_service_pb2.SetBlockRequest(agent_id=on.agent_id, block=edit))
+
+
+async def forget_message(on: Stored) -> None:
+    await on.memory.end(on.agent_id, on.lease)
+    await on.memory.recall.ForgetMessages(ForgetMessagesRequest(agent_id=on.agent_id, sequences=[0]))
+
+
+async def create_agent(on: Stored) -> None:
+    await on.memory.agent("one more", request_id="one more")
+
+
+async def delete_agent(on: Stored) -> None:
+    await on.memory.agents.DeleteAgent(pb.DeleteAgentRequest(agent_id=on.other_id))
+
+
+async def load_file(on: Stored) -> None:
+    await on.memory.load(on.source_id, "b.txt", ["a third text"])
+
+
+async def put_profile(on: Stored) -> None:
+    request = profile_service_pb2.PutProfileRequest(kind=PROFILE_KIND_PERSONA, name="a persona", text="I am.")
+    await on.memory.profiles.PutProfile(request)
+
+
+async def compact(on: Stored) -> None:
+    await on.memory.store.Compact(store_service_pb2.CompactRequest())
+
+
+WRITES = [
+    begin_turn,
+    commit_step,
+    end_turn,
+    insert_note,
+    delete_note,
+    set_block,
+    forget_message,
+    create_agent,
+    delete_agent,
+    load_file,
+    put_profile,
+    compact,
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("read_only", [False, True], ids=["full", "read-only"])
+async def test_every_kind_of_write_is_refused_whole_and_can_be_repeated(
+    serve: Serve,
+    milvus_lite_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[Stored], Awaitable[None]],
+    read_only: bool,
+) -> None:
+    async with stored(serve, milvus_lite_uri) as on:
+        before = await on.texts()
+        flags = os.statvfs(Path(milvus_lite_uri).parent).f_flag | os.ST_RDONLY
+        disk = FakeDisk(f_bavail=1 << 30, f_flag=flags) if read_only else FakeDisk(f_bavail=LAST_ROOM_BYTES - 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", lambda _: disk)
+            for _ in range(2):
+                with refused(*(READ_ONLY if read_only else FULL)):
+                    await write(on)
+            assert await on.texts() == before
+        await write(on)
+        after = await on.texts()
+    async with serve(milvus_lite_uri) as memory:
+        on.memory = memory
+        assert await on.texts() == after
+
+
+async def test_a_backup_of_a_full_disk_is_whole_and_one_of_a_read_only_disk_is_refused(
+    serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    async with stored(serve, milvus_lite_uri) as on:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", lambda _: FakeDisk(f_bavail=0))
+            backup = on.memory.store.Backup(store_service_pb2.BackupRequest())
+            assert sum([len(response.chunk) async for response in backup])
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "mkdir", refuse)
+            with refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                async for _ in on.memory.store.Backup(store_service_pb2.BackupRequest()):
+                    pass
+        await on.memory.insert(on.agent_id, "after")

@@ -361,7 +361,7 @@ class Agents:
         """
         await self.before_read([live])
         async with live.lock:  # no commit comes in between
-            await self.repository.settle(live)
+            await self.repository.find_outcome(live)
             state = live.state
             return state, await self.messages.read(live.id, state.window) if messages else []
 

@@ -132,15 +132,25 @@ class AgentRepository:
         Raises:
             Unavailable: The store does not respond, or the write could not be undone yet.
         """
+        await self.find_outcome(live)
+        if live.attempt is not None:
+            await self._undo(live.state, live.attempt)
+            live.attempt = None
+
+    async def find_outcome(self, live: LiveAgent) -> None:
+        """Find out whether a failed write took effect, before reading the state. Hold `live.lock`.
+
+        What the write left behind stays, which no read sees: a disk that is full can be read.
+
+        Raises:
+            Unavailable: The store does not respond.
+        """
         if not live.lock.locked():
             raise RuntimeError("the agent's lock is not held")
         if live.attempt is not None and live.attempt.committing:
             await self._read_again(live)
             live.attempt = replace(live.attempt, committing=False)
             live.notify()
-        if live.attempt is not None:
-            await self._undo(live.state, live.attempt)
-            live.attempt = None
 
     async def _read_again(self, live: LiveAgent) -> None:
         fresh = await self.read(live.id)
@@ -186,7 +196,7 @@ class AgentRepository:
     async def read_state(self, live: LiveAgent) -> AgentState:
         """Return the agent as of one instant; after a failed write, first find out whether it took effect."""
         async with live.lock:
-            await self.settle(live)
+            await self.find_outcome(live)
             return live.state
 
     async def sweep(self, live: LiveAgent) -> None:
