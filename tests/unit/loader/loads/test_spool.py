@@ -5,6 +5,7 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from memgpt_loader.loads.spool import Spool
@@ -107,6 +108,25 @@ async def test_a_disk_that_takes_no_files_costs_no_room(spool: Spool, monkeypatc
             await spool.reserve(manifest(b"x" * 80), "acme", "load")
     assert spool.used_bytes == 0
     (await spool.reserve(manifest(b"x" * 80), "acme", "load")).discard()
+
+
+async def test_a_disk_that_is_full_in_the_middle_of_a_file_ends_that_upload_alone(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with await spool.reserve(manifest(b"abcdef"), "acme", "load") as file:
+        await file.write(b"abc")
+        with monkeypatch.context() as patched:
+            patched.setattr(file, "_stream", SimpleNamespace(write=refuse, close=file._stream.close))
+            with pytest.raises(ResourceExhausted, match="cannot write to its disk"):
+                await file.finish()
+    assert spool.used_bytes == 0
+    with await spool.reserve(manifest(b"abcdef"), "acme", "load") as file:
+        await file.write(b"abcdef")
+        await file.finish()
+        assert await asyncio.to_thread(file.path.read_bytes) == b"abcdef"
 
 
 async def test_who_gives_up_waiting_takes_no_room(spool: Spool) -> None:
