@@ -112,11 +112,13 @@ class Request:
         path: Path, such as ``/v1/chat/completions``.
         headers: Headers, with names in lower case.
         json: The decoded body.
+        port: The client's port, which tells its connections apart.
     """
 
     path: str
     headers: Mapping[str, str]
     json: dict[str, Any]
+    port: int = 0
 
     @property
     def operation(self) -> str:
@@ -411,8 +413,8 @@ class _Handler(BaseHTTPRequestHandler):
         read = self.rfile.read(length)
         if len(read) < length:
             return  # the client was killed while it wrote
-        body = json.loads(read)
-        request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
+        body, (_, port) = json.loads(read), self.client_address
+        request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, body, port)
         self.state.record(request)
         if self.state.refused(request):
             self._send_error(Status(401, "Incorrect API key provided", "invalid_api_key"))

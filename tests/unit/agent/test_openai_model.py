@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -21,6 +23,7 @@ from memgpt_agent.models.openai_model import OpenAIModel
 from memgpt_agent.models.request import plain, schemas
 from memgpt_agent.models.request.dialect import Dialect
 from memgpt_agent.models.router import ModelRouter
+from memgpt_agent.models.transport import END
 from memgpt_runtime import errors
 from memgpt_runtime.errors import Reason
 
@@ -33,8 +36,10 @@ from tests.support.scripted_llm import (
     Reply,
     ScriptedLLM,
     Status,
+    Stream,
     call,
     choose,
+    chunk,
     say,
 )
 from tests.unit.agent.fakes import answered, user
@@ -62,9 +67,13 @@ def asked(scripted_llm: Start):
 
     @asynccontextmanager
     async def run(
-        *replies: Reply, mode: CallMode = CallMode.TOOLS, seconds: float = 20.0, retries: int = 0
+        *replies: Reply,
+        mode: CallMode = CallMode.TOOLS,
+        seconds: float = 20.0,
+        retries: int = 0,
+        keep_alive: bool = False,
     ) -> AsyncIterator[tuple[OpenAIModel, ScriptedLLM, Sink]]:
-        llm = scripted_llm(replies)
+        llm = scripted_llm(replies, keep_alive=keep_alive)
         settings = ChatEndpointSettings("scripted", llm.base_url, KEY, mode, seconds, None, retries, pause=0.01)
         model = OpenAIModel(settings, TokenCalibration(), TokenCounter())
         try:
@@ -78,6 +87,31 @@ def asked(scripted_llm: Start):
 def question(*messages: Message) -> ModelRequest:
     history = messages or (*answered().messages, user("Hello?"))
     return ModelRequest([Message(Role.SYSTEM, "Be yourself."), *history], BUILT_IN, max_tokens=500)
+
+
+async def test_a_connection_serves_many_requests(asked) -> None:
+    async with asked(say("One."), say("Two."), say("Three."), keep_alive=True) as (model, llm, sink):
+        for _ in range(3):
+            await model.complete(question(), sink)
+    assert len({request.port for request in llm.requests}) == 1
+
+
+async def test_what_follows_the_end_of_an_answer_is_not_awaited(asked) -> None:
+    released = threading.Event()
+
+    def events() -> Iterator[str]:
+        yield chunk(content="One.")
+        yield chunk("stop")
+        yield END
+        released.wait(60)
+        yield "something else"
+
+    async with asked(Stream(events())) as (model, _, sink):
+        try:
+            async with asyncio.timeout(30):
+                assert (await model.complete(question(), sink)).text == "One."
+        finally:
+            released.set()
 
 
 async def test_tools(asked) -> None:

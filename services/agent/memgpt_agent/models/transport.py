@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 
 import openai
 from memgpt.endpoints.address import Address
@@ -19,6 +21,9 @@ _MAX_BODY = 4 * 1024 * 1024
 _MAX_LINE = 4 * 1024 * 1024
 _MAX_EVENT_LINES = 1000
 _RAW = {"X-Stainless-Raw-Response": "stream"}
+_REST_SECONDS = 0.05
+"""Time for what follows `END`, usually an empty chunk that came with it: some servers leave the body open."""
+
 _JSON_BEGINS = ("{", "[", '"')
 
 _BREAKS = ("RemoteProtocolError", "ReadError", "WriteError", "CloseError", "EndOfStream")
@@ -104,9 +109,11 @@ class Transport:
     async def _events(self, response: AsyncAPIResponse[object]) -> AsyncIterator[object]:
         headers = {name.lower(): value for name, value in response.headers.items()}
         status = response.status_code
-        reader = _EventReader()
-        async for data in reader.read(response.iter_bytes()):
+        reader, pieces = _EventReader(), response.iter_bytes()
+        async for data in reader.read(pieces):
             yield self._checked(data, status, headers)
+        if reader.done:
+            await _read_rest(pieces)
         if not reader.events and not reader.done:
             yield self._whole(reader.rest, status, headers)
         if reader.done or reader.whole:
@@ -234,6 +241,14 @@ class _EventReader:
     def _event(self, data: str) -> list[str]:
         self.events += 1
         return [data]
+
+
+async def _read_rest(pieces: AsyncIterator[bytes]) -> None:
+    """Read a body to its end after `END`, if it comes at once: only then can the connection serve the next request."""
+    with suppress(Exception):  # the answer is complete, whatever follows
+        async with asyncio.timeout(_REST_SECONDS):
+            async for _ in pieces:
+                pass
 
 
 def _endless() -> EndpointError:
