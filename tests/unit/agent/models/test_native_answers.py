@@ -58,6 +58,19 @@ BEDROCK = {
         {"text": "I greet."}, {"toolUse": {"toolUseId": "t1", "name": "send_message", "input": ARGUMENTS}}]}},
     "stopReason": "tool_use", "usage": {"inputTokens": 50, "outputTokens": 25, "cacheReadInputTokens": 850},
 }  # fmt: skip
+BEDROCK_EVENTS: list[dict[str, Any]] = [
+    {"messageStart": {"role": "assistant"}},
+    {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "Secret."}}}},
+    {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"text": "I gr"}}},
+    {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"text": "eet."}}},
+    {"contentBlockStop": {"contentBlockIndex": 1}},
+    {"contentBlockStart": {"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "t1", "name": "send_message"}}}},
+    {"contentBlockDelta": {"contentBlockIndex": 2, "delta": {"toolUse": {"input": TEXT[:9]}}}},
+    {"contentBlockDelta": {"contentBlockIndex": 2, "delta": {"toolUse": {"input": TEXT[9:]}}}},
+    {"contentBlockStop": {"contentBlockIndex": 2}},
+    {"messageStop": {"stopReason": "tool_use"}},
+    {"metadata": {"usage": BEDROCK["usage"], "metrics": {"latencyMs": 3}}},
+]
 
 WHOLE = {"Gemini": GEMINI_WHOLE, "Responses": RESPONSE, "Anthropic": ANTHROPIC, "Bedrock": BEDROCK}
 STREAMED: dict[str, list[dict[str, Any]]] = {
@@ -94,6 +107,21 @@ STREAMED: dict[str, list[dict[str, Any]]] = {
         {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 25}},
         {"type": "message_stop"},
     ],
+    "Responses, whole items": [
+        {"type": "response.output_text.delta", "output_index": 1, "delta": "I greet."},
+        {"type": "response.output_item.added", "output_index": 2, "item": {**ITEM, "arguments": ""}},
+        {"type": "response.function_call_arguments.done", "output_index": 2, "arguments": TEXT},
+        {"type": "response.output_item.done", "output_index": 2, "item": {**ITEM, "arguments": TEXT.replace(" ", "")}},
+        {"type": "response.completed", "response": {**RESPONSE, "output": []}},
+    ],
+    "Anthropic, whole blocks": [
+        {"type": "message_start", "message": {"role": "assistant", "content": [], "usage": ANTHROPIC["usage"]}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "I greet."}},
+        {"type": "content_block_start", "index": 1, "content_block": ANTHROPIC_CALL},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 25}},
+    ],
+    "Bedrock": BEDROCK_EVENTS,
+    "Bedrock, events without names": [next(iter(event.values())) for event in BEDROCK_EVENTS],
 }
 
 
@@ -136,6 +164,15 @@ ODD: dict[str, list[Any]] = {
     ],
     "Responses without their mark": [{"output": RESPONSE["output"]}],
     "Gemini in an envelope": [{"response": GEMINI_WHOLE}],
+    "Baidu": [{"result": "I greet."}, {"result": "", "function_call": {"name": "send_message", "arguments": TEXT}, "is_end": True}],
+    "DashScope": [
+        {"output": {"choices": [{"message": {"content": "I greet.", "tool_calls": [{**ITEM, "arguments": TEXT[:9]}]}}]}},
+        {"output": {"choices": [{"message": {"content": "", "tool_calls": [{"index": 0, "id": "", "arguments": TEXT[9:]}]}}]}},
+    ],
+    "SAP": [{"request_id": "r", "orchestration_result": {"choices": [{"message": {"content": "I greet.", "tool_calls": [{**ITEM, "arguments": TEXT}]}}]}}],
+    "Oracle": [{"chatResponse": {"choices": [{"message": {"content": [{"type": "TEXT", "text": "I greet."}], "toolCalls": [{"id": "a", "type": "FUNCTION", "name": "send_message", "arguments": TEXT}]}, "finishReason": "tool_calls"}]}}],
+    "a gateway's metadata": [{"metadata": {"gateway": "g"}, "choices": [{"message": {"content": "I greet.", "tool_calls": [{**ITEM, "arguments": TEXT}]}}]}],
+    "calls by number": [{"choices": [{"message": {"content": "I greet.", "tool_calls": {"0": {**ITEM, "arguments": TEXT}}}}]}],
 }  # fmt: skip
 
 

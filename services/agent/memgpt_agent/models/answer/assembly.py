@@ -82,6 +82,11 @@ class CallAssembly:
         self._grow(call, arguments)
         return call
 
+    @property
+    def complete(self) -> bool:
+        """Whether there are calls, and the arguments of each can be read."""
+        return bool(self._calls) and all(call.complete for call in self._calls)
+
     def calls(self) -> tuple[RawCall, ...]:
         """Return the calls so far, without nameless ones and repetitions of a name without arguments."""
         named = [call for call in self._calls if call.name.strip()]
@@ -138,6 +143,8 @@ class CallAssembly:
             call.arguments, call.shown = "", 0  # a placeholder
         elif before.lstrip().startswith("{") and arguments.startswith(before):
             arguments = arguments[len(before) :]  # the server repeats everything sent before
+        elif _is_whole(arguments) and call.complete:
+            return  # the same arguments, written with other spaces
         call.arguments += call.pieces.feed(arguments)
 
 

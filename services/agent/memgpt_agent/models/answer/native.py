@@ -1,9 +1,11 @@
-"""Answers as Gemini and Responses write them, and streams of Anthropic and Cohere, which some proxies pass on."""
+"""Answers as Gemini and Responses write them, and streams of Anthropic, Bedrock, and Cohere, which proxies pass on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+_BEDROCK_EVENTS = ("contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
 
 
 def as_chat(chunk: dict[str, Any]) -> dict[str, Any]:
@@ -18,6 +20,8 @@ def as_chat(chunk: dict[str, Any]) -> dict[str, Any]:
         return _response_event(kind, chunk)
     if isinstance(kind, str) and kind.startswith(("message_", "content_block_")):
         return _anthropic_event(chunk)
+    if (event := _bedrock_event(chunk)) is not None:
+        return event
     delta = _object(chunk.get("delta"))
     if isinstance(delta.get("message"), dict):  # Cohere
         return _delta(**delta["message"])
@@ -62,10 +66,14 @@ def _response_event(kind: str, event: Mapping[str, Any]) -> dict[str, Any]:
             return _delta(refusal=delta)
         case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
             return _delta(reasoning_content=delta)
-        case "response.output_item.added" if (item := _object(event.get("item"))).get("type") == "function_call":
-            return _delta(tool_calls=[{**item, "id": item.get("call_id"), "index": number}])
+        case "response.output_item.added" | "response.output_item.done":
+            item = _object(event.get("item"))
+            if item.get("type") == "function_call":
+                return _delta(tool_calls=[{**item, "id": item.get("call_id"), "index": number}])
         case "response.function_call_arguments.delta":
             return _delta(tool_calls=[{"index": number, "arguments": delta}])
+        case "response.function_call_arguments.done":
+            return _delta(tool_calls=[{"index": number, "arguments": event.get("arguments")}])
         case "response.completed" | "response.incomplete" | "response.done":
             whole = _response(_object(event.get("response")))
             whole["choices"][0]["message"]["reasoning_content"] = None  # it was streamed
@@ -78,13 +86,31 @@ def _anthropic_event(event: Mapping[str, Any]) -> dict[str, Any]:
     usage = event.get("usage") or _object(event.get("message")).get("usage")
     made: dict[str, object] = {}
     if block.get("type") == "tool_use":
-        made["tool_calls"] = [{"index": event.get("index"), "id": block.get("id"), "name": block.get("name")}]
+        made["tool_calls"] = [{**block, "index": event.get("index")}]
     elif "partial_json" in delta:
         made["tool_calls"] = [{"index": event.get("index"), "arguments": delta["partial_json"]}]
     else:
         made["content"] = delta.get("text") or block.get("text")
         made["reasoning_content"] = delta.get("thinking") or block.get("thinking")
     return {"choices": [{"delta": made, "finish_reason": delta.get("stop_reason")}], "usage": usage}
+
+
+def _bedrock_event(chunk: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return an event of Bedrock's ConverseStream, with its name around it or without; None for other chunks."""
+    name = next(iter(chunk)) if len(chunk) == 1 else ""
+    event = chunk[name] if name in _BEDROCK_EVENTS and isinstance(chunk[name], dict) else chunk
+    if event is chunk and "contentBlockIndex" not in chunk:
+        return None
+    number, delta = event.get("contentBlockIndex"), _object(event.get("delta"))
+    made: dict[str, object] = {}
+    if use := _object(_object(event.get("start")).get("toolUse")):
+        made["tool_calls"] = [{"index": number, "id": use.get("toolUseId"), "name": use.get("name")}]
+    elif use := _object(delta.get("toolUse")):
+        made["tool_calls"] = [{"index": number, "arguments": use.get("input")}]
+    else:
+        made["content"] = delta.get("text")
+        made["reasoning_content"] = _object(delta.get("reasoningContent")).get("text")
+    return {"choices": [{"delta": made, "finish_reason": event.get("stopReason")}], "usage": event.get("usage")}
 
 
 def _delta(**fields: object) -> dict[str, Any]:

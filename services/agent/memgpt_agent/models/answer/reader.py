@@ -36,13 +36,15 @@ _BLOCKS = ("reasoning_details", "thinking_blocks")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _TEXT_PARTS = ("text", "output_text", "input_text", "")
 _CALLS = ("tool_calls", "function_call", "tool_call", "toolCalls", "functionCall")
-_PLAIN_TEXTS = ("response", "generated_text", "output", "text")
-"""Fields with a text in the forms of Ollama's generation and Cloudflare, Hugging Face, Replicate, and Cohere."""
+_PLAIN_TEXTS = ("response", "generated_text", "output", "text", "result")
+"""Fields with a text in the forms of Ollama's generation and Cloudflare, Hugging Face, Replicate, Cohere, and Baidu."""
 
 _REASONS = ("finish_reason", "stop_reason", "stopReason")
 """Names of the reason for the end, in the forms of Cohere, Anthropic, and Bedrock."""
 
-_WRAPPERS = ("data", "result", "output", "response", "body")
+_WRAPPERS = (
+    "data", "result", "output", "response", "body", "orchestration_result", "final_result", "chatResponse",
+)  # fmt: skip
 """Fields in which gateways pass on the whole answer."""
 
 
@@ -112,7 +114,11 @@ class AnswerReader:
 
     def _choice(self, choice: dict[str, object]) -> None:
         delta, message = choice.get("delta"), choice.get("message")
-        reason = choice.get("finish_reason") or (delta.get("finish_reason") if isinstance(delta, dict) else None)
+        reason = (
+            choice.get("finish_reason")
+            or choice.get("finishReason")
+            or (delta.get("finish_reason") if isinstance(delta, dict) else None)
+        )
         if reason:
             self._finish = finish_of(reason)
         if isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role"):
@@ -128,7 +134,7 @@ class AnswerReader:
         """Add a chunk in Ollama's own form, in which each has a ``message`` with the next piece, or a whole answer."""
         if isinstance(message := chunk.get("message"), dict):
             self._delta(message)
-        elif any(key in chunk for key in ("tool_calls", "content")):
+        elif any(key in chunk for key in (*_CALLS, "content")):
             self._delta(chunk)
         self._write(next((text for key in _PLAIN_TEXTS if isinstance(text := chunk.get(key), str)), ""))
         if chunk.get("done") is True:
@@ -168,7 +174,7 @@ class AnswerReader:
             message = {**message, "content": text[len(known.strip()) :]}
         if self._refusal:
             message = {**message, "refusal": None, "content": _without_refusals(message.get("content"))}
-        if self._calls.calls():
+        if self._calls.complete:
             message = {key: value for key, value in message.items() if key not in _CALLS}
         self._delta({key: value for key, value in message.items() if key not in self._blocks})
 
@@ -271,6 +277,8 @@ def _entries(calls: object) -> list[object]:
             calls, _ = decode(calls)
         except ValueError:
             return []
+    if isinstance(calls, dict) and calls and all(str(key).isdecimal() for key in calls):
+        return list(calls.values())
     return calls if isinstance(calls, list) else [calls] if isinstance(calls, dict) else []
 
 
@@ -296,5 +304,5 @@ def _texts(content: object) -> Iterator[str]:
     elif isinstance(content, list):
         for part in content:
             yield from _texts(part)
-    elif isinstance(content, dict) and str(content.get("type") or "") in _TEXT_PARTS:
+    elif isinstance(content, dict) and str(content.get("type") or "").lower() in _TEXT_PARTS:
         yield from _texts(content.get("text") or content.get("content"))
