@@ -71,6 +71,8 @@ OTHERS: dict[str, tuple[int, object, Meaning]] = {
         {"__type": "ThrottlingException", "message": "Too many tokens per day"},
         Meaning.RATE_LIMITED,
     ),
+    "one-api's quota": (403, error("user quota is not enough", "one_api_error"), Meaning.OUT_OF_BALANCE),
+    "one-api's code": (403, error("no", "new_api_error", "insufficient_user_quota"), Meaning.OUT_OF_BALANCE),
     "no balance": (402, error("Insufficient Balance", "invalid_request_error"), Meaning.OUT_OF_BALANCE),
     "OpenAI's quota": (
         429,
@@ -251,6 +253,7 @@ OTHERS: dict[str, tuple[int, object, Meaning]] = {
         Meaning.CRASHED,
     ),
     "CUDA": (500, error("CUDA error: out of memory"), Meaning.CRASHED),
+    "Bedrock's start": (424, {"message": "Model is not ready for inference. Please wait"}, Meaning.LOADING),
     "llama.cpp's start": (503, error("Loading model", 503, "unavailable_error"), Meaning.LOADING),
     "Hugging Face's start": (503, {"error": "Model x is currently loading", "estimated_time": 20}, Meaning.LOADING),
     "overloaded": (529, error("Overloaded", None, "overloaded_error"), Meaning.UNAVAILABLE),

@@ -264,7 +264,7 @@ _IN_ORDER: tuple[tuple[Meaning, _Test], ...] = (
     (Meaning.OUTPUT_LIMIT, _output_limit),
     (Meaning.BAD_KEY, _said(wordings.BAD_KEY, only=(200, 400, 401, 403))),
     (Meaning.UNKNOWN_MODEL, _unknown_model),
-    (Meaning.LOADING, _said(wordings.LOADING, only=(200, 409, 425, 500, 502, 503, 504))),
+    (Meaning.LOADING, _said(wordings.LOADING, only=(200, 409, 424, 425, 500, 502, 503, 504))),
     (Meaning.TEMPLATE, _said(wordings.TEMPLATE, only=(200, 400, 422, 500))),
     (Meaning.FILTERED, _said(wordings.FILTERED, unless=(401, 404, 429, 502, 503, 504))),
     (Meaning.CRASHED, _said(wordings.CRASHED, only=(200, 400, 500, 502, 503))),

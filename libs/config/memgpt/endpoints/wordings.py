@@ -45,9 +45,9 @@ ABOUT_MONEY = _any(r"insufficient|balance|credits?\b|funds|arrear|overdue|set in
 """Words for money, which make even a quota that names a time one of money."""
 
 OUT_OF_BALANCE = _any(
-    r"insufficient[ _-]?(?:account[ _-]?)?(?:balance|quota|credit|funds)",
+    r"insufficient[ _-]?(?:(?:account|user|token)[ _-]?)?(?:balance|quota|credit|funds)",
     r"(?:not enough|no|out of|run out of|requires? more|exhausted (?:your|all)?) ?(?:balance|credits?|funds)",
-    r"credit balance|balance (?:is )?(?:insufficient|too low|not enough)",
+    r"credit balance|(?:balance|(?:user|token) quota) (?:is )?(?:insufficient|too low|not enough)",
     r"exceeded (?:your )?current[ _]quota",
     r"(?:does not|doesn'?t) have any credits|free tier (?:of the model )?(?:has been |is )?exhausted|free[ _-]?tier[ _-]?only",
     r"reached the set inference limit|specified API usage limits?",
