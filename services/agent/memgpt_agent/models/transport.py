@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
@@ -25,6 +26,12 @@ _REST_SECONDS = 0.05
 """Time for what follows `END`, usually an empty chunk that came with it: some servers leave the body open."""
 
 _JSON_BEGINS = ("{", "[", '"')
+
+_FIELD_NAME = re.compile(r"(?:data:\s*)+")
+"""The name of the field with an event's data, which servers repeat if they frame events that are framed already."""
+
+_KEEP_ALIVE = re.compile(r"\[?(?:ping|keep[-_ ]?alive|heartbeat)\]?", re.IGNORECASE)
+"""Data of events that only keep the connection open."""
 
 _BREAKS = ("RemoteProtocolError", "ReadError", "WriteError", "CloseError", "EndOfStream")
 """Errors of a connection that was made: the endpoint, or a proxy before it, has closed it."""
@@ -123,6 +130,8 @@ class Transport:
         """Return the JSON of one event."""
         try:
             chunk = json.loads(data)
+            if isinstance(chunk, str) and chunk.startswith(_JSON_BEGINS):  # encoded twice
+                chunk = json.loads(chunk)
         except (ValueError, RecursionError):
             if not data.startswith(_JSON_BEGINS):
                 raise EndpointError(self._understood(status, data, headers)) from None
@@ -217,10 +226,10 @@ class _EventReader:
     def _line(self, line: bytes) -> list[str]:
         """Return the data of the events that a line ends."""
         text = line.decode("utf-8", "replace").strip("\r\ufeff")
-        if text.startswith("data:"):
+        if name := _FIELD_NAME.match(text):
             # The blank line between two events is missing sometimes.
             ended = self._flush() if self._data and _is_json("\n".join(self._data)) else []
-            self._data.append(text[5:].strip())
+            self._data.append(text[name.end() :].strip())
             self._fields += 1
             if len(self._data) > _MAX_EVENT_LINES or sum(map(len, self._data)) > _MAX_LINE:
                 raise _endless()
@@ -239,8 +248,10 @@ class _EventReader:
         return self._event(data) if data else []
 
     def _event(self, data: str) -> list[str]:
+        if _KEEP_ALIVE.fullmatch(data):
+            return []
         self.events += 1
-        return [data]
+        return [END if data.strip('"').upper() == END else data]
 
 
 async def _read_rest(pieces: AsyncIterator[bytes]) -> None:

@@ -40,6 +40,25 @@ def native(**more: Any) -> str:
     return json.dumps({"model": "m", "created_at": "2026-01-01T00:00:00Z", "done": False, **more})
 
 
+CALL = chunk(
+    tool_calls=[{"index": 0, "id": "a", "function": {"name": "send_message", "arguments": '{"message": "Hello."}'}}]
+)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([f"data: {CALL}", f"data: {chunk('stop')}", "data: [DONE]"], id="framed twice"),
+        pytest.param([json.dumps(CALL), json.dumps(chunk("stop")), '"[DONE]"'], id="encoded twice"),
+        pytest.param([CALL, chunk("stop"), "[done]"], id="end in lower case"),
+        pytest.param(["keepalive", CALL, "[PING]", chunk("stop"), "[DONE]"], id="keep-alive"),
+    ],
+)
+async def test_events_that_gateways_frame_oddly(scripted_llm: Start, events: list[str]) -> None:
+    body = "".join(f"data: {event}\n\n" for event in events)
+    assert await made(scripted_llm, Raw(body, content_type="text/event-stream")) == HELLO
+
+
 async def test_lines_of_json_in_ollamas_own_form(scripted_llm: Start) -> None:
     function = {"name": "send_message", "arguments": {"message": "Hello."}}
     lines = [
