@@ -86,6 +86,8 @@ def test_a_host_of_azure(given: str, base: str) -> None:
         ("https://openrouter.ai", "https://openrouter.ai/api/v1"),
         ("https://openrouter.ai/api", "https://openrouter.ai/api/v1"),
         ("https://api.groq.com", "https://api.groq.com/openai/v1"),
+        ("https://coding.dashscope.aliyuncs.com/v1", "https://coding.dashscope.aliyuncs.com/v1"),
+        ("https://coding-intl.dashscope.aliyuncs.com", "https://coding-intl.dashscope.aliyuncs.com/v1"),
         ("https://dashscope.aliyuncs.com", "https://dashscope.aliyuncs.com/compatible-mode/v1"),
         ("https://open.bigmodel.cn", "https://open.bigmodel.cn/api/paas/v4"),
         ("https://api.z.ai", "https://api.z.ai/api/paas/v4"),

@@ -25,6 +25,7 @@ _PATHS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bgenerativelanguage\.googleapis\.com\Z"), "/v1beta/openai"),
     (re.compile(r"\bopenrouter\.ai\Z"), "/api/v1"),
     (re.compile(r"\bapi\.groq\.com\Z"), "/openai/v1"),
+    (re.compile(r"\Acoding(?:-intl)?\.dashscope\.aliyuncs\.com\Z"), "/v1"),
     (re.compile(r"\bdashscope(?:-intl|-us)?\.aliyuncs\.com\Z"), "/compatible-mode/v1"),
     (re.compile(r"\b(?:open\.bigmodel\.cn|api\.z\.ai)\Z"), "/api/paas/v4"),
     (re.compile(r"\bapi\.fireworks\.ai\Z"), "/inference/v1"),
