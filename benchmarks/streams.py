@@ -198,6 +198,7 @@ async def _measure(table: Table, model: PacedModel, load: _Load, pids: Mapping[s
     limits = [f"while turns start, {_busiest(_used(worked, pids, taken))}"]
     for name in ("memory", *(name for name in pids if name.startswith("agent"))):
         size = megabytes(pids[name])
+        table.add(f"{name}: resident without turns", "MB", before[name])
         table.add(f"{name}: resident with its turns", "MB", size)
         share = 1 if name == "memory" else AGENTS
         table.add(f"{name}: for each of its turns", "KB", 1024 * (size - before[name]) * share / load.turns)
