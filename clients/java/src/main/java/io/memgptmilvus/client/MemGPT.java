@@ -375,6 +375,7 @@ public final class MemGPT implements AutoCloseable {
       }
       Map<String, ManagedChannel> channels = new LinkedHashMap<>();
       addresses.forEach((service, address) -> channels.put(service, open(address)));
+      channels.values().forEach(Reconnects::watch);
       return new MemGPT(channels, resumeTimeout);
     }
 

@@ -39,6 +39,8 @@ import io.memgptmilvus.common.v1.ErrorReason;
 import io.memgptmilvus.loader.v1.CreateLoadRequest;
 import io.memgptmilvus.memory.v1.Agent;
 import io.memgptmilvus.memory.v1.TurnState;
+import java.net.InetAddress;
+import java.net.ServerSocket;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -240,6 +242,25 @@ class MemGPTTest {
       server = Grpc.newServerBuilderForPort(port, InsecureServerCredentials.create()).addService(fake).build().start();
       turn.forEach(event -> {});
       assertEquals(TurnState.TURN_STATE_COMPLETED, turn.done().orElseThrow().getState());
+    }
+  }
+
+  @Test
+  void aLostServerIsLookedForEveryFewSeconds() throws Exception {
+    try (ServerSocket lost = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
+        MemGPT client = MemGPT.builder().agent("127.0.0.1:" + lost.getLocalPort()).build()) {
+      Thread call = new Thread(() -> assertThrows(StatusRuntimeException.class, () -> client.agents().listAgents(ListAgentsRequest.getDefaultInstance())));
+      call.start();
+      // gRPC's own pauses are 1, 1.6, 2.6, 4.1, 6.6, and 10.5 s, each up to a fifth shorter.
+      assertTimeoutPreemptively(
+          Duration.ofSeconds(20),
+          () -> {
+            for (int connection = 0; connection < 7; connection++) {
+              lost.accept().close();
+            }
+          });
+      client.close();
+      call.join();
     }
   }
 
