@@ -186,6 +186,15 @@ def test_other_forms(form: str) -> None:
     assert answer.text == "I greet."
 
 
+def test_the_end_of_a_stream_of_cohere() -> None:
+    usage = {
+        "billed_units": {"input_tokens": 9, "output_tokens": 1},
+        "tokens": {"input_tokens": 900, "output_tokens": "25"},
+    }
+    answer = read([{"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS", "usage": usage}}])
+    assert (answer.finish, answer.usage) == ("length", Usage(900, 25, 0))
+
+
 def test_arguments_that_cannot_be_read_do_not_recur() -> None:
     assert read_object(json.dumps([TEXT[:9], TEXT[9:]])) is None
 

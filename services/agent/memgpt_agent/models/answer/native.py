@@ -25,6 +25,8 @@ def as_chat(chunk: dict[str, Any]) -> dict[str, Any]:
     delta = _object(chunk.get("delta"))
     if isinstance(delta.get("message"), dict):  # Cohere
         return _delta(**delta["message"])
+    if kind == "message-end":
+        return {"choices": [{"finish_reason": delta.get("finish_reason")}], "usage": delta.get("usage")}
     return chunk
 
 

@@ -20,6 +20,8 @@ _REASONING = re.compile("(?:reasoning|thoughts)(?:tokens|tokencount)")
 _DETAILS = re.compile("(?:prompt|input)(?:tokens?)?details")
 """Names of counts in lower case, without underscores."""
 
+_MAX_DIGITS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedUsage:
@@ -57,6 +59,8 @@ def read_usage(chunk: Mapping[str, object]) -> ReportedUsage | None:
         usage = {"prompt_tokens": read + new, "completion_tokens": timings.get("predicted_n")}
     if not isinstance(usage, Mapping):
         return None
+    if isinstance(usage.get("tokens"), Mapping):
+        usage = usage["tokens"]  # Cohere
     cached = max(_largest(part, _CACHED) for part in (usage, *_details(usage)))
     if not cached and isinstance(timings, Mapping):
         cached = _number(timings.get("cache_n"))
@@ -112,6 +116,8 @@ def _plain(key: object) -> str:
 
 
 def _number(value: object) -> int:
+    if isinstance(value, str) and value.isdecimal() and len(value) < _MAX_DIGITS:
+        value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
