@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from memgpt.cli.endpoint_probe import Endpoint, ProbeError
+from memgpt.cli.endpoint_probe import Endpoint, ProbeError, _decoded
 
 from scripts import probe_request
 
@@ -323,3 +323,9 @@ def test_extra_headers_and_parameters_are_sent_with_every_request(endpoint):
     assert probed.embedding_dimension("e") == 7
     assert {header for _, header in seen} == {"a"}
     assert all(path.endswith("?v=1") for path, _ in seen)
+
+
+def test_a_stream_that_a_gateway_frames_oddly():
+    event = json.dumps({"choices": [{"delta": {"content": "Hi"}}]})
+    body = f'data: keepalive\n\ndata: data: {event}\n\ndata: {json.dumps(event)}\n\ndata: "[DONE]"\n\n'
+    assert _decoded(body.encode()) == [json.loads(event)] * 2

@@ -293,13 +293,20 @@ def _adapt(body: dict[str, Any], refusal: Refusal) -> bool:
     return False
 
 
+_FIELD_NAME = re.compile(r"\A(?:data:\s*)+")
+
+
 def _decoded(data: bytes) -> Any:
     """Return the JSON of a response; for a stream, the list of its events."""
     text = data.decode("utf-8-sig", errors="replace").strip()
     if not text.startswith(("data:", ":", "event:")):
         return json.loads(text)
-    events = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")]
-    chunks = [json.loads(event) for event in events if event and event != "[DONE]"]
+    # Gateways frame or encode events twice, and send words that keep the connection open.
+    events = [_FIELD_NAME.sub("", line).strip() for line in text.splitlines() if line.startswith("data:")]
+    decoded = [json.loads(event) for event in events if event.startswith(("{", '"{'))]
+    chunks = [json.loads(chunk) if isinstance(chunk, str) else chunk for chunk in decoded]
+    if not chunks:
+        raise ValueError("no event is JSON")
     failed = next((chunk for chunk in chunks if error_in(chunk) is not None), None)
     return chunks if failed is None else failed
 
