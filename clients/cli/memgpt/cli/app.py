@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from memgpt.cli.terminal.help_page import HelpedCommand, HelpedGroup
 
 if TYPE_CHECKING:
     from memgpt.cli.resources import OutputFormat
@@ -20,11 +20,25 @@ ACCESS = "Log in and administer access"
 _PANELS = (TALK, DOCUMENTS, THINGS, OPERATE, ACCESS)
 """Panels of the help in order."""
 
+_MARKUP: Final = "markdown"
+"""Not rich's own markup, in which a default in brackets is a tag, and not shown."""
+
 _FIRST = ("run", "load", "login")
 """Commands at the beginning of their panels."""
 
 
-class _InPanels(TyperGroup):
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Group(typer.Typer):
+    """A group whose commands have our help pages."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+        """Return a decorator that adds a command."""
+        return super().command(name, **{"cls": HelpedCommand, **settings})
+
+
+class _InPanels(HelpedGroup):
     """The commands in the order of their panels."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -37,18 +51,18 @@ class _InPanels(TyperGroup):
         return sorted(self.commands, key=place)
 
 
-def group(text: str, *, cls: Any = None) -> typer.Typer:
+def group(text: str, *, cls: Any = HelpedGroup) -> typer.Typer:
     """Return a group of commands."""
-    return typer.Typer(cls=cls, no_args_is_help=True, help=text, rich_markup_mode="rich")
+    return _Group(cls=cls, no_args_is_help=True, help=text, rich_markup_mode=_MARKUP)
 
 
-app = typer.Typer(
+app = _Group(
     name="memgpt",
     cls=_InPanels,
     help="MemGPT on Milvus: agents with a long-term memory.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=_MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from memgpt.cli.app import DOCUMENTS, AsJson, app, connected, group, open_ui
-from typer.core import TyperGroup
+from memgpt.cli.terminal.help_page import HelpedGroup
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HELP = ("-h", "--help")
 
 
-class _FilesByDefault(TyperGroup):
+class _FilesByDefault(HelpedGroup):
     """Treats arguments that are not command names as files: `memgpt load paper.pdf`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
