@@ -11,7 +11,8 @@ from memgpt_agent.domain import Attachment, Citation, Message, PassageHit, Role
 from memgpt_agent.loop.events import AssistantMessage, FunctionCalled
 from memgpt_agent.models.base import DeltaKind, ModelRequest
 from memgpt_agent.models.offline import facts, quoting
-from memgpt_agent.models.offline.model import INTRODUCTION, OfflineModel
+from memgpt_agent.models.offline.model import OfflineModel
+from memgpt_agent.models.offline.phrases import CHINESE, ENGLISH
 
 from tests.unit.agent.fakes import NOW, FakeMemory, answered, booted, make_loop, request, run, user
 
@@ -106,7 +107,7 @@ async def test_it_greets_at_a_login_and_says_what_it_is() -> None:
     event = Message(Role.USER, envelopes.heartbeat("begin", "now"))
     feed = await run(make_loop(memory, OfflineModel()), replace(request(), messages=(event,)))
     said = [e.body.text async for e in feed.events() if isinstance(e.body, AssistantMessage)]
-    assert said == [f"Hello! {INTRODUCTION}"]
+    assert said == [f"Hello! {ENGLISH.introduction}"]
 
 
 @pytest.mark.parametrize("context", [booted(), answered()], ids=["new", "known"])
@@ -243,6 +244,10 @@ def test_the_best_do_not_repeat_themselves() -> None:
         ("我叫安娜，我住在柏林。", ["Name: 安娜", "住在柏林"]),
         ("你好，我叫小明", ["Name: 小明"]),
         ("我喜欢绿茶", ["喜欢绿茶"]),
+        ("我叫王芳，住在北京", ["Name: 王芳", "住在北京"]),
+        ("我叫李雷，现在住在上海，喜欢跑步，在银行工作。", ["Name: 李雷", "住在上海", "喜欢跑步", "在银行工作"]),
+        ("我妈妈叫李梅，住在北京", []),
+        ("我叫小明，他住在广州", ["Name: 小明"]),
         ("I'm Anna.", ["Name: Anna"]),
         ("Hi, I’m Anna-Lena, and I live in Brest.", ["Name: Anna-Lena", "Lives in Brest"]),
         ("I am Chad, a sailor from Brest", ["Name: Chad"]),
@@ -308,6 +313,53 @@ async def test_it_remembers_in_chinese_and_answers_in_it() -> None:
     assert called == ["archival_memory_insert", "send_message"]
     assert memory.notes == ["钥匙在石头下面"]
     assert said == "好的，我记住了：钥匙在石头下面"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("我住在哪里？", "我记下的关于你的内容：住在北京"),
+        ("我喜欢什么？", "我记下的关于你的内容：喜欢绿茶"),
+        ("我在哪里工作？", "我的归档记忆里没有关于工作的内容"),
+        ("我的名字是什么？", "我记下的关于你的内容：Name: 王芳"),
+        ("Where do I live?", "This is what I noted about you: 住在北京"),
+        ("谢谢", "不客气。"),
+        ("你好", "王芳，你好！我在。"),
+        ("你好，你是谁？", CHINESE.introduction),
+        ("今天天气很好。", CHINESE.read),
+        ("我今天去公园了", CHINESE.read),
+        ("蜜蜂", "我的归档记忆里没有关于蜜蜂的内容，也没有附加任何数据源"),
+    ],
+)
+async def test_it_answers_the_question_in_its_language(text: str, answer: str) -> None:
+    memory = FakeMemory(answered())
+    await talk(memory, "我叫王芳，住在北京，喜欢绿茶。")
+    assert (await talk(memory, text, "r2"))[1].startswith(answer)
+
+
+async def test_it_finds_what_was_said_in_chinese() -> None:
+    memory = FakeMemory(answered())
+    await talk(memory, "下周三我们在里斯本和格蕾丝见面。")
+    _, said = await talk(memory, "你还记得我说过什么吗？", "r2")
+    assert said == f"在我们的对话里，你说过“下周三我们在里斯本和格蕾丝见面。”（{NOW:%Y-%m-%d}）。"
+
+
+async def test_what_was_not_told_is_not_made_up() -> None:
+    memory = FakeMemory(answered())
+    await talk(memory, "我叫王芳。")
+    assert (await talk(memory, "我住在哪里？", "r2"))[1] == "你还没有告诉过我。"
+
+
+async def test_it_finds_chinese_words_in_another_order() -> None:
+    memory = FakeMemory(answered())
+    memory.passages = [
+        PassageHit("队列的管理器会把最旧的消息淘汰到召回存储。", NOW, Citation("s", "f.txt", 3)),
+        PassageHit("函数由模型调用，结果写回上下文。", NOW, Citation("s", "f.txt", 4)),
+    ]
+    _, said = await talk(memory, "队列管理器什么时候淘汰消息？")
+    head, quoted = said.split("\n\n")
+    assert head == "关于队列管理器 淘汰消息，我找到了这些原文："
+    assert quoted == "“队列的管理器会把最旧的消息淘汰到召回存储。” (f.txt, 第 3 页)"
 
 
 async def test_not_attached_is_told_from_attached_and_silent() -> None:

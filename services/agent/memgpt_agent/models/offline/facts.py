@@ -8,6 +8,8 @@ import re
 # A fact ends with the sentence, or where the next fact about the user begins.
 _END = r"(?=\s*(?:[.!?;。！？；]|$|,?\s+(?:and|but|so)\s+(?:i|my|we)\b|[,，]\s*(?:i|my|我)))"
 _CHINESE_END = r"(?=\s*(?:[.!?;,。！？；，、]|$))"
+# Later clauses of a Chinese sentence leave out the subject, unless it changes.
+_I = r"(?:我|我(?:叫|是|的名字|在|住|不?喜欢|(?:很|最|特别)喜欢|讨厌)[^。！？；;!?他她它你]*?[,，、]\s*(?:也|还|现在)?)"
 _CAPITALIZED = r"(?!I\b|And\b|But\b|So\b)[^\W\d_a-z][\w'’-]*"
 _PARTICLES = r"(?:(?:van|von|der|den|de|da|del|della|di|la|le|bin|ibn|al)\s+){0,2}"
 _TITLE = r"(?:(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+)?"
@@ -35,10 +37,10 @@ _FACTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (_words(rf"\bi\s+live\s+(?P<fact>(?:in|near|at)\s+.+?){_END}"), "Lives {}"),
     (_words(rf"\bi\s+work\s+(?P<fact>(?:as|at|for|in|on)\s+.+?){_END}"), "Works {}"),
     (_words(rf"\bmy\s+(?P<fact>birthday is .+?){_END}"), "Their {}"),
-    (re.compile(rf"我(?:很|最|特别)?喜欢(?P<fact>.+?){_CHINESE_END}"), "喜欢{}"),
-    (re.compile(rf"我(?:不喜欢|讨厌)(?P<fact>.+?){_CHINESE_END}"), "不喜欢{}"),
-    (re.compile(rf"我(?:现在)?住在(?P<fact>.+?){_CHINESE_END}"), "住在{}"),
-    (re.compile(rf"我在(?P<fact>.{{1,30}}?(?:工作|上班)){_CHINESE_END}"), "在{}"),
+    (re.compile(rf"{_I}(?:很|最|特别)?喜欢(?P<fact>.+?){_CHINESE_END}"), "喜欢{}"),
+    (re.compile(rf"{_I}(?:不喜欢|讨厌)(?P<fact>.+?){_CHINESE_END}"), "不喜欢{}"),
+    (re.compile(rf"{_I}(?:现在)?住在(?P<fact>.+?){_CHINESE_END}"), "住在{}"),
+    (re.compile(rf"{_I}在(?P<fact>.{{1,30}}?(?:工作|上班)){_CHINESE_END}"), "在{}"),
     (re.compile(rf"我的生日是(?P<fact>.+?){_CHINESE_END}"), "生日是{}"),
 )  # fmt: skip
 _REMEMBER = (
@@ -49,6 +51,15 @@ _REMEMBER = (
 _ASKED_TO_REMEMBER = _words(
     r"\A\W*(?:can|could|would|will) you\s+(?:please\s+)?(?:remember|note|keep in mind)\s+that\s+(?P<fact>.+?)\s*\?*\s*\Z"
 )
+_KINDS = (
+    (_words(r"\bwho am i\b|\bmy name\b|我叫|我是谁|名字"), _words(r"\Aname:")),
+    (_words(r"\blive\b|住"), _words(r"\Alives\b|\A住")),
+    (_words(r"\b(?:hate|dislike)\b|\b(?:do not|don['’]t) like\b|讨厌|不喜欢"), _words(r"\Adoes not like\b|\A不喜欢")),
+    (_words(r"\b(?:like|love|enjoy|prefer)\b|喜欢"), _words(r"\Alikes\b|\A喜欢")),
+    (_words(r"\bbirthday\b|生日"), _words(r"birthday|生日")),
+    (_words(r"\bwork\b|工作|上班"), _words(r"\Aworks\b|工作|上班")),
+)
+"""What questions about the user ask for, and the lines that tell it."""
 _QUESTION = re.compile(r"[?？]|吗\s*[。！]?\s*\Z")
 
 
@@ -72,3 +83,8 @@ def to_remember(text: str) -> str:
         return ""
     match = next((match for pattern in _REMEMBER if (match := pattern.match(text))), None)
     return match["fact"].strip() if match else ""
+
+
+def kind_asked(question: str) -> re.Pattern[str] | None:
+    """Return what matches lines of the kind that a question about the user asks for; None if it asks for no kind."""
+    return next((lines for asked, lines in _KINDS if asked.search(question)), None)

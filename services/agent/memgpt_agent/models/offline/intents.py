@@ -25,7 +25,7 @@ ABOUT_ME = re.compile(
     r"\bwho am i\b|\babout me\b"
     r"|\b(?:what|where|when|which|who|do you know)\b[^.?!]*\bmy (?!documents?|papers?|files?|sources?|pdfs?)\w+"
     r"|\b(?:what|where|which)\b[^.?!]*\b(?:do|did|am) i (?:like|love|live|work|prefer|hate|enjoy)\b"
-    r"|我叫什么|我是谁|我住(?:在)?哪|我喜欢(?:什么|啥)|我的(?:名字|生日)(?:是|叫)?(?:什么|哪)|关于我",
+    r"|我叫什么|我是谁|我(?:现在)?住(?:在)?哪|我(?:最|不)?喜欢(?:什么|啥|喝什么|吃什么|谁)|我讨厌(?:什么|啥|谁)|我的(?:名字|生日)(?:是|叫|在)?(?:什么|哪|几)|我在哪(?:里|儿)?(?:工作|上班)|关于我",
     re.IGNORECASE,
 )
 ASKS = re.compile(
@@ -39,4 +39,7 @@ REFERS_BACK = re.compile(
 )
 """Matches a message that refers to an earlier question."""
 
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
+CHINESE_STATEMENT = re.compile(
+    r"\A(?=(?:.*[\u4e00-\u9fff]){5}).*[。！!]\s*\Z|[\u4e00-\u9fff]{2}[了过][\u4e00-\u9fff]?", re.DOTALL
+)
+"""Matches a Chinese sentence: its words are not separated, so their number does not tell it from a topic."""

@@ -24,15 +24,10 @@ from memgpt_agent.functions.function import REQUEST_HEARTBEAT
 from memgpt_agent.functions.send_message import SEND_MESSAGE
 from memgpt_agent.models.base import Completion, DeltaKind, ModelRequest, Sink
 from memgpt_agent.models.offline import facts, intents, quoting
+from memgpt_agent.models.offline.phrases import ENGLISH, Phrases, pages, phrases_for
 from memgpt_agent.profiles import ProfileKind
 
 NAME = "offline"
-
-INTRODUCTION = (
-    "I am the built-in offline model, a demonstration of search: I need no key and no network, and there is no language"
-    " model behind me. I search your documents and our conversation, quote what I find with its page, and remember what"
-    " you tell me about yourself."
-)
 
 _MIN_PAGES, _MAX_PAGES = 2, 6
 """The fewest pages to read, if there are as many, and the most. One page holds five passages."""
@@ -40,6 +35,9 @@ _MIN_PAGES, _MAX_PAGES = 2, 6
 _ENOUGH_SENTENCES = 4
 _MAX_QUOTES = 5
 _SUMMARY_WORDS = 90
+
+_MAX_TOPIC_WORDS = 3
+"""The most words of a message that only names a topic."""
 
 _RESULTS = re.compile(r"Showing (\d+) of (\d+) results \(page (\d+)/(\d+)\): ")
 _HUMAN_BLOCK = re.compile(r"<human characters=\"\d+/\d+\">\n(.*?)\n</human>", re.DOTALL)
@@ -93,6 +91,11 @@ class _Scene:
     sources: str = ""
     done: list[_Done] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+
+    @property
+    def phrases(self) -> Phrases:
+        """What to say, in the language of the user's message."""
+        return phrases_for(self.text)
 
     @property
     def spoken(self) -> bool:
@@ -186,38 +189,39 @@ def _read_event(scene: _Scene, envelope: Mapping[str, object]) -> None:
 
 
 def _decide(scene: _Scene) -> _Act:
+    phrases = scene.phrases
     if scene.spoken or not scene.event:
         if scene.alert_open and scene.said:
             return _save(scene)
-        return _say("Nothing new has come.", "I am still here. Ask me something, or tell me something to remember.")
+        return _say("Nothing new has come.", phrases.still_here)
     if scene.event == "login":
-        return _say("Somebody logged in: I greet them.", f"{_hello(scene)} {INTRODUCTION}")
+        return _say("Somebody logged in: I greet them.", _joined(phrases, _hello(scene), phrases.introduction))
     if told := facts.about_the_user(scene.text):
         return _learn(scene, "\n".join(told), CORE_MEMORY_APPEND.name)
     if note := facts.to_remember(scene.text):
         return _learn(scene, note, ARCHIVAL_MEMORY_INSERT.name)
     if intents.WHO_ARE_YOU.search(scene.text):
-        return _say("They want to know what I am.", INTRODUCTION)
+        return _say("They want to know what I am.", phrases.introduction)
     if intents.GREETING.match(scene.text):
-        known = "You are welcome." if intents.THANKS.match(scene.text) else f"{_hello(scene)} I am here."
+        known = phrases.welcome if intents.THANKS.match(scene.text) else _joined(phrases, _hello(scene), phrases.here)
         return _say(
             "A greeting deserves one.",
-            f"{_hello(scene)} {INTRODUCTION}" if scene.first else known,
+            _joined(phrases, _hello(scene), phrases.introduction) if scene.first else known,
         )
     if intents.ABOUT_ME.search(scene.text) and not scene.first:
         known = _known(scene)
         if known:
             return _say("Core memory holds what I know of them.", known)
+        if not quoting.key_words(scene.text):
+            return _say("They have not told me.", phrases.not_told)
         return _recall(scene)
     if intents.PAST.search(scene.text) and not scene.first:
         return _recall(scene)
-    if intents.ASKS.search(scene.text) or len(quoting.words(scene.text)) <= 3:
+    if intents.ASKS.search(scene.text):
         return _research(scene)
-    return _say(
-        "They tell me something, and ask nothing.",
-        "I have read it, and our conversation keeps it: ask me later what you said. To have me note it as a fact, begin"
-        " with “remember that”. I am the built-in offline model, and do not converse freely.",
-    )
+    if len(quoting.words(scene.text)) <= _MAX_TOPIC_WORDS and not intents.CHINESE_STATEMENT.search(scene.text):
+        return _research(scene)
+    return _say("They tell me something, and ask nothing.", phrases.read)
 
 
 # The decision for each kind of event.
@@ -227,9 +231,13 @@ def _say(thought: str, message: str) -> _Act:
     return _Act(thought, SEND_MESSAGE.name, {"message": message})
 
 
+def _joined(phrases: Phrases, *sentences: str) -> str:
+    return phrases.between.join(sentences)
+
+
 def _hello(scene: _Scene) -> str:
     match = re.search(r"^Name: (.+)$", scene.human, re.MULTILINE)
-    return f"Hello, {match[1]}!" if match else "Hello!"
+    return scene.phrases.hello_named.format(name=match[1]) if match else scene.phrases.hello
 
 
 def _save(scene: _Scene) -> _Act:
@@ -262,27 +270,31 @@ def _learn(scene: _Scene, fact: str, function: str) -> _Act:
             {"content": fact, REQUEST_HEARTBEAT: True},
         )
     told = fact.replace("\n", "; ")
-    words = f"好的，我记住了：{told}" if intents.CHINESE.search(scene.text) else f"I will remember it. I noted: {told}"
-    return _say("It is noted, and I say so.", words)
+    return _say("It is noted, and I say so.", scene.phrases.noted.format(fact=told))
 
 
 def _known(scene: _Scene) -> str:
     terms = {quoting.stem(word) for word in quoting.key_words(scene.text)}
     said = profiles.built_in(ProfileKind.HUMAN)[profiles.DEFAULT_HUMAN].splitlines()
     lines = [line.strip() for line in scene.human.splitlines() if line.strip() and line not in said]
-    fitting = [line for line in lines if terms & {quoting.stem(word) for word in quoting.words(line)}]
-    if not fitting and not terms:
-        fitting = lines
-    return "This is what I noted about you: " + " / ".join(fitting) if fitting else ""
+    kind = facts.kind_asked(scene.text)
+    if kind is not None:
+        fitting = [line for line in lines if kind.search(line)]
+    else:
+        fitting = [line for line in lines if terms & {quoting.stem(word) for word in quoting.words(line)}]
+        if not fitting and not terms:
+            fitting = lines
+    return scene.phrases.known.format(facts=" / ".join(fitting)) if fitting else ""
 
 
 def _recall(scene: _Scene) -> _Act:
     terms = quoting.key_words(scene.text)
-    queries = [" ".join(terms[:3]), *sorted(terms, key=len, reverse=True)[:2]] if terms else ["I"]
+    queries = [" ".join(terms[:3]), *sorted(terms, key=len, reverse=True)[:2]] if terms else [scene.phrases.i]
     searches = scene.tried(CONVERSATION_SEARCH.name)
-    lines = [line for search in searches for line in _remembered(search, scene.text)]
+    lines = [line for search in searches for line in _remembered(search, scene)]
     if lines:
-        return _say("I found where we spoke of it.", "From our conversation: " + " ".join(lines[:4]))
+        told = _joined(scene.phrases, *lines[:4])
+        return _say("I found where we spoke of it.", scene.phrases.recalled.format(lines=told))
     asked = {str(search.arguments.get("query")) for search in searches}
     for query in queries:
         if query not in asked:
@@ -294,16 +306,21 @@ def _recall(scene: _Scene) -> _Act:
     return _research(scene)
 
 
-def _remembered(search: _Done, question: str) -> list[str]:
+def _remembered(search: _Done, scene: _Scene) -> list[str]:
     lines = []
     wanted = str(search.arguments.get("query", "")).casefold().split()
     for hit in search.hits:
         message = str(hit.get("message", ""))
-        if not message or message == question or hit.get("role") != "user" or message.startswith(envelopes.SYSTEM_NOTE):
+        if (
+            not message
+            or message == scene.text
+            or hit.get("role") != "user"
+            or message.startswith(envelopes.SYSTEM_NOTE)
+        ):
             continue
         if not all(word in message.casefold() for word in wanted):
             continue  # only similar
-        lines.append(f"you said “{message}” ({_day(hit)}).")
+        lines.append(scene.phrases.you_said.format(message=message, day=_day(hit)))
     return lines
 
 
@@ -316,7 +333,8 @@ def _research(scene: _Scene) -> _Act:
         # "Tell me more about it" refers to the earlier question.
         terms = quoting.key_words(earlier)
     if not terms:
-        return _say("There is nothing in it to look for.", f"What would you like to know? {INTRODUCTION}")
+        asked_back = _joined(scene.phrases, scene.phrases.what_to_know, scene.phrases.introduction)
+        return _say("There is nothing in it to look for.", asked_back)
     topic = quoting.topic_of(scene.text, terms)
     query = _query(terms)
     searches = scene.tried(ARCHIVAL_MEMORY_SEARCH.name)
@@ -324,27 +342,25 @@ def _research(scene: _Scene) -> _Act:
         return _search("The answer usually lies in archival memory: I look there first.", query, 0)
     last = searches[-1]
     if not last.ok:
-        return _say("The search failed, and I say so.", f"I could not search my archival memory: {last.text}")
-    quotes = _quotes(searches, terms, topic)
-    pages = last.page + 1
+        return _say("The search failed, and I say so.", scene.phrases.search_failed.format(error=last.text))
+    quotes = _quotes(searches, terms, topic, scene.phrases)
+    read = last.page + 1
     told = not topic or any(quoting.defines(quote.text, topic) for quote in quotes)
-    enough = pages >= _MIN_PAGES and len(quotes) >= _ENOUGH_SENTENCES and told
-    if not enough and last.page < last.last_page and pages < _MAX_PAGES:
+    enough = read >= _MIN_PAGES and len(quotes) >= _ENOUGH_SENTENCES and told
+    if not enough and last.page < last.last_page and read < _MAX_PAGES:
         thought = "This page helps, but there is more to read." if quotes else "Not yet what they asked for: I read on."
         return _search(thought, str(last.arguments.get("query", query)), last.page + 1)
     if not quotes:
         return _say(
-            "I have read enough to say that it is not there.", _nothing_found(scene, searches, " ".join(terms), pages)
+            "I have read enough to say that it is not there.", _nothing_found(scene, searches, " ".join(terms), read)
         )
     body = "\n\n".join(f"“{quote.text}” ({quote.where})" for quote in quotes)
     found, missing = quoting.covered(quotes, terms)
-    head = f"This is what I found about {' '.join(found)}, word for word:"
+    head = scene.phrases.found.format(topic=" ".join(found))
     if missing:
         # Said first, so that these sentences do not pass for an answer to another question.
-        head = f"I found nothing about {' '.join(missing)}. {head}"
-    return _say(
-        f"I have read {pages} {'page' if pages == 1 else 'pages'} of results, and can answer.", f"{head}\n\n{body}"
-    )
+        head = _joined(scene.phrases, scene.phrases.missing.format(topic=" ".join(missing)), head)
+    return _say(f"I have read {pages(read, ENGLISH)} of results, and can answer.", f"{head}\n\n{body}")
 
 
 def _query(terms: Sequence[str]) -> str:
@@ -362,7 +378,7 @@ def _search(thought: str, query: str, page: int) -> _Act:
     )
 
 
-def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str) -> list[quoting.Quote]:
+def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str, phrases: Phrases) -> list[quoting.Quote]:
     found = []
     place = 0
     for search in searches:
@@ -373,35 +389,30 @@ def _quotes(searches: Sequence[_Done], terms: Sequence[str], topic: str) -> list
             order = (number, place) if isinstance(number, int) else (0, place)
             pieces = quoting.sentences(content) if "file" in hit else [content]
             found += [
-                quoting.Quote(piece, _where(hit), (order[0], order[1] * 1000 + index))
+                quoting.Quote(piece, _where(hit, phrases), (order[0], order[1] * 1000 + index))
                 for index, piece in enumerate(pieces)
             ]
     return quoting.best(found, terms, topic, _MAX_QUOTES)
 
 
-def _where(hit: Mapping[str, object]) -> str:
+def _where(hit: Mapping[str, object], phrases: Phrases) -> str:
     if "file" not in hit:
-        return f"my note of {_day(hit)}"
+        return phrases.note.format(day=_day(hit))
     page = hit.get("page")
-    return f"{hit['file']}, page {page}" if page else str(hit["file"])
+    return f"{hit['file']}, {phrases.page.format(page=page)}" if page else str(hit["file"])
 
 
 def _day(hit: Mapping[str, object]) -> str:
     return str(hit.get("timestamp", ""))[:10]
 
 
-def _nothing_found(scene: _Scene, searches: Sequence[_Done], query: str, pages: int) -> str:
+def _nothing_found(scene: _Scene, searches: Sequence[_Done], topic: str, read: int) -> str:
+    phrases = scene.phrases
     if any(search.hits for search in searches):
-        return (
-            f"I read {pages} {'page' if pages == 1 else 'pages'} of my archival memory and found no sentence about"
-            f" {query}. Try other words, such as the document itself would use."
-        )
+        return phrases.no_sentence.format(pages=pages(read, phrases), topic=topic)
     if scene.sources:
-        return f"My archival memory, with the attached {scene.sources}, holds nothing about {query}."
-    return (
-        f"My archival memory holds nothing about {query}, and no source is attached to me. If you have loaded a"
-        " document on it, attach it to me with /attach; if not, load it first with `memgpt load`. Then ask again."
-    )
+        return phrases.nothing_in_sources.format(sources=scene.sources, topic=topic)
+    return phrases.nothing_attached.format(topic=topic)
 
 
 def _summarize(text: str) -> str:

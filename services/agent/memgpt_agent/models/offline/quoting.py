@@ -11,7 +11,7 @@ from importlib.resources import files
 _CHINESE = "\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_CHINESE}]+|[^\W_{_CHINESE}]+(?:[-'’][^\W_{_CHINESE}]+)*")
 _CHINESE_ASKING = re.compile(
-    r"请问|请|告诉我|介绍一下|介绍|解释|说说|总结|一下|什么是|是什么|什么|怎么样|怎么|怎样|如何|为什么|哪里|哪些|哪个|多少|有没有|能不能"
+    r"请问|请|告诉我|还记得|记得|说过|聊过|谈过|提过|问过|告诉过|刚才|之前|上次|介绍一下|介绍|解释|说说|总结|一下|什么是|是什么|什么时候|什么地方|什么|时候|何时|几点|哪天|多久|怎么样|怎么|怎样|如何|为什么|哪里|哪些|哪个|多少|有没有|能不能"
     r"|可以|关于|我的|你的|它的|论文|文档|文件|内容|知道|的|了|吗|呢|是|在|和|与|有|我|你|它"
 )
 """Words that do not tell the topic of a question in Chinese."""
@@ -76,8 +76,16 @@ def covered(quotes: Sequence[Quote], terms: Sequence[str]) -> tuple[list[str], l
     """Return the terms that occur in at least one quote, and the others."""
     held = {stem(word) for quote in quotes for word in words(quote.text)}
     texts = " ".join(quote.text for quote in quotes)
-    found = [term for term in terms if stem(term) in held or term.lower() in texts.lower()]
+    found = [term for term in terms if stem(term) in held or _occurs(term.lower(), texts.lower())]
     return found, [term for term in terms if term not in found]
+
+
+def _occurs(term: str, text: str) -> bool:
+    """Whether a text holds a term, or most of its words if it is Chinese, of which a term may have several."""
+    if term in text or not re.fullmatch(rf"[{_CHINESE}]{{3,}}", term):
+        return term in text
+    pairs = [term[place : place + 2] for place in range(len(term) - 1)]
+    return sum(pair in text for pair in pairs) * 2 >= len(pairs)
 
 
 def stem(word: str) -> str:
@@ -151,7 +159,8 @@ def best(candidates: Iterable[Quote], terms: Sequence[str], topic: str, limit: i
     stems = {stem(term) for term in terms}
     # Chinese has no spaces between words, so its terms are searched for as substrings.
     held = [
-        {stem(word) for word in words(q.text)} | {s for s in stems if s in q.text and not s.isascii()} for q in pool
+        {stem(word) for word in words(q.text)} | {s for s in stems if not s.isascii() and _occurs(s, q.text)}
+        for q in pool
     ]
     weights = {s: 1 + math.log((1 + len(pool)) / (1 + sum(s in h for h in held))) for s in stems}
     scored = []
