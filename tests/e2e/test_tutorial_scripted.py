@@ -354,6 +354,8 @@ def test_a_server_says_at_once_what_it_does(environment: dict[str, str]) -> None
         (["run", "--agent", "Caf\udce9"], {}, 2, r"'Caf\udce9' is not UTF-8"),
         (["load", "directory", "--name", "x"], {}, 2, "--input-dir"),
         (["load", "directory", "--name", "x", "--input-files", "nowhere.pdf"], {}, 2, "nowhere.pdf does not exist"),
+        (["load", ""], {}, 2, "the path is empty"),
+        (["load", "directory", "--name", "x", "--input-dir", ""], {}, 2, "the path is empty"),
         (["configure"], {}, 2, "--offline"),
         (["configure", "--offline", "--milvus-uri", "somewhere"], {}, 2, "somewhere"),
         (["quickstart", "--openai-compatible", "http://127.0.0.1:9/v1"], {}, 1, "http://127.0.0.1:9/v1/models"),

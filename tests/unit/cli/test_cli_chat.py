@@ -74,8 +74,8 @@ class Agents:
             yield each
 
 
-def chat(*resumed: list[Happening], line: str = "Hello.") -> list[str]:
-    """One line to an agent with a turn left behind; answers what was asked of the Agent."""
+def chat(*resumed: list[Happening], line: str = "Hello.", then: str = "", leaves: bool = False) -> list[str]:
+    """Return what one line, or two, asked of the Agent, which has an unfinished turn; `leaves` answers the question."""
 
     class Terminal(Ui):
         def prompt(self, _question: str, _history: Path | None, *, multiline: bool = False) -> str:
@@ -83,10 +83,14 @@ def chat(*resumed: list[Happening], line: str = "Hello.") -> list[str]:
                 raise EOFError
             return lines.pop(0)
 
+        def confirm(self, question: str, *, default: bool = True) -> bool:
+            assert question == "Leave the chat?"
+            return leaves
+
     class Client:
         agents = Agents(resumed)
 
-    lines = [line]
+    lines = [line, *filter(None, [then])]
     ui = Terminal(plain=True)
     ui.interactive = True
     client: Any = Client()
@@ -132,3 +136,25 @@ def test_ctrl_c_again_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "The turn goes on by itself." in printed
     assert "Your message was not sent, because an earlier one is still to be answered" in printed
+
+
+END: list[Happening] = [done(TURN_STATE_COMPLETED, 2)]
+
+
+@pytest.mark.parametrize("line", ["/exit", "/quit", "/exit now"])
+def test_commands_that_leave(line: str) -> None:
+    assert chat(line=line, then="Hello.") == []
+
+
+@pytest.mark.parametrize("line", ["exit", "Quit", ":q"])
+def test_words_that_seem_to_leave_are_asked_about(line: str) -> None:
+    assert chat(line=line, then="Hello.", leaves=True) == []
+    assert chat(END, line=line) == ["resume left 0", f"send {line}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("/swich", "/switch"), ("/HELP", "/help"), ("/exot", "/exit"), ("/retri", "/retry")]
+)
+def test_every_command_is_suggested(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    chat(line=typed)
+    assert f"unknown command {typed}; did you mean {meant}?" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from memgpt.agent.v1 import event_pb2 as pb
-from memgpt.cli.chat.messages import argument_line, call_line, message_lines, result_line
+from memgpt.cli.chat.messages import argument_line, call_line, message_lines, result_line, shorten
 from memgpt.cli.chat.turn_view import TurnView
 from memgpt.cli.terminal.busy import Busy, BusyLine
 from memgpt.cli.terminal.ui import Ui, printable
@@ -128,6 +128,13 @@ def test_calls():
     assert argument_line("{broken") == "{broken"
     assert argument_line('["x"]') == '["x"]'
     assert len(argument_line(json.dumps({"content": "x" * 1000}))) < 200
+
+
+def test_quoted_text_is_cut_between_words():
+    assert shorten("Some words\nand more of them", 20) == "Some words and more…"
+    assert shorten("Some words and more", 19) == "Some words and more"
+    assert shorten("x" * 30, 20) == "x" * 19 + "…", "a word that is longer than what is left"
+    assert shorten("世界" * 15, 20) == ("世界" * 10)[:19] + "…", "a script without blanks"
 
 
 def test_results():

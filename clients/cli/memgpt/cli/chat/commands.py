@@ -46,7 +46,7 @@ HELP = {
     "/save": "nothing to do: everything is saved as it happens",
     "//": "begin a message of several lines",
     "/help": "show this list",
-    "/exit": "leave the chat",
+    "/exit": "leave the chat; /quit is the same",
 }
 
 _POPPED = 3
@@ -105,7 +105,7 @@ class Commands:
         name, _, argument = line.partition(" ")
         command = self._table.get(name)
         if command is None:
-            close = get_close_matches(name, self._table, n=1)
+            close = get_close_matches(name.lower(), dict.fromkeys(key.split()[0] for key in HELP), n=1)
             raise CliError(f"unknown command {name}; {f'did you mean {close[0]}?' if close else '/help lists them'}")
         command(argument.strip())
 

@@ -23,9 +23,12 @@ _PAGE = re.compile(r"\(page (\d+)/(\d+)\)")
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return `text` on one line of at most `limit` characters."""
+    """Return `text` on one line of at most `limit` characters, cut between words if they are separated."""
     line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    if len(line) <= limit:
+        return line
+    blank = line.rfind(" ", limit * 3 // 4, limit)
+    return line[: blank if blank >= 0 else limit - 1] + "…"
 
 
 def call_line(name: str) -> str:

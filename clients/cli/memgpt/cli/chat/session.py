@@ -18,6 +18,9 @@ from memgpt.cli.errors import CliError, explain
 from memgpt.cli.terminal.ui import Ui
 from memgpt.client import Agent, MemGPT, ServiceError
 
+_LEAVING = frozenset({"exit", "quit", ":q"})
+"""Messages that are more likely meant for the program than for the agent."""
+
 
 class Chat:
     """An interactive conversation; the person may switch agents."""
@@ -52,7 +55,7 @@ class Chat:
             return True
         while (line := self._read()) is not None:
             line = line.strip()
-            if line.split()[:1] == ["/exit"]:
+            if line.split()[:1] in (["/exit"], ["/quit"]) or (line.lower() in _LEAVING and self._leaves()):
                 break
             if line:
                 well &= self._attempt(partial(self._answer, line))
@@ -67,7 +70,13 @@ class Chat:
             message = error.message
         # The conversation continues: the next attempt may succeed.
         self._ui.error(message)
+        self._separate()
         return False
+
+    def _separate(self) -> None:
+        """Write a blank line after what was shown, as after a turn."""
+        if self._ui.terminal and not self._wishes.strip_ui:
+            self._ui.line()
 
     def _open(self) -> bool:
         """Show the last messages; a new agent speaks first, unless the person wants to."""
@@ -116,14 +125,16 @@ class Chat:
             return self._move(ChosenAgent(self._picked(argument.strip()), new=False))
         if name == "/summarize" and not self._turns.take_up():
             return False
+        done = True
         try:
             self._commands.run(line)
         except KeyboardInterrupt:
             if not self._ui.interactive:
                 raise
             self._ui.note("Interrupted.")
-            return False
-        return True
+            done = False
+        self._separate()
+        return done
 
     def _picked(self, name: str) -> Agent:
         if name:
@@ -159,7 +170,13 @@ class Chat:
             except EOFError:
                 return None
             except KeyboardInterrupt:
-                with suppress(KeyboardInterrupt, EOFError):
-                    if not self._ui.confirm("Leave the chat?"):
-                        continue
-                return None
+                if self._leaves():
+                    return None
+
+    def _leaves(self) -> bool:
+        """Whether the person wants to leave; only asked at a terminal."""
+        if not self._ui.interactive:
+            return False
+        with suppress(KeyboardInterrupt, EOFError):
+            return self._ui.confirm("Leave the chat?")
+        return True

@@ -31,6 +31,14 @@ load_app = group(
 )
 app.add_typer(load_app, name="load", rich_help_panel=DOCUMENTS)
 
+
+def _given_path(text: str) -> Path:
+    """Return a path. An empty one, as of an unset variable of the shell, would be the current folder."""
+    if not text:
+        raise typer.BadParameter("the path is empty")
+    return Path(text)
+
+
 SourceName = Annotated[str, typer.Option("--name", help="Name of the data source; it is created if there is none.")]
 Description = Annotated[str, typer.Option(help="What the data source holds.")]
 Tag = Annotated[
@@ -83,7 +91,10 @@ def _load(
 
 @load_app.command("files")
 def load_paths(
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or one folder with all in it.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", parser=_given_path, help="Files, or one folder with all in it."),
+    ],
     name: Annotated[
         str, typer.Option("--name", help="Name of the data source. [default: that of the only file or folder]")
     ] = "",
@@ -117,9 +128,12 @@ def load_paths(
 @load_app.command("directory")
 def load_directory(
     name: SourceName,
-    input_dir: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder to load.")] = None,
+    input_dir: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", parser=_given_path, help="Folder to load.")
+    ] = None,
     input_files: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="File to load; may be given several times.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", parser=_given_path, help="File to load; may be given several times."),
     ] = None,
     recursive: Recursive = False,
     extensions: Extensions = "",
