@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from memgpt.memory.v1 import agent_state_service_pb2 as agent_state
 from memgpt.memory.v1 import archival_memory_service_pb2 as archive
 from memgpt.memory.v1 import store_service_pb2
 from memgpt_memory.records import _idempotency as requests
@@ -97,6 +98,23 @@ async def test_an_agent_may_still_hold_its_lease_when_memory_comes_back(serve: S
     async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
         assert not (await memory.begin(agent.agent_id, "r", "x", nonblocking=True)).HasField("lease")
         await memory.commit(agent.agent_id, grant.lease, 1, "one")
+
+
+async def test_a_released_lease_is_not_waited_for_when_memory_comes_back(serve: Serve, milvus_lite_uri: str) -> None:
+    async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
+        agent = await memory.agent()
+        grant = await memory.begin(agent.agent_id, "r", "x")
+        await memory.agents.ReleaseLease(agent_state.ReleaseLeaseRequest(agent_id=agent.agent_id, lease=grant.lease))
+    async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
+        taken = await memory.begin(agent.agent_id, "r", "x", nonblocking=True)
+        assert taken.resumed
+        with refused(grpc.StatusCode.ABORTED, "LEASE_LOST"):
+            await memory.commit(agent.agent_id, grant.lease, 1, "late")
+    async with serve(milvus_lite_uri, lease_seconds=60.0) as memory:
+        assert not (await memory.begin(agent.agent_id, "r", "x", nonblocking=True)).HasField("lease"), (
+            "it is held again"
+        )
+        await memory.commit(agent.agent_id, taken.lease, 1, "one")
 
 
 def test_a_second_process_on_one_file_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from memgpt_memory.agents import (
     InsertNotes,
     Lease,
     NoTurn,
+    ReleaseTurn,
     ResumeTurn,
     RunningTurn,
     SetBlock,
@@ -173,6 +174,19 @@ def test_steps_come_in_order_and_under_the_latest_lease() -> None:
     with pytest.raises(Aborted):
         decide(taken_over, AddStep(lease_of(running), 1, StepCommit([HELLO])), (), TIME)
     assert after(taken_over, AddStep(lease_of(taken_over), 1, StepCommit([HELLO]))).row.message_count == 2
+
+
+def test_a_released_turn_is_held_again_by_who_resumes_it_or_adds_a_step() -> None:
+    running = started(NEW)
+    released = after(running, ReleaseTurn())
+    assert isinstance(released.turn, RunningTurn)
+    assert released.turn.released
+    assert decide(released, ReleaseTurn(), (), TIME) is None
+    for command in (ResumeTurn(), AddStep(lease_of(released), 1, StepCommit([HELLO]))):
+        turn = after(released, command).turn
+        assert isinstance(turn, RunningTurn)
+        assert not turn.released
+    assert decide(NEW, ReleaseTurn(), (), TIME) is None
 
 
 def test_an_eviction_ends_within_the_window() -> None:

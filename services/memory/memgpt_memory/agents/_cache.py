@@ -67,6 +67,6 @@ class AgentCache:
             return held
         live = LiveAgent(state)
         # A lease that was held when this process started may still be in use, so it gets its full duration.
-        live.lease_ends = self._leases_end
+        live.lease_ends = 0.0 if live.running is not None and live.running.released else self._leases_end
         self._agents.put(agent_id, live)
         return live

@@ -275,6 +275,11 @@ class ResumeTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseTurn:
+    """Note that nobody holds the running turn, for the time after a restart."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepCommit:
     """All that one step changes."""
 
@@ -338,6 +343,7 @@ Command = (
     | StartTurn
     | NoteTurn
     | ResumeTurn
+    | ReleaseTurn
     | AddStep
     | EndTurn
     | CancelTurn

@@ -32,6 +32,7 @@ from memgpt_memory.agents._commands import (
     InsertNotes,
     NoteTurn,
     PutToolServer,
+    ReleaseTurn,
     ResumeTurn,
     SetBlock,
     SetHeartbeats,
@@ -301,6 +302,18 @@ def _(command: NoteTurn, draft: Draft) -> None:
 @_apply.register
 def _(command: ResumeTurn, draft: Draft) -> None:
     draft.row.epoch += 1
+    turn = draft.before.turn
+    if isinstance(turn, RunningTurn):
+        draft.set_turn(replace(turn, released=False))
+
+
+@_apply.register
+def _(command: ReleaseTurn, draft: Draft) -> bool:
+    turn = draft.before.turn
+    if not isinstance(turn, RunningTurn) or turn.released:
+        return False
+    draft.set_turn(replace(turn, released=True))
+    return True
 
 
 @_apply.register

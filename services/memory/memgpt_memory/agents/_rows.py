@@ -63,7 +63,7 @@ class SharedRef(StoredModel):
 
 
 class CurrentTurn(StoredModel):
-    """The turn that the agent is in, or was in last."""
+    """The turn that the agent is in, or was in last; `released` if nobody holds it although it is running."""
 
     key: str
     turn_id: str
@@ -75,6 +75,7 @@ class CurrentTurn(StoredModel):
     end_sequence: int
     ended: int = 0
     cancel: bool = False
+    released: bool = False
 
 
 class NoteInsertion(StoredModel):

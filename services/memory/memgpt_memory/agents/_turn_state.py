@@ -49,11 +49,17 @@ class _BegunTurn:
 
 @dataclass(frozen=True, slots=True)
 class RunningTurn(_BegunTurn):
-    """A turn that has not ended."""
+    """A turn that has not ended.
+
+    Attributes:
+        released: Whether its holder has released the lease, so that another one need not wait for its end.
+    """
+
+    released: bool = False
 
     def with_step(self, index: int, end_sequence: int) -> RunningTurn:
         """Return the turn after its step `index`, whose messages end before `end_sequence`."""
-        return replace(self, steps=index, end_sequence=end_sequence)
+        return replace(self, steps=index, end_sequence=end_sequence, released=False)
 
     def ended(self, state: TurnState, reason: str, time: int) -> EndedTurn:
         """Return the turn as it ended."""
@@ -85,6 +91,7 @@ def turn_of(row: CurrentTurn | None) -> AgentTurn:
         end_sequence=row.end_sequence,
         steps=row.steps,
         cancel=row.cancel,
+        released=row.released,
     )
     return turn.ended(row.state, row.reason, row.ended) if row.state.ended else turn
 
@@ -105,6 +112,7 @@ def turn_row_of(turn: AgentTurn) -> CurrentTurn | None:
         end_sequence=turn.end_sequence,
         ended=0 if ended is None else ended.time,
         cancel=turn.cancel,
+        released=isinstance(turn, RunningTurn) and turn.released,
     )
 
 

@@ -213,7 +213,8 @@ class AgentStateServicer(Servicer, agent_state_service_pb2_grpc.AgentStateServic
 
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Context) -> pb.ReleaseLeaseResponse:
         core = self._core
-        core.turns.release(await core.agents.get(tenant(), request.agent_id), convert.lease_back(request.lease))
+        live = await core.agents.get(tenant(), request.agent_id)
+        await core.turns.release(live, convert.lease_back(request.lease))
         return pb.ReleaseLeaseResponse()
 
     async def RequestCancel(self, request: pb.RequestCancelRequest, context: Context) -> pb.RequestCancelResponse:

@@ -15,6 +15,7 @@ from memgpt_memory.agents import (
     Lease,
     LiveAgent,
     NoteTurn,
+    ReleaseTurn,
     RunningTurn,
     StepCommit,
     TurnRow,
@@ -122,12 +123,19 @@ class Turns:
             await self._queue.end(live, state, reason, call_result)
         return await self._history.get(live, turn.key, turn.request_id)
 
-    def release(self, live: LiveAgent, lease: Lease) -> None:
-        """Release a lease; do nothing if it was taken over or its turn has ended."""
-        turn = live.running
-        if turn is not None and turn.turn_id == lease.turn_id and live.row.epoch == lease.epoch:
-            live.lease_ends = 0.0
-            live.notify()
+    async def release(self, live: LiveAgent, lease: Lease) -> None:
+        """Release a lease; do nothing if it was taken over or its turn has ended.
+
+        It is released here even if the store cannot be reached, but then another one waits for it after a restart.
+        """
+        if not _holds(live, lease):
+            return
+        live.lease_ends = 0.0
+        live.notify()
+        async with live.lock:
+            await self._repository.settle(live)
+            if _holds(live, lease):  # nobody else has taken over the turn in the meantime
+                await self._repository.commit(live, ReleaseTurn())
 
     async def cancel(self, live: LiveAgent, request_id: str, call_result: str = "") -> TurnRow:
         """Ask for a turn to be cancelled, and return it as it is now; `call_result` as for `end`.
@@ -217,3 +225,9 @@ def _queued(live: LiveAgent, key: str, request_id: str) -> TurnRow | None:
     return TurnRow(
         turn_id="", agent_id=live.id, request_id=request_id, fingerprint="", state=TurnState.QUEUED, created=now()
     )
+
+
+def _holds(live: LiveAgent, lease: Lease) -> bool:
+    """Whether a lease is the last one of the running turn."""
+    turn = live.running
+    return turn is not None and turn.turn_id == lease.turn_id and live.row.epoch == lease.epoch
