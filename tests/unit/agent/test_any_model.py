@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -351,6 +352,30 @@ async def test_asked_again(asked, bad: Reply, mode: CallMode) -> None:
     assert (len(llm.requests), len(sink.restarts)) == (3, 2)
     # What was streamed of the broken answers is void.
     assert sink.text == {DeltaKind.THOUGHT: "I greet.", DeltaKind.MESSAGE: "Hello."}
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (Status(503), "is out of order"),
+        (Status(429, retry_after=0.01), "has had too many requests"),
+        (Status(503, "Loading model"), "is still loading the model"),
+        (Completion("half of a thought", drop_after=2), "closed the connection"),
+    ],
+)
+async def test_people_are_told_why_it_is_asked_again(asked, bad: Reply, says: str) -> None:
+    async with asked(bad, HELLO) as (model, _, sink):
+        await model.complete(question(), sink)
+    assert re.fullmatch(rf"The model's endpoint {says}; it is asked again in 0\.0 s\.", sink.restarts[0])
+
+
+async def test_people_are_told_that_it_cannot_be_reached(asked) -> None:
+    async with asked() as (model, llm, sink):
+        llm.close()
+        with pytest.raises(errors.Unavailable):
+            await model.complete(question(), sink)
+    assert all("endpoint cannot be reached; it is asked again in" in reason for reason in sink.restarts)
+    assert sink.restarts
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,21 @@ def test_pieces_of_a_step_that_runs_again_are_void(show):
     assert lines == ["🤖 Hel", "↻ Starting over.", "🤖 Hello."]
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("The model's endpoint cannot be reached; it is asked again in 0.5 s.",
+         "The model's endpoint cannot be reached; it is asked again in 0.5 s..."),
+        ("", "Trying again..."),
+    ],
+)  # fmt: skip
+def test_why_a_step_runs_again_is_told_while_it_is_awaited(reason, told):
+    line = BusyLine("...")
+    view = TurnView(Ui(), Busy(None, line))
+    view.show(pb.TurnEvent(step_restarted=pb.StepRestarted(attempt=2, reason=reason)))
+    assert line.text == told
+
+
 def test_a_turn_that_did_not_end_well(show):
     done = pb.Done(state=TurnState.TURN_STATE_STOPPED, reason="50 steps are over")
     assert show(pb.TurnEvent(sequence=1, done=done)) == ["⚠️  The turn was stopped: 50 steps are over"]

@@ -46,7 +46,9 @@ from memgpt_agent.models.transport import END, WHOLE, EndpointError, Transport
 _log = structlog.get_logger(__name__)
 
 _MAX_ADAPTATIONS = 24
-_CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
+"""Seconds to wait for a connection; an endpoint that is slow to answer still accepts one at once."""
+
 _THINKING = (4, 16)
 """Factors by which the room for an answer grows for a model that spends it on reasoning."""
 
@@ -282,7 +284,7 @@ class OpenAIModel:
                     refusal = replace(refusal, meaning=Meaning.BROKEN_OFF)
                 raise self._error(refusal, name)
             max_retry_wait -= pause
-            sink.restart(f"The model's endpoint is busy or broke off; it is asked again in {pause:.1f} s.")
+            sink.restart(refusal_errors.asked_again(refusal, pause))
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 

@@ -30,6 +30,20 @@ _REMEDIES = {
 }
 _REFUSED = "refuses the request (HTTP {status}); check agent.model, and try another agent.mode (tools or json_schema)"
 
+_PASSING = {
+    Meaning.RATE_LIMITED: "has had too many requests",
+    Meaning.CRASHED: "says that the model crashed",
+    Meaning.LOADING: "is still loading the model",
+    Meaning.BROKEN_OFF: "closed the connection",
+    Meaning.GENERATION_FAILED: "could not read what the model wrote",
+}
+
+
+def asked_again(refusal: Refusal, pause: float) -> str:
+    """Return the sentence for people about a failure after which the endpoint is asked again in `pause` seconds."""
+    unavailable = "is out of order" if refusal.status else "cannot be reached"
+    return f"The model's endpoint {_PASSING.get(refusal.meaning, unavailable)}; it is asked again in {pause:.1f} s."
+
 
 def may_work_elsewhere(refusal: Refusal) -> bool:
     """Whether the same request may be answered in the other mode."""

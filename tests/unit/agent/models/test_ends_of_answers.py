@@ -34,7 +34,7 @@ async def test_half_of_an_answer_is_asked_again(scripted_llm: Start, half: str) 
     async with model_at(llm) as model:
         assert calls(await model.complete(question(), sink)) == HELLO
     assert len(llm.requests) == 2
-    assert "broke off" in sink.restarts[0]
+    assert "closed the connection" in sink.restarts[0]
     assert "look up" not in sink.text.values()
 
 

@@ -144,7 +144,7 @@ class TurnView:
         if self._streamed and not self._strip:
             self._ui.note("↻ Starting over.")
         self._streamed.clear()
-        self._busy.say("Trying again...")
+        self._busy.say(f"{reason.rstrip('.') or 'Trying again'}...")
         if self._debug:
             self._ui.note(f"   {reason}")
 
