@@ -208,7 +208,7 @@ def check_cron(expression: str, now: float, zone: tzinfo) -> None:
 
 
 def checked(text: str, now: float, zone: tzinfo) -> HeartbeatPlan:
-    """Read a plan that somebody else wrote, such as that of an imported agent.
+    """Read a plan from outside, such as that of an imported agent.
 
     Args:
         text: The plan.

@@ -90,7 +90,7 @@ def new_id(prefix: str, scope: str | None = None) -> str:
 
 
 def random_bytes(kind: str, length: int) -> bytes:
-    """Return random bytes that nobody can guess, or numbered ones.
+    """Return unpredictable random bytes; in a server for tests, numbered ones.
 
     Args:
         kind: What they are for, such as ``call``.

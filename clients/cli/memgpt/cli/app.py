@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Group(typer.Typer):
-    """A group whose commands have our help pages."""
+    """A group whose commands have the help pages of `memgpt.cli.terminal.help_page`."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """Return a decorator that adds a command."""

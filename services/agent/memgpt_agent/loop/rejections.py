@@ -65,7 +65,7 @@ class Rejections:
         self._rejected: TTLCache[tuple[str, str], frozenset[int]] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
         """Hashes of the texts, by agent and model."""
         self._suspects: TTLCache[tuple[str, str], FilteredError | None] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
-        """Turns whose last prompt may have put the endpoint out of order, with its rejection where that is certain."""
+        """Turns whose last prompt was rejected, or may have crashed the endpoint; then the value is None."""
 
     async def answer(self, turn: HeldTurn, view: ContextView) -> Completion:
         """Return the answer to a prompt.
@@ -177,7 +177,7 @@ class Rejections:
         return replace(view, context=context)
 
     async def _refusal(self, view: ContextView, more: Sequence[Message] = ()) -> Exception | None:
-        """Return why the endpoint gives no answer to a prompt with ``more`` messages; None if it has read it."""
+        """Return the error of the endpoint for a prompt with ``more`` messages; None if it accepts the prompt."""
         request = ModelRequest(
             [*view.messages(), *more],
             view.functions,

@@ -51,7 +51,7 @@ _TAG = re.compile(r"</(?:a|abbr|b|big|cite|code|em|font|i|q|s|small|span|strong|
 _SIGN = re.compile(r"&#?\w{1,31};")
 _MOST_DEPTH = 50
 _MOST_COMPARED = 20
-"""If an entry has no more texts, one that another one contains, as a summary, is left out."""
+"""Maximum texts of an entry that are compared, to leave out those that another one contains, such as a summary."""
 
 
 def _parse(file: File, limits: FileLimits) -> Parsed:
@@ -111,7 +111,7 @@ def _add_about(blocks: Blocks, about: list[Element], notes: Notes) -> None:
 
 
 class _Entry:
-    """An entry of a feed, or a place on a map."""
+    """An entry of a feed, or a placemark of a map."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -201,7 +201,7 @@ def _rel(element: Element) -> str:
 
 
 def _leaves(element: Element, name: str = "") -> list[str]:
-    """Return the texts of an element and of those in it, or of those with a name."""
+    """Return the distinct texts of an element and its descendants, or only of those with a name."""
     texts = (one_line(each.text or "") for each in element.iter() if local(each) == name or not name)
     return list(dict.fromkeys(filter(None, texts)))
 

@@ -26,7 +26,7 @@ _FOR_SCREEN_READERS = re.compile(
 _NOT_TEXT = re.compile(
     r"(?<![a-z])(?:(?:glyph)?icons?|material-symbols|modal|off-?canvas|tooltip|popover)(?![a-z])", re.IGNORECASE
 )
-"""Classes of what is hidden from screen readers and shows no text: names of icons, and windows that are closed."""
+"""Classes of aria-hidden elements that show no text: icons, and closed dialogs."""
 _EMBEDDED = frozenset({"iframe", "object", "embed", "audio", "video"})
 _UNSEEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _WRITTEN_IN = frozenset(
@@ -101,7 +101,7 @@ def _labels(drawing: LexborNode, kinds: str = "title, desc, text, foreignObject"
 
 
 def _label(element: LexborNode) -> str:
-    """Return the text of a label; a line of it begins at a place of its own."""
+    """Return the text of a label, with a space before each line: a part with a position of its own."""
     if element.tag != "text":
         return element.text(deep=True)
     pieces: list[str] = []
@@ -492,7 +492,7 @@ def _is_question(tag: str, node: LexborNode) -> bool:
 
 
 def _is_shown(node: LexborNode) -> bool:
-    """Whether what is hidden from screen readers only is text without another one in its place."""
+    """Return whether an aria-hidden element shows text that no element beside it repeats for screen readers."""
     attributes = node.attributes
     if attributes.get("role") == "dialog" or _NOT_TEXT.search(attributes.get("class") or ""):
         return False

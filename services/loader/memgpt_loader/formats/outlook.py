@@ -32,7 +32,7 @@ _NAME, _ADDRESSES, _ROLE = 0x3001, (0x39FE, 0x3003), 0x0C15
 _FILE_NAMES, _DATA = (0x3707, 0x3704, 0x3001), 0x3701
 _START, _END, _CLASS, _PLACE = 0x0060, 0x0061, 0x001A, 0x8208
 _NAMES = ("__nameid_version1.0", "__substg1.0_00030102")
-"""The list of properties that a file numbers itself ([MS-OXMSG] 2.2.3)."""
+"""Storage and stream with the named properties, whose numbers differ from file to file ([MS-OXMSG] 2.2.3)."""
 _OTHER_ITEMS = ("ipm.contact", "ipm.task", "ipm.distlist", "ipm.activity")
 _ROLES = {1: "To", 2: "Cc", 3: "Bcc"}
 _UNICODE, _BYTES_OF_TEXT, _BINARY, _OBJECT = 0x001F, 0x001E, 0x0102, 0x000D

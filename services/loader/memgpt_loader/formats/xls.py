@@ -156,7 +156,7 @@ def _boxed(records: Iterator[tuple[int, bytes]], count: int) -> str:
 
 
 def _characters(body: bytes, count: int) -> str:
-    """Return a number of characters, after the mark that tells their width."""
+    """Decode ``count`` characters, after the flag byte that tells their width."""
     wide = bool(body[:1] and body[0] & 1)
     return body[1 : 1 + count * (2 if wide else 1)].decode("utf-16-le" if wide else "latin-1", "replace")
 

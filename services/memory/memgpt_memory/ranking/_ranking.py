@@ -371,7 +371,7 @@ class Rankings:
             ranking.begin(fuse(dense, words))
 
     async def _begin_by_words(self, view: View, ranking: _Ranking) -> None:
-        """Find the head by words, and the rest only if the backend does not return its length."""
+        """Rank the head of a keyword search; find every match only if the backend does not return their number."""
         matches = await self._search_words(view, ranking, OwnedRevision, HEAD)
         if matches.total is None and not matches.complete:
             matches = await self._every_match(view, ranking)

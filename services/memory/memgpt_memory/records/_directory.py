@@ -104,11 +104,11 @@ class Directory:
         return (await self._listing(kind, tenant)).ids
 
     async def bodies(self, kind: str, tenant: str) -> Mapping[str, Body]:
-        """Return the bodies of a tenant's rows by their keys: of a kind whose bodies are kept."""
+        """Return what is kept of the bodies of a tenant's rows of a kind, by key."""
         return (await self._listing(kind, tenant)).bodies
 
     async def in_order(self, kind: str, tenant: str, by: str) -> tuple[Sequence[str], Mapping[str, Body]]:
-        """Return the keys of the same rows in order of a field of their bodies, and these by key."""
+        """Return the keys of the same rows in order of a field of their bodies, and what `bodies` returns."""
         listing = await self._listing(kind, tenant)
         return listing.ordered(by), listing.bodies
 

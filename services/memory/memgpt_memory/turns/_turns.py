@@ -228,6 +228,6 @@ def _queued(live: LiveAgent, key: str, request_id: str) -> TurnRow | None:
 
 
 def _holds(live: LiveAgent, lease: Lease) -> bool:
-    """Whether a lease is the last one of the running turn."""
+    """Return whether a lease is the current one of the running turn."""
     turn = live.running
     return turn is not None and turn.turn_id == lease.turn_id and live.row.epoch == lease.epoch

@@ -89,6 +89,6 @@ class StreamGuard:
         if self._timer is not None:
             self._timer.cancel()
         task, self._task = self._task, None
-        # With more cancellations than before and ours, somebody else cancelled the task too: that one counts.
+        # With more cancellations than before and ours, other code cancelled the task too, and its cancellation counts.
         if self._error is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._error from None

@@ -17,7 +17,7 @@ _LEAST_TEXT = 30
 
 _TYPE = re.compile(r"<(?:list\[)?(str|int|int range|float|path)\]?>", re.IGNORECASE)
 _WORDS = {"str": "TEXT", "int": "NUMBER", "int range": "NUMBER", "float": "NUMBER", "path": "PATH"}
-"""Words for typer's names of types, which are Python's."""
+"""What help pages show for each of Python's types."""
 
 _RANGE = re.compile(r"(\d+)<=x<=(\d+)")
 _NOT_NEGATIVE = re.compile(r"; x>=0(?=\])|\s*\[x>=0\]")
@@ -27,7 +27,7 @@ Entry = tuple[str, str]
 
 
 class HelpedCommand(TyperCommand):
-    """A command with such a page."""
+    """A command with a help page of this module."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the page."""
@@ -35,7 +35,7 @@ class HelpedCommand(TyperCommand):
 
 
 class HelpedGroup(TyperGroup):
-    """A group of commands with such a page."""
+    """A group of commands with a help page of this module."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the page."""

@@ -66,7 +66,7 @@ _CHATGLM = "tool_call("
 """Stands in place of the function's name, which is before it."""
 
 _GLUED = re.compile(r"(?:json|code)\Z")
-"""Follows a recipient at once where a server leaves out special tokens."""
+"""Directly follows a recipient if the server leaves out special tokens."""
 
 _RECIPIENT = re.compile(r"\bto=\Z")
 _CDATA = re.compile(r"\A\s*<!\[CDATA\[(.*)\]\]>\s*\Z", re.DOTALL)
@@ -245,7 +245,7 @@ def _found(text: str, names: FunctionNames) -> Iterator[_Found]:
 
 
 def _cost(text: str, place: int, names: FunctionNames) -> int:
-    """Return how many characters an attempt to read a call at a place may have read."""
+    """Return the maximum number of characters that an attempt to parse a call at a position reads."""
     if text[place] in "{[" or _tag(text, place, names) is not None:
         return len(text) - place
     word = _WORD.match(text, place)
@@ -312,7 +312,7 @@ def _parameters(body: str, function: Function) -> dict[str, object]:
 
 
 def _tagged_parameters(body: str) -> Iterator[tuple[str, str]]:
-    """Yield the names and texts of the parameters that have a tag each."""
+    """Yield the names and texts of parameters that are written as one tag each."""
     place, endless = 0, set()
     while (begin := _PARAMETER.search(body, place)) is not None:
         place, tag = begin.end(), begin["tag"] or begin["glm_tag"]

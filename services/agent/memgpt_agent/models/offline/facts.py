@@ -86,5 +86,5 @@ def to_remember(text: str) -> str:
 
 
 def kind_asked(question: str) -> re.Pattern[str] | None:
-    """Return what matches lines of the kind that a question about the user asks for; None if it asks for no kind."""
+    """Return the pattern of the facts that a question about the user asks for, such as names; None if of no kind."""
     return next((lines for asked, lines in _KINDS if asked.search(question)), None)

@@ -114,7 +114,7 @@ CHINESE = Phrases(
 
 
 def phrases_for(text: str) -> Phrases:
-    """Return the phrases in the language of a text: Chinese if it has more characters of it than other words."""
+    """Return the phrases in the language of a text: Chinese if it has more Chinese characters than Latin words."""
     return CHINESE if len(_CHINESE.findall(text)) > len(_LATIN_WORD.findall(text)) else ENGLISH
 
 

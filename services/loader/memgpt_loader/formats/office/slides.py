@@ -16,7 +16,7 @@ from memgpt_loader.notes import NoteKind, Notes
 _TITLES = ("title", "ctrTitle")
 _ON_EVERY_SLIDE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
 _FOOTERS = {"ftr": "Footer", "hdr": "Header", "dt": "Date"}
-"""Of these, those that may have a text of their own, which is read once."""
+"""Those with text that the author may have written; the same text is read once."""
 _NOT_SHOWN = frozenset(
     {"Fallback", "nvSpPr", "spPr", "style", "timing", "transition", "extLst", "nvGrpSpPr", "grpSpPr"}
 )

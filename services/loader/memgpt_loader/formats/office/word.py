@@ -47,7 +47,7 @@ class _Style:
     listed: bool = False
     hidden: bool | None = None
     struck: bool | None = None
-    """None for one of these if it is as in the style that it is based on."""
+    """``hidden`` and ``struck`` are None if the style inherits them."""
 
 
 class WordReader:

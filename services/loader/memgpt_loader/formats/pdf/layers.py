@@ -196,7 +196,7 @@ def _text_alone(page: PageObject) -> PageObject:
 
 
 def _follow_usage(group: Any, off: set[int]) -> None:
-    """Show or hide a layer as it says for viewers; others are for printers only."""
+    """Show or hide a layer as its usage for viewing says; its usages for printing and export do not count."""
     usage = dictionary_of(group.get("/Usage")) if isinstance(group, DictionaryObject) else None
     view = dictionary_of(usage.get("/View")) if usage is not None else None
     match view.get("/ViewState") if view is not None else None:

@@ -247,7 +247,7 @@ def _painted(page: DictionaryObject) -> list[tuple[int, DictionaryObject]]:
 
 
 def _painted_within(page: DictionaryObject, met: set[int]) -> Iterator[tuple[int, DictionaryObject]]:
-    """Yield the pictures and forms that a page may paint, and those that the forms may paint, except those met."""
+    """Yield the pictures and forms that a page or its forms may paint, except those in ``met``; add them to it."""
     for number, each in _painted(page):
         if number not in met:
             met.add(number)

@@ -51,7 +51,7 @@ def add_footer_checksum(path: Path) -> None:
 
 
 def is_footer_altered(path: Path) -> bool:
-    """Return whether a Parquet file's footer is not what was written; False if it has no checksum."""
+    """Return whether a Parquet file's footer differs from its checksum; False if it has none."""
     with path.open("rb") as file:
         start, footer = _footer(file)
         file.seek(max(start - _FOOTER_CHECKSUM.size, 0))

@@ -270,7 +270,7 @@ class Engine:
             return files.link(store, into)
 
     def close(self) -> None:
-        """Flush and close the file. A log is left only of what could not be flushed, as on a full disk."""
+        """Flush and close the file. A log remains only if its rows could not be flushed, as on a full disk."""
         self._database.close()
         for name in self._opened:  # a damaged collection is not open, and its missing logs must be reported again
             self._log_checksums(name).remove_obsolete()

@@ -68,7 +68,7 @@ def candidates(found: list[Scored], limit: int, margin: float) -> list[Scored]:
 
 
 def exact(segment: Segment, rows: Numbers, query: Query) -> Scores:
-    """Return inner products that do not depend on which rows are computed together."""
+    """Return inner products in double precision, so that a score does not depend on the other rows of its batch."""
     scores = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), _CHUNK_ROWS):
         chunk = segment.vectors[rows[start : start + _CHUNK_ROWS]].astype(np.float64)

@@ -468,7 +468,7 @@ def _only(part: _Part, parts: Sequence[_Part]) -> list[_Part]:
 
 
 def _to_merge(parts: Sequence[_Part]) -> list[_Part]:
-    """Choose files of similar size, or one that is mostly dead."""
+    """Choose files of similar size, or one with mostly deleted rows; none if no merge is needed."""
     written = [part for part in parts if part.file]
     for part in written:
         if part.dead * 2 > len(part.alive):
