@@ -200,7 +200,7 @@ def test_a_bar_on_a_terminal(suite: Suite, tmp_path: Path) -> None:
     assert terminal.exitstatus == 0
 
 
-def test_a_file_that_changes_meanwhile_fails_alone(
+def test_a_file_that_changes_during_the_load_fails_alone(
     suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("good.txt", "grows.txt", "is another.txt", "shrinks.txt", "unreadable.txt", "vanishes.txt")

@@ -36,18 +36,18 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Scores:
 
 
 @pytest.mark.parametrize("contender", ["reads the list", "searches for the key"])
-def test_whoever_pages_and_follows_finds_every_value(found: Scores, contender: str) -> None:
+def test_paging_and_following_finds_every_value(found: Scores, contender: str) -> None:
     assert {level: outcome.accuracy for level, outcome in found[contender].items()} == dict.fromkeys(LEVELS, 100)
 
 
 @pytest.mark.parametrize("control", ["no paging", "wrong totals"])
-def test_whoever_sees_one_page_only_fails(found: Scores, control: str) -> None:
+def test_reading_one_page_only_fails(found: Scores, control: str) -> None:
     outcomes = found[control].values()
     assert sum(outcome.right for outcome in outcomes) < sum(outcome.asked for outcome in outcomes) / 2
     assert found[control][4].right == 0
 
 
-def test_whoever_follows_nothing_finds_only_what_is_not_nested(found: Scores) -> None:
+def test_without_following_only_flat_values_are_found(found: Scores) -> None:
     assert {level: outcome.accuracy for level, outcome in found["one hop"].items()} == {0: 100, 2: 0, 4: 0}
 
 

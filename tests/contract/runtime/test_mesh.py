@@ -430,7 +430,7 @@ def memory_config(address: str, authority: Authority, client: Certificate, serve
     return Config("agent", section, ServerSettings(), Path("/nonexistent"), None)
 
 
-async def test_a_channel_connects_anew_with_renewed_certificates(
+async def test_a_channel_reconnects_with_renewed_certificates(
     start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reloading_channel, "_CHECK_SECONDS", 0.0)

@@ -33,7 +33,7 @@ async def test_a_service_that_is_not_there(start: Start) -> None:
         assert await _probe(running.address, "no.such.Service") == (1, "NOT_FOUND")
 
 
-def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"127.0.0.1:{free_port()}"]) == 1
     assert capsys.readouterr().out.strip() == "UNAVAILABLE"
 

@@ -156,7 +156,7 @@ async def test_what_is_older_is_in_no_answer_and_its_rows_go(serve: Serve, milvu
         assert live.row.text_bytes == len("the weather was good")
 
 
-async def test_what_nobody_reads_goes_too(serve: Serve, milvus_uri: str, clock: Clock) -> None:
+async def test_messages_expire_without_being_read(serve: Serve, milvus_uri: str, clock: Clock) -> None:
     async with serve(milvus_uri) as memory:
         agent_id = (await memory.agent(message_ttl=duration(HOUR))).agent_id
         await memory.turn(agent_id, "weather", "rain")

@@ -254,7 +254,7 @@ async def test_a_hundred_attached_sources_are_one_ranking(memory: Memory) -> Non
     assert not gone & {hit.passage.text for hit in rest}
 
 
-async def test_rows_that_nobody_may_see_yet_push_nothing_out(memory: Memory) -> None:
+async def test_rows_of_an_unfinished_version_displace_no_hits(memory: Memory) -> None:
     """A version on its way in has more rows than are visible, and better ones: all that is visible is found."""
     source = await memory.source()
     visible = [f"harbour of note number {n} with many words that make it less alike" for n in range(10)]

@@ -212,7 +212,7 @@ async def test_a_new_version_of_a_file_counts_once_while_the_former_is_deleted(
         await loading
 
 
-async def test_a_search_goes_on_after_messages_that_are_forgotten_meanwhile(
+async def test_a_search_continues_while_messages_are_forgotten(
     serve: Serve, milvus_lite_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serve(milvus_lite_uri) as memory:

@@ -70,7 +70,7 @@ async def test_pages_are_the_ranking_beyond_the_head_and_on_a_cold_cache(
         assert cold == [hit.passage.passage_id for hit in warm]
 
 
-async def test_a_head_that_was_built_anew_bears_its_scores(serve: Serve, milvus_lite_uri: str) -> None:
+async def test_a_rebuilt_head_has_the_same_scores(serve: Serve, milvus_lite_uri: str) -> None:
     """Also when a page behind it, which needs none of them, was what it was built for."""
     async with serve(milvus_lite_uri) as memory:
         agent = await memory.agent()

@@ -45,7 +45,7 @@ async def call_tool(memory: Memory, agent_id: str, lease: turn_pb2.Lease, step: 
     await memory.agents.CommitStep(pb.CommitStepRequest(agent_id=agent_id, lease=lease, step=step, messages=[message]))
 
 
-async def test_a_turn_does_not_wait_for_ever(memory: Memory) -> None:
+async def test_a_turn_does_not_wait_indefinitely(memory: Memory) -> None:
     agent = await memory.agent()
     first = await memory.begin(agent.agent_id, "r0", "x")
     soon = Duration(nanos=200_000_000)
@@ -80,7 +80,7 @@ async def test_who_finishes_another_turn_keeps_its_place(hasty: Memory) -> None:
     assert [message.text for message in await memory.history(agent.agent_id)] == ["x", "1", "2"]
 
 
-async def test_a_place_is_not_kept_for_ever(hasty: Memory) -> None:
+async def test_a_place_is_not_kept_indefinitely(hasty: Memory) -> None:
     memory = hasty
     agent = await memory.agent()
     await memory.begin(agent.agent_id, "dead", "x")

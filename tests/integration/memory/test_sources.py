@@ -118,7 +118,7 @@ async def test_the_same_text_under_two_names_is_two_files(memory: Memory) -> Non
     assert (await get(memory, source.source_id)).file_count == 2
 
 
-async def test_a_search_after_a_file_was_deleted_begins_anew(memory: Memory) -> None:
+async def test_a_search_restarts_after_a_file_was_deleted(memory: Memory) -> None:
     source = await memory.source()
     await memory.load(source.source_id, "a.txt", [f"passage {n}" for n in range(20)])
     await memory.load(source.source_id, "b.txt", [f"sentence {n}" for n in range(20)])

@@ -223,7 +223,7 @@ async def test_a_file_that_is_no_store_is_refused(serve: Serve, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("kept", [0, 0.5, 0.99])
-async def test_an_index_that_a_crash_left_half_written_is_made_anew(
+async def test_an_index_that_a_crash_left_half_written_is_rebuilt(
     serve: Serve, milvus_lite_uri: str, kept: float
 ) -> None:
     async with serve(milvus_lite_uri) as memory:
@@ -440,7 +440,7 @@ async def test_vectors_that_are_not_numbers_or_nothing_at_all_do_no_harm(
 
 
 @pytest.mark.linux("reads /proc")
-async def test_nobody_else_can_reach_the_embedded_store(tmp_path: Path) -> None:
+async def test_other_processes_cannot_reach_the_embedded_store(tmp_path: Path) -> None:
     """Lite asks nobody for a credential: a port of it would be open to every user of the machine."""
     with ServiceProcess("memgpt_memory", tmp_path) as process:
         address = await asyncio.to_thread(process.wait_ready)

@@ -283,7 +283,7 @@ async def test_a_new_agent_gets_the_first_name_that_is_free(memory: Memory) -> N
     assert [agent.name for agent in await memory.listed()] == ["Two"]
 
 
-async def test_of_many_who_want_a_name_one_gets_it(memory: Memory) -> None:
+async def test_one_of_many_concurrent_callers_gets_a_name(memory: Memory) -> None:
     outcomes = await asyncio.gather(*(memory.agent("Wanted") for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(outcome, agent_pb2.Agent) for outcome in outcomes) == 1
     listed = await memory.agents.ListAgents(pb.ListAgentsRequest())

@@ -65,7 +65,7 @@ def test_a_fact_is_to_be_saved_whatever_is_attached(attached: bool) -> None:
     assert "new_about_user" in after(user("My name is Anna."), attached=attached)
 
 
-def test_nothing_is_added_once_the_agent_has_spoken_or_nobody_asked() -> None:
+def test_nothing_is_added_after_a_reply_or_without_a_question() -> None:
     spoken = Message(Role.ASSISTANT, "", function_call=say("Hi.").call)
     assert after(user("Hi"), spoken) == ""
     assert after(Message(Role.USER, envelopes.heartbeat("go on", "now"))) == ""

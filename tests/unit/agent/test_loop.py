@@ -124,7 +124,7 @@ async def test_a_turn_never_ends_without_words(text: str, words: str) -> None:
     assert await bodies(replay) == await bodies(feed)
 
 
-async def test_an_agent_that_nobody_waits_for_may_stay_silent() -> None:
+async def test_an_agent_without_a_waiting_user_may_stay_silent() -> None:
     memory = FakeMemory(answered())
     heartbeat = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, TIME))
     feed = await run(make_loop(memory, ScriptedModel(APPEND)), replace(request(), messages=(heartbeat,)))
@@ -217,7 +217,7 @@ async def test_mere_text_is_a_thought_once_and_a_message_after_that() -> None:
     assert "call send_message" in model.requests[1].messages[-1].text
 
 
-async def test_mere_text_ends_a_turn_in_which_nobody_waits() -> None:
+async def test_plain_text_ends_a_turn_without_a_waiting_user() -> None:
     memory = FakeMemory(answered())
     model = ScriptedModel(Completion("Hmm."), Completion("Hmm again."))
     heartbeat = Message(Role.USER, envelopes.heartbeat(prompt.HEARTBEAT_MANUAL, TIME))
@@ -404,7 +404,7 @@ async def test_an_uncertain_commit_is_repeated_and_written_once() -> None:
     assert len(memory.turns["r1"].steps) == 2
 
 
-async def test_a_block_changed_by_somebody_else_runs_the_step_again() -> None:
+async def test_a_concurrent_change_of_a_block_repeats_the_step() -> None:
     memory = FakeMemory(answered())
     edits = ["Their name is Ada."]
 
@@ -992,7 +992,7 @@ async def test_a_remote_call_is_committed_before_it_is_made() -> None:
     assert [m.role for m in model.requests[1].messages[-3:]] == [Role.ASSISTANT, Role.TOOL, Role.USER]
 
 
-async def test_whoever_goes_on_from_an_open_call_makes_it_under_the_same_key() -> None:
+async def test_an_open_call_is_resumed_under_the_same_key() -> None:
     memory = FakeMemory(with_tool())
     tools = FakeTools(ToolResult(True, "six"))
     tools.block = asyncio.Event()

@@ -325,7 +325,7 @@ def test_extra_headers_and_parameters_are_sent_with_every_request(endpoint):
     assert all(path.endswith("?v=1") for path, _ in seen)
 
 
-def test_a_stream_that_a_gateway_frames_oddly():
+def test_a_stream_with_malformed_event_frames():
     event = json.dumps({"choices": [{"delta": {"content": "Hi"}}]})
     body = f'data: keepalive\n\ndata: data: {event}\n\ndata: {json.dumps(event)}\n\ndata: "[DONE]"\n\n'
     assert _decoded(body.encode()) == [json.loads(event)] * 2

@@ -227,7 +227,7 @@ def test_an_upload_that_a_proxy_cut_off_is_sent_again(error):
         send(Uploads(error("", "a bug of the Loader", request_id="req_1")))
 
 
-def test_patience_begins_when_a_long_upload_breaks_off(monkeypatch):
+def test_upload_retries_are_timed_from_the_interruption(monkeypatch):
     now = 0.0
 
     def lasting() -> None:

@@ -128,7 +128,7 @@ def test_private_addresses_are_refused_unless_allowed(site: str) -> None:
             fetch(url)
 
 
-def test_a_redirect_is_checked_anew(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_is_checked_again(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memgpt.cli.loading.web.is_public", lambda address: address == "127.0.0.1")
     with pytest.raises(CliError, match=r"10\.0\.0\.1.*--allow-private"):
         fetch(site + "/elsewhere")

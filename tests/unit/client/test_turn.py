@@ -114,7 +114,7 @@ async def test_a_turn_that_moves_on_is_resumed_as_often_as_it_breaks(run: Run) -
     assert [event.sequence for event in events if event.sequence] == list(range(1, 10))
 
 
-async def test_nobody_there_is_said_soon(run: Run) -> None:
+async def test_an_unreachable_server_is_reported_soon(run: Run) -> None:
     agent = FlakyAgent()  # which does not listen
     with pytest.raises(Unavailable) as caught:
         await run(agent, 0.5)

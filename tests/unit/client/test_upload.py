@@ -64,7 +64,7 @@ def test_a_broken_upload_is_sent_again_in_full(path: Path, code: str) -> None:
     assert loader.received == [path.read_bytes()]
 
 
-def test_patience_ends(path: Path) -> None:
+def test_retries_end_at_the_deadline(path: Path) -> None:
     loader = FlakyLoader(*[grpc.StatusCode.UNAVAILABLE] * 2)
     with serving(loader) as memgpt, pytest.raises(Unavailable):
         memgpt.loads.upload("load_1", "notes.txt", path, resume_seconds=0)

@@ -51,13 +51,13 @@ async def test_a_single_call_does_not_wait_for_others():
     assert store.upserts == [["early"], ["late"]]
 
 
-async def test_where_several_write_at_a_time_those_who_come_a_moment_later_are_waited_for():
+async def test_a_batch_of_several_writers_waits_briefly_for_more():
     store = Store()
     await asyncio.gather(store.write("0"), store.write("1"), store.write("late", after=3))
     assert store.upserts == [["0", "1", "late"]]
 
 
-async def test_but_not_for_as_long_as_more_come():
+async def test_a_batch_does_not_wait_while_writers_keep_coming():
     store = Store(max_rows=1_000_000, max_waiting=1_000_000)
     written: list[asyncio.Task[None]] = []
     while not store.begun.is_set():
@@ -104,7 +104,7 @@ async def test_too_many_rows_are_refused_and_not_written():
     assert store.upserts == [["a"], ["b", "c"]]
 
 
-async def test_a_failure_is_everybodys_in_the_batch_and_nobody_elses():
+async def test_a_failure_is_returned_to_every_caller_of_the_batch_alone():
     store = Store()
     store.error = OSError("gone")
     results = await asyncio.gather(store.write("a"), store.write("b"), return_exceptions=True)

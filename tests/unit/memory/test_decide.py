@@ -176,7 +176,7 @@ def test_steps_come_in_order_and_under_the_latest_lease() -> None:
     assert after(taken_over, AddStep(lease_of(taken_over), 1, StepCommit([HELLO]))).row.message_count == 2
 
 
-def test_a_released_turn_is_held_again_by_who_resumes_it_or_adds_a_step() -> None:
+def test_resuming_a_released_turn_or_adding_a_step_takes_its_lease_again() -> None:
     running = started(NEW)
     released = after(running, ReleaseTurn())
     assert isinstance(released.turn, RunningTurn)

@@ -51,7 +51,7 @@ class _Store:
         return Matches(found, complete=limit > ROWS)
 
 
-async def test_a_search_that_answers_late_takes_nothing_from_a_ranking_that_grew_meanwhile() -> None:
+async def test_a_late_search_does_not_shrink_a_longer_ranking() -> None:
     store = _Store()
     rankings = Rankings(store)  # type: ignore[arg-type]
     collection = passages("model", 2, full_text=False)

@@ -106,7 +106,7 @@ def test_after_an_incomplete_line_the_next_one_begins_on_a_line_of_its_own(
     assert path.read_bytes() == (LINE % 1)[:5] + b"\n" + LINE % 3
 
 
-def test_a_stream_that_nobody_reads_any_more_is_an_error() -> None:
+def test_a_stream_without_a_reader_is_an_error() -> None:
     reading, writing = os.pipe()
     sink = StreamSink(writing)
     sink.write(LINE % 1)

@@ -107,7 +107,7 @@ async def test_who_gives_up_takes_no_place() -> None:
     assert crowd.entered == ["a", "a", "a"]
 
 
-async def test_who_gives_up_waits_no_longer_and_takes_nobodys_turn() -> None:
+async def test_a_cancelled_waiter_leaves_the_queue_and_takes_no_slot() -> None:
     crowd = Crowd(1)
     await crowd.come("a", "b", "c", "d", "c")  # a is in, and b at the extra place
     assert crowd.entered == ["a", "b"]

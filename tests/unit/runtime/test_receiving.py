@@ -53,7 +53,7 @@ async def test_a_message_that_does_not_arrive_gives_its_place_up_to_others() -> 
     silent[1].cancel()
 
 
-async def test_a_late_message_keeps_its_place_while_nobody_waits() -> None:
+async def test_a_late_message_keeps_its_place_without_a_reader() -> None:
     limiter = ReceiveLimiter(1, patience=0, limit=None)
     message = asyncio.get_running_loop().create_future()
     reading = asyncio.create_task(limiter.receive(lambda: message))

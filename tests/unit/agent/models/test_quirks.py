@@ -54,7 +54,7 @@ CALL = chunk(
         pytest.param(["keepalive", CALL, "[PING]", chunk("stop"), "[DONE]"], id="keep-alive"),
     ],
 )
-async def test_events_that_gateways_frame_oddly(scripted_llm: Start, events: list[str]) -> None:
+async def test_malformed_event_frames_of_gateways(scripted_llm: Start, events: list[str]) -> None:
     body = "".join(f"data: {event}\n\n" for event in events)
     assert await made(scripted_llm, Raw(body, content_type="text/event-stream")) == HELLO
 

@@ -437,7 +437,7 @@ async def test_a_file_that_waits_at_another_loader_is_cancelled_with_its_load(
     await other.close()
 
 
-async def test_a_load_that_nobody_has_to_do_with_is_let_go(
+async def test_an_abandoned_load_can_be_resumed_by_another_loader(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry_module, "_UPKEEP_SECONDS", 0.01)
@@ -457,7 +457,7 @@ async def test_a_load_that_nobody_has_to_do_with_is_let_go(
     await other.close()
 
 
-async def test_a_load_that_nobody_takes_up_has_ended_after_a_day(
+async def test_a_load_that_is_not_resumed_ends_after_a_day(
     tmp_path: Path, pool: ParserPool, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Loader(tmp_path, pool, memory)

@@ -178,7 +178,7 @@ async def test_a_refresh_notices_changes(cache: ApiKeyCache, source: Source, rea
     assert await _reason(cache, token) == reason
 
 
-async def test_keys_that_nobody_used_are_not_refreshed_but_asked_for_again(
+async def test_unused_keys_are_not_refreshed_but_fetched_when_checked_again(
     cache: ApiKeyCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key_id, token = source.add()
@@ -304,7 +304,7 @@ async def test_a_stream_ends_when_its_credential_expires(streams: OpenStreams) -
     assert caught.value.reason == "CREDENTIAL_EXPIRED"
 
 
-async def test_a_cancellation_by_somebody_else_stays_one(streams: OpenStreams) -> None:
+async def test_a_cancellation_by_other_code_is_kept(streams: OpenStreams) -> None:
     async def stream() -> None:
         async with streams.guard(Principal(kind=CredentialKind.API_KEY, credential_id="key_1")):
             await asyncio.Event().wait()
