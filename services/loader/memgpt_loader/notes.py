@@ -1,4 +1,4 @@
-"""Notes on content that a person sees in a file but the loaded text lacks."""
+"""File notes: content that a person sees in a file but the loaded text lacks."""
 
 from __future__ import annotations
 

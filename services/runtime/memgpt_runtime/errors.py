@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - named like the status codes they become
 """The errors of the services. This module does not depend on gRPC, so that domain code may raise them.
 
 The tree, with the status each class becomes on the wire (`memgpt_runtime.status` holds the mapping)::
@@ -21,6 +20,8 @@ The tree, with the status each class becomes on the wire (`memgpt_runtime.status
 Messages go to the caller as they are. They say what is wrong and what to do about it; they never hold the text of
 another exception, which belongs in the log: ``raise Unavailable(...) from error``.
 """
+
+# ruff: noqa: N818 - named like the status codes they become
 
 from __future__ import annotations
 

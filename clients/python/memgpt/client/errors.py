@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - named like the status codes they stand for
 """Errors of the client, one class for each gRPC status code.
 
 ::
@@ -20,6 +19,8 @@
 
 `ServiceError.reason` says which case of its class it is; `memgpt.common.v1.errors.proto` documents every reason.
 """
+
+# ruff: noqa: N818 - named like the status codes they stand for
 
 from __future__ import annotations
 

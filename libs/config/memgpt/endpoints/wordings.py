@@ -1,10 +1,11 @@
-# ruff: noqa: E501 - one pattern a line
 """Patterns for the texts in which endpoints refuse requests, sorted by meaning.
 
 Data only: `refusals` has the order in which they are tried, and the statuses and codes with the same meaning. Every
 pattern is searched for in the error's code and text, ignoring case. Vendors change their wording, so the patterns match
 the parts that similar wordings share.
 """
+
+# ruff: noqa: E501 - one pattern a line
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes on files as protobuf messages."""
+"""File notes as protobuf messages."""
 
 from __future__ import annotations
 

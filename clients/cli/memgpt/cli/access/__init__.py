@@ -1,1 +1,1 @@
-"""Who may call: profiles of servers with their credentials, tenants, API keys and quotas."""
+"""Who may call: server profiles with their credentials, tenants, API keys and quotas."""

@@ -1,4 +1,4 @@
-"""Profiles: the servers that a user has logged in to, with the credentials, in a file that only the user can read."""
+"""Server profiles: the servers that a user has logged in to, with credentials, in a file only the user can read."""
 
 from __future__ import annotations
 

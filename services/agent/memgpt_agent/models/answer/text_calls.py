@@ -1,10 +1,11 @@
-# ruff: noqa: E501 - one pattern a line
 """Calls that a model wrote as text, in the dialects that models were trained on.
 
 Three grammars cover them: JSON objects, with the function's name inside or before them; tags with one parameter each;
 and calls as in Python. Text around them, such as ``<tool_call>``, ``[ARGS]`` or a fence, is ignored. Names of functions
 that may be called keep prose from being taken for a call. Nothing is executed.
 """
+
+# ruff: noqa: E501 - one pattern a line
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-# ruff: noqa: E501 - one pattern a line
 """Patterns for facts that users state about themselves or ask to remember, in English and Chinese."""
+
+# ruff: noqa: E501 - one pattern a line
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-# ruff: noqa: E501 - one pattern a line
 """Patterns for the kind of a user's message: a greeting, or a question about the chat, the user or documents."""
+
+# ruff: noqa: E501 - one pattern a line
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-# ruff: noqa: E501 - one pattern a line
 """The options of requests that endpoints may refuse, their fallbacks, and the words of the refusals. Data only."""
+
+# ruff: noqa: E501 - one pattern a line
 
 from __future__ import annotations
 
