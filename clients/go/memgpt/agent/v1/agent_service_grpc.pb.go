@@ -76,7 +76,8 @@ type AgentServiceClient interface {
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
-	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
+	// Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+	// the new name; ABORTED if `etag` is set and the agent has changed since it was read.
 	UpdateAgent(ctx context.Context, in *UpdateAgentRequest, opts ...grpc.CallOption) (*UpdateAgentResponse, error)
 	// Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
 	DeleteAgent(ctx context.Context, in *DeleteAgentRequest, opts ...grpc.CallOption) (*DeleteAgentResponse, error)
@@ -609,7 +610,8 @@ type AgentServiceServer interface {
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
-	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
+	// Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+	// the new name; ABORTED if `etag` is set and the agent has changed since it was read.
 	UpdateAgent(context.Context, *UpdateAgentRequest) (*UpdateAgentResponse, error)
 	// Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`.
 	DeleteAgent(context.Context, *DeleteAgentRequest) (*DeleteAgentResponse, error)

@@ -106,7 +106,8 @@ const (
 	//
 	//	{"reason": "SOURCE_NOT_FOUND", "domain": "memgpt", "metadata": {"source_id": "source_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_SOURCE_NOT_FOUND ErrorReason = 42
-	// NOT_FOUND: the passage does not exist, or is not visible to the agent.
+	// NOT_FOUND: the passage does not exist, or is not visible to the agent. Not returned by this version: calls that take
+	// the ids of passages ignore unknown ones.
 	//
 	//	{"reason": "PASSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"passage_id": "passage_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_PASSAGE_NOT_FOUND ErrorReason = 43
@@ -146,7 +147,7 @@ const (
 	//
 	//	{"reason": "NAME_TAKEN", "domain": "memgpt", "metadata": {"name": "PoliteButterfly"}}
 	ErrorReason_ERROR_REASON_NAME_TAKEN ErrorReason = 60
-	// ALREADY_EXISTS: the id that the caller chose is taken.
+	// ALREADY_EXISTS: the id that the caller chose is taken. Not returned by this version.
 	//
 	//	{"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
 	ErrorReason_ERROR_REASON_ID_TAKEN ErrorReason = 61

@@ -60,8 +60,8 @@ type AgentStateServiceClient interface {
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
-	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-	// Safe to retry.
+	// Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+	// the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
 	UpdateAgent(ctx context.Context, in *UpdateAgentRequest, opts ...grpc.CallOption) (*UpdateAgentResponse, error)
 	// Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
 	// The agent disappears immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`;
@@ -433,8 +433,8 @@ type AgentStateServiceServer interface {
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// Lists agents in order of creation, 50 per page by default, at most 1,000.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
-	// Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-	// Safe to retry.
+	// Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+	// the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
 	UpdateAgent(context.Context, *UpdateAgentRequest) (*UpdateAgentResponse, error)
 	// Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
 	// The agent disappears immediately; its rows are deleted afterwards, even after a crash. Idempotent by `request_id`;

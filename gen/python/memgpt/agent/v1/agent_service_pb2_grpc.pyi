@@ -49,7 +49,9 @@ class AgentServiceStub:
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ListAgentsRequest, _agent_service_pb2.ListAgentsResponse]
     """Lists agents in order of creation, 50 per page by default, at most 1,000."""
     UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_service_pb2.UpdateAgentResponse]
-    """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read."""
+    """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+    the new name; ABORTED if `etag` is set and the agent has changed since it was read.
+    """
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]
     """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
     ExportAgent: _grpc.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]
@@ -190,7 +192,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     ListAgents: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ListAgentsRequest, _agent_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """Lists agents in order of creation, 50 per page by default, at most 1,000."""
     UpdateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.UpdateAgentRequest, _agent_service_pb2.UpdateAgentResponse]  # type: ignore[assignment]
-    """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read."""
+    """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+    the new name; ABORTED if `etag` is set and the agent has changed since it was read.
+    """
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _agent_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
     """Deletes an agent and everything it remembers; attached sources stay. Idempotent by `request_id`."""
     ExportAgent: _aio.UnaryStreamMultiCallable[_agent_service_pb2.ExportAgentRequest, _agent_service_pb2.ExportAgentResponse]  # type: ignore[assignment]
@@ -352,7 +356,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_service_pb2.UpdateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.UpdateAgentResponse, _abc.Awaitable[_agent_service_pb2.UpdateAgentResponse]]:
-        """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read."""
+        """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+        the new name; ABORTED if `etag` is set and the agent has changed since it was read.
+        """
 
     @_abc_1.abstractmethod
     def DeleteAgent(

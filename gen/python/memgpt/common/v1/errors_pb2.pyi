@@ -115,7 +115,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "SOURCE_NOT_FOUND", "domain": "memgpt", "metadata": {"source_id": "source_01jd2z6y3x"}}
     """
     ERROR_REASON_PASSAGE_NOT_FOUND: _ErrorReason.ValueType  # 43
-    """NOT_FOUND: the passage does not exist, or is not visible to the agent.
+    """NOT_FOUND: the passage does not exist, or is not visible to the agent. Not returned by this version: calls that take
+    the ids of passages ignore unknown ones.
 
         {"reason": "PASSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"passage_id": "passage_01jd2z6y3x"}}
     """
@@ -165,7 +166,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "NAME_TAKEN", "domain": "memgpt", "metadata": {"name": "PoliteButterfly"}}
     """
     ERROR_REASON_ID_TAKEN: _ErrorReason.ValueType  # 61
-    """ALREADY_EXISTS: the id that the caller chose is taken.
+    """ALREADY_EXISTS: the id that the caller chose is taken. Not returned by this version.
 
         {"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
     """
@@ -404,7 +405,8 @@ ERROR_REASON_SOURCE_NOT_FOUND: ErrorReason.ValueType  # 42
     {"reason": "SOURCE_NOT_FOUND", "domain": "memgpt", "metadata": {"source_id": "source_01jd2z6y3x"}}
 """
 ERROR_REASON_PASSAGE_NOT_FOUND: ErrorReason.ValueType  # 43
-"""NOT_FOUND: the passage does not exist, or is not visible to the agent.
+"""NOT_FOUND: the passage does not exist, or is not visible to the agent. Not returned by this version: calls that take
+the ids of passages ignore unknown ones.
 
     {"reason": "PASSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"passage_id": "passage_01jd2z6y3x"}}
 """
@@ -454,7 +456,7 @@ ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 60
     {"reason": "NAME_TAKEN", "domain": "memgpt", "metadata": {"name": "PoliteButterfly"}}
 """
 ERROR_REASON_ID_TAKEN: ErrorReason.ValueType  # 61
-"""ALREADY_EXISTS: the id that the caller chose is taken.
+"""ALREADY_EXISTS: the id that the caller chose is taken. Not returned by this version.
 
     {"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
 """

@@ -165,8 +165,8 @@ class AgentStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAgent(self, request, context):
-        """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-        Safe to retry.
+        """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+        the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

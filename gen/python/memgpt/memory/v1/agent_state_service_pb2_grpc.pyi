@@ -46,8 +46,8 @@ class AgentStateServiceStub:
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListAgentsRequest, _agent_state_service_pb2.ListAgentsResponse]
     """Lists agents in order of creation, 50 per page by default, at most 1,000."""
     UpdateAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.UpdateAgentRequest, _agent_state_service_pb2.UpdateAgentResponse]
-    """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-    Safe to retry.
+    """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+    the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
     """
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteAgentRequest, _agent_state_service_pb2.DeleteAgentResponse]
     """Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
@@ -164,8 +164,8 @@ class AgentStateServiceAsyncStub(AgentStateServiceStub):
     ListAgents: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.ListAgentsRequest, _agent_state_service_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """Lists agents in order of creation, 50 per page by default, at most 1,000."""
     UpdateAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.UpdateAgentRequest, _agent_state_service_pb2.UpdateAgentResponse]  # type: ignore[assignment]
-    """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-    Safe to retry.
+    """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+    the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
     """
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_state_service_pb2.DeleteAgentRequest, _agent_state_service_pb2.DeleteAgentResponse]  # type: ignore[assignment]
     """Deletes an agent with its blocks, messages, notes and turns; attached sources stay. A running turn is cancelled.
@@ -303,8 +303,8 @@ class AgentStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_state_service_pb2.UpdateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_state_service_pb2.UpdateAgentResponse, _abc.Awaitable[_agent_state_service_pb2.UpdateAgentResponse]]:
-        """Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-        Safe to retry.
+        """Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+        the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -2376,7 +2376,8 @@ export const AgentService: GenService<{
     output: typeof ListAgentsResponseSchema;
   },
   /**
-   * Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
+   * Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+   * the new name; ABORTED if `etag` is set and the agent has changed since it was read.
    *
    * @generated from rpc memgpt.agent.v1.AgentService.UpdateAgent
    */

@@ -189,7 +189,8 @@ export enum ErrorReason {
   SOURCE_NOT_FOUND = 42,
 
   /**
-   * NOT_FOUND: the passage does not exist, or is not visible to the agent.
+   * NOT_FOUND: the passage does not exist, or is not visible to the agent. Not returned by this version: calls that take
+   * the ids of passages ignore unknown ones.
    *
    *     {"reason": "PASSAGE_NOT_FOUND", "domain": "memgpt", "metadata": {"passage_id": "passage_01jd2z6y3x"}}
    *
@@ -279,7 +280,7 @@ export enum ErrorReason {
   NAME_TAKEN = 60,
 
   /**
-   * ALREADY_EXISTS: the id that the caller chose is taken.
+   * ALREADY_EXISTS: the id that the caller chose is taken. Not returned by this version.
    *
    *     {"reason": "ID_TAKEN", "domain": "memgpt", "metadata": {"id": "passage_01jd2z6y3x"}}
    *

@@ -1844,8 +1844,8 @@ export const AgentStateService: GenService<{
     output: typeof ListAgentsResponseSchema;
   },
   /**
-   * Changes the settings named by `update_mask`. ABORTED if `etag` is set and the agent has changed since it was read.
-   * Safe to retry.
+   * Changes the settings named by `update_mask`. NOT_FOUND if the agent does not exist; ALREADY_EXISTS if another agent has
+   * the new name; ABORTED if `etag` is set and the agent has changed since it was read. Safe to retry.
    *
    * @generated from rpc memgpt.memory.v1.AgentStateService.UpdateAgent
    */
