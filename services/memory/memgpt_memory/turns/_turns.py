@@ -126,7 +126,10 @@ class Turns:
     async def release(self, live: LiveAgent, lease: Lease) -> None:
         """Release a lease; do nothing if it was taken over or its turn has ended.
 
-        It is released here even if the store cannot be reached, but then another one waits for it after a restart.
+        Until a restart, the release counts even if it could not be stored.
+
+        Raises:
+            Unavailable: It was not stored, so after a restart another worker waits for the lease to expire.
         """
         if not _holds(live, lease):
             return

@@ -289,7 +289,8 @@ def _known(scene: _Scene) -> str:
 
 def _recall(scene: _Scene) -> _Act:
     terms = quoting.key_words(scene.text)
-    queries = [" ".join(terms[:3]), *sorted(terms, key=len, reverse=True)[:2]] if terms else [scene.phrases.i]
+    by_length = sorted(terms, key=len, reverse=True)
+    queries = [" ".join(terms[:3]), *by_length[:2]] if terms else [scene.phrases.first_person]
     searches = scene.tried(CONVERSATION_SEARCH.name)
     lines = [line for search in searches for line in _remembered(search, scene)]
     if lines:

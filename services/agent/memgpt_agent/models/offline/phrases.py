@@ -35,7 +35,7 @@ class Phrases:
     page: str
     note: str
     between: str
-    i: str
+    first_person: str
 
 
 ENGLISH = Phrases(
@@ -74,7 +74,7 @@ ENGLISH = Phrases(
     page="page {page}",
     note="my note of {day}",
     between=" ",
-    i="I",
+    first_person="I",
 )
 
 CHINESE = Phrases(
@@ -109,7 +109,7 @@ CHINESE = Phrases(
     page="第 {page} 页",
     note="我在 {day} 的笔记",
     between="",
-    i="我",
+    first_person="我",
 )
 
 
